@@ -1,0 +1,66 @@
+"""Input at odds with its specification: counted by a stable code, never fatal, never silent.
+
+Each code stands here once with its meaning, so that reports and documentation cannot drift from the code that notes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+CODES: dict[str, str] = {
+    # capture: the file itself
+    "capture.truncated": "the file ends inside a record; the whole records before it are analysed",
+    "capture.damaged": "bytes that cannot be a record were skipped until the next plausible one",
+    "capture.bad_block": "a pcapng block has impossible lengths or options and was skipped",
+    "capture.unknown_interface": "a pcapng packet names an interface that was never described",
+    "capture.unknown_link_type": "packets of a link type that longwire cannot read",
+    "capture.time_backwards": "a packet is more than a second older than the one before it",
+    "capture.snaplen_clipped": "packets were captured shorter than they were on the wire",
+    "capture.dropped": "the capturing program reported packets it could not keep",
+    # decode: one packet
+    "decode.bad_link": "a link-layer header is cut short or contradicts itself",
+    "decode.bad_ip": "an IP header is cut short or contradicts itself",
+    "decode.bad_tcp": "a TCP header is cut short or contradicts itself",
+    "decode.bad_option": "TCP options with a length that cannot be; the options after it are ignored",
+    "decode.too_deep": "more nested tunnels than longwire follows",
+    "decode.fragment_missing": "IP fragments that never became a whole packet",
+    "decode.fragment_overlap": "IP fragments that overlap; the first copy of each byte is kept",
+    "decode.fragment_cap": "the memory for IP fragments was full; the oldest were given up",
+    # flows and streams
+    "flow.evicted": "more open flows than the cap; the least telling ones were closed early",
+    "flow.ack_unseen": "data was acknowledged that the capture does not have",
+    "stream.reorder_cap": "more out-of-order bytes than longwire holds; a hole was declared early",
+    "stream.conflicting_overlap": "two segments carry different bytes for the same place; the first copy is kept",
+    "tcp.bad_flags": "a segment with flags that exclude each other (SYN with FIN or RST)",
+}
+
+
+@dataclass
+class Anomaly:
+    """One code's tally: how often, and where first."""
+
+    count: int = 0
+    first_flow_id: int | None = None
+    first_frame: int | None = None
+    detail: str = ""
+
+
+@dataclass
+class Ledger:
+    """Counts anomalies by code; the first place and detail of each are kept."""
+
+    by_code: dict[str, Anomaly] = field(default_factory=dict)
+
+    def note(
+        self, code: str, count: int = 1, *, flow_id: int | None = None, frame: int | None = None, detail: str = ""
+    ) -> None:
+        """Add `count` occurrences of `code`; place and detail are kept from the first call only."""
+        if code not in CODES:
+            raise KeyError(f"unknown anomaly code {code}")
+        if count <= 0:
+            return
+        seen = self.by_code.get(code)
+        if seen is None:
+            self.by_code[code] = Anomaly(count, flow_id, frame, detail)
+        else:
+            seen.count += count
