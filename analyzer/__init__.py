@@ -1,0 +1,49 @@
+"""longwire: who closed this TCP connection, why, and what should have kept it alive.
+
+    import analyzer
+
+    result = analyzer.analyze("night.pcap")
+    result.closes[["flow_id", "close_kind", "initiator", "explanation"]]
+
+The names below are loaded when they are first used, so that `import analyzer` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analyzer.api import Analysis, analyze, stream
+    from analyzer.errors import AnalyzerError
+    from analyzer.settings import Settings
+
+    __version__: str
+
+__all__ = ["Analysis", "AnalyzerError", "Settings", "__version__", "analyze", "stream"]
+
+_HOMES = {
+    "Analysis": "analyzer.api",
+    "analyze": "analyzer.api",
+    "stream": "analyzer.api",
+    "AnalyzerError": "analyzer.errors",
+    "Settings": "analyzer.settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("longwire")
+    elif name in _HOMES:
+        from importlib import import_module
+
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

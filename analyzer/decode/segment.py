@@ -22,7 +22,10 @@ SEGMENT = np.dtype(
         ("ack", np.int64),  # raw; meaningless without the ACK flag
         ("tsval", np.int64),  # RFC 7323 timestamps, -1 = option absent
         ("tsecr", np.int64),
-        ("sack_left", np.int64),  # first SACK block, raw (RFC 2018), -1 = none. A D-SACK is one at or below ack (RFC 2883)
+        (
+            "sack_left",
+            np.int64,
+        ),  # first SACK block, raw (RFC 2018), -1 = none. D-SACK: at or below ack (RFC 2883)
         ("sack_right", np.int64),
         ("l2", np.int64),  # fingerprint of the link-layer header and interface: differs if the frame took another way
         ("payload_off", np.int64),  # in the batch's bytes

@@ -1,0 +1,140 @@
+"""The one door for the command line, notebooks and tests.
+
+    analyze(paths)  everything at once: tables in memory
+    stream(paths)   tables in pieces while flows finish: memory does not grow with the capture
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from analyzer.anomalies import Ledger
+from analyzer.settings import Settings
+from analyzer.tables.schema import TABLES
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from analyzer.capture.batch import FileInfo
+
+Path = str | os.PathLike[str]
+Progress = Callable[[int, int], None]
+Notice = Callable[[str], None]
+
+_COMPILING = "compiling kernels (first run only, about 15 s)"
+
+
+class Analysis(Mapping[str, "pd.DataFrame"]):
+    """The tables of one analysis, by name: `analysis.flows`, `analysis["flows"]`, `analysis.arrow("flows")`.
+
+    Each DataFrame is made when first asked for; all tables exist and are typed, also the empty ones.
+    """
+
+    def __init__(self, tables: dict[str, pa.Table], settings: Settings) -> None:
+        self._arrow = tables
+        self._frames: dict[str, pd.DataFrame] = {}
+        self.settings = settings
+
+    def arrow(self, name: str) -> pa.Table:
+        """Return a table as Arrow. Raises KeyError for a name that is no table."""
+        return self._arrow[name]
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._frames:
+            from analyzer.tables.build import to_pandas
+
+            self._frames[name] = to_pandas(self._arrow[name])
+        return self._frames[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrow)
+
+    def __len__(self) -> int:
+        return len(self._arrow)
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        if name in TABLES:
+            return self[name]
+        raise AttributeError(f"no table {name!r}; there are {', '.join(TABLES)}")
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All tables as DataFrames, by name."""
+        return {name: self[name] for name in self._arrow}
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{name} {table.num_rows}" for name, table in self._arrow.items() if table.num_rows)
+        return f"Analysis({rows})"
+
+
+def analyze(
+    paths: Path | Sequence[Path],
+    *,
+    keys: Path | None = None,
+    segments: bool = False,
+    records: bool = False,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    notice: Notice | None = None,
+) -> Analysis:
+    """Analyse one capture, or several as one (a rotated ring, or files that overlap in time).
+
+    paths     files, or "-" for standard input    keys  NSS key log, used once TLS is read
+    segments  also fill the `segments` table (a row per TCP segment)    records  also rows of bulk TLS and HTTP/2 data
+    settings  thresholds and caps    progress  called with (bytes done, bytes in all)    notice  called with a message
+
+    Every table of the schema is there, sorted by its key. Raises AnalyzerError if the input cannot be read at all;
+    damage inside it is reported in `captures` and `anomalies` instead.
+    """
+    from analyzer.tables.order import in_order
+
+    settings = settings or Settings()
+    chunks: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
+    for name, rows in stream(
+        paths, keys=keys, segments=segments, records=records, settings=settings, progress=progress, notice=notice
+    ):
+        chunks[name].append(rows)
+    return Analysis({name: in_order(name, parts) for name, parts in chunks.items()}, settings)
+
+
+def stream(
+    paths: Path | Sequence[Path],
+    *,
+    keys: Path | None = None,
+    segments: bool = False,
+    records: bool = False,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    notice: Notice | None = None,
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield (table name, rows) while the capture is read, for captures larger than memory; arguments as `analyze`.
+
+    Rows of one table may come in several pieces, in the order in which flows finish. `endpoints`, `captures` and
+    `anomalies` come last, once.
+    """
+    from analyzer.kernel import cache_is_cold
+
+    if notice is not None and cache_is_cold():
+        notice(_COMPILING)
+    from analyzer.capture.reader import open_captures
+    from analyzer.engine import Engine
+
+    ledger = Ledger()
+    reader = open_captures(_as_list(paths), ledger, progress=progress)
+    engine = Engine(settings or Settings(), ledger, reader.files, segments=segments)
+    for batch in reader:
+        yield from engine.feed(batch)
+    yield from engine.finish()
+
+
+def _as_list(paths: Path | Sequence[Path]) -> list[Path]:
+    if isinstance(paths, str | os.PathLike):
+        return [paths]
+    return list(paths)
+
+
+__all__ = ["Analysis", "analyze", "stream"]
+

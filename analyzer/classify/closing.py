@@ -1,0 +1,307 @@
+"""How each connection ended, and who ended it (definitions B5), from what TCP alone shows.
+
+What    Exactly one close kind per flow, by the first condition that applies, with its evidence frames.
+Source  RFC 9293 sections 3.6 (closing), 3.5.2-3.5.3 (resets); RFC 5961 (challenge ACKs); RFC 1122 section 4.2.2.13.
+Needs   flows: the FINs, the RSTs and what was true just before them
+Gives   closes
+Limits  A FIN or RST does not say which program decided, nor that it was the host whose address it bears. What needs
+        HTTP, WebSocket or TLS (layer grace, races, most triggers) is left unknown here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analyzer.classify.facts import Array, Facts
+from analyzer.decode.segment import ACK
+from analyzer.flows.state import REUSED, SENT_AGAIN, SENT_DATA, SENT_PROBE
+from analyzer.kernel import I64, Mask
+from analyzer.tables.build import MISSING, Coded
+from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, TRIGGERS
+
+KIND = {name: code for code, name in enumerate(CLOSE_KINDS)}
+_WHO = {name: code for code, name in enumerate(INITIATORS)}
+_CLIENT, _SERVER = 0, 1
+
+# A side that stopped retrying has given up if it stayed silent this many times longer than its last wait: timers double
+# at most (RFC 6298 section 5.5), so by then the next try would have come.
+_GAVE_UP = 2.5
+
+
+@dataclass(slots=True)
+class Verdict:
+    """(n,) per flow. kind, initiator: codes of CLOSE_KINDS and INITIATORS. confidence 0 to 1. resetter: side, -1 = none."""
+
+    kind: I64
+    initiator: I64
+    confidence: np.ndarray[tuple[int], np.dtype[np.float64]]
+    inferred: Mask
+    resetter: I64
+
+
+class _Case:
+    """Collects (condition, kind, initiator, confidence) in order; the first condition that holds decides."""
+
+    def __init__(self, n: int) -> None:
+        self.open = np.ones(n, np.bool_)
+        self.kind = np.full(n, KIND["open_active"], np.int64)
+        self.initiator = np.full(n, _WHO["none"], np.int64)
+        self.confidence = np.full(n, 0.9)
+        self.inferred = np.zeros(n, np.bool_)
+
+    def add(self, condition: Mask, kind: str, initiator: Any, confidence: Any, *, inferred: bool = False) -> None:
+        """Decide the open flows for which `condition` holds. `initiator`: a word, or sides (0 client, 1 server)."""
+        here = self.open & condition
+        code = _WHO[initiator] if isinstance(initiator, str) else np.asarray(initiator)[here]
+        self.kind[here] = KIND[kind]
+        self.initiator[here] = code
+        self.confidence[here] = confidence if np.isscalar(confidence) else np.asarray(confidence)[here]
+        self.inferred[here] = inferred
+        self.open &= ~condition
+
+
+# INITIATORS begins with client, server: a side is its own code
+assert INITIATORS[:2] == ("client", "server")
+
+
+def judge(facts: Facts) -> Verdict:
+    """Return the verdict on each flow."""
+    case = _Case(facts.n)
+    resetter = _resetter(facts)
+    _judge_resets(facts, case, resetter)
+    _judge_fins(facts, case)
+    _judge_unfinished(facts, case)
+    return Verdict(case.kind, case.initiator, case.confidence, case.inferred, resetter)
+
+
+# ------------------------------------------------------------------------------------------------ RST
+def _resetter(facts: Facts) -> I64:
+    """Return who sent the RST that ended the flow, -1 if none did (or the close was complete before it)."""
+    c, s = facts.client["rst_ts"], facts.server["rst_ts"]
+    side = np.where((s != 0) & ((c == 0) | (s < c)), 1, 0)
+    when = np.where(side == 1, s, c)
+    done = np.maximum(facts.client["fin_acked_ts"], facts.server["fin_acked_ts"])
+    complete = facts.both_fins_acked & (done <= when)
+    result: I64 = np.where((when != 0) & ~complete, side, -1)
+    return result
+
+
+def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
+    """A RST by X ended the flow; Y is the other side."""
+    flow, has = facts.flow, resetter >= 0
+    x = np.maximum(resetter, 0)
+    y = 1 - x
+
+    def of_x(name: str) -> Array:
+        return facts.of(x, name)
+
+    when = of_x("rst_ts")
+    unestablished = (flow["handshake_ts"] == 0) & (facts.client["syns"] > 0) & (flow["payload_ts"] == 0)
+    case.add(
+        has & unestablished & (x == _SERVER) & (facts.server["syns"] == 0), "refused", "server",
+        np.where(of_x("rst_ack") == 1, 0.99, 0.9),
+    )  # fmt: skip
+    case.add(has & unestablished & (x == _CLIENT), "handshake_aborted", "client", 0.95)
+
+    x_fin = (of_x("fin_seq") != 0) & (of_x("fin_ts") <= when)
+    y_fin = (facts.of(y, "fin_seq") != 0) & (facts.of(y, "fin_ts") <= when)
+    soon = when - of_x("rst_stimulus_ts") <= facts.stimulus_ns
+    to_data = soon & np.isin(of_x("rst_stimulus"), (SENT_DATA, SENT_AGAIN))
+    rested = of_x("rst_burst_idle") >= facts.settings.idle_min_ns
+    bare = (of_x("rst_flags") & ACK) == 0
+    tries = facts.settings.dead_peer_tries
+
+    case.add(has & x_fin & to_data & rested, "rst_to_data_stale", x, 0.9)
+    case.add(has & x_fin, "rst_after_own_fin", x, np.where(of_x("rst_late_data") != 0, 0.95, 0.85))
+    case.add(has & y_fin, "rst_after_peer_fin", y, 0.95)
+    case.add(has & soon & (of_x("rst_stimulus") == SENT_PROBE), "rst_to_keepalive", x, 0.95)
+    case.add(has & (of_x("rst_probe_run") >= tries), "abort_keepalive", x, 0.95)
+    case.add(has & (of_x("rst_window_probe_run") >= tries), "abort_zero_window", x, 0.85)
+    case.add(has & (of_x("rst_outstanding") > 0) & (of_x("rst_retries") >= tries), "abort_retransmit", x, 0.9)
+    case.add(has & to_data & (rested | bare), "rst_to_data_stale", x, np.where(rested & bare, 0.9, 0.6), inferred=True)
+    quiet = of_x("rst_idle_payload") >= facts.settings.idle_min_ns
+    case.add(has & quiet, "rst_on_idle", x, 0.8, inferred=True)
+    case.add(has & (of_x("rst_unread") != 0) & ~bare, "rst_unread_data", x, 0.6, inferred=True)
+    case.add(has, "rst_abort", x, 0.7, inferred=True)
+
+
+# ------------------------------------------------------------------------------------------------ FIN
+def _judge_fins(facts: Facts, case: _Case) -> None:
+    """No RST ended the flow; X sent the first FIN."""
+    flow = facts.flow
+    fin = facts.both("fin_seq") != 0
+    any_fin = fin.any(axis=0)
+    fin_ts = facts.both("fin_ts")
+    x = np.where(fin[0] & (~fin[1] | (fin_ts[0] <= fin_ts[1])), _CLIENT, _SERVER)
+    y = 1 - x
+    two = fin.all(axis=0)
+    full = facts.both_fins_acked
+
+    crossed = (facts.client["fin_ack"] < facts.server["fin_seq"]) & (facts.server["fin_ack"] < facts.client["fin_seq"])
+    apart = np.abs(fin_ts[0] - fin_ts[1])
+    at_once = apart < np.maximum(facts.path_rtt, flow["handshake_rtt"]) + 5_000_000
+    case.add(two & crossed & at_once, "fin_simultaneous", "both", 0.9)
+    case.add(two & (facts.of(y, "late_data_after_peer_fin") > 0), "fin_half_close", x, 0.95)
+    sure = np.where(full, 0.99, 0.85)
+    case.add(two & (x == _CLIENT), "fin_client_first", "client", sure)
+    case.add(two, "fin_server_first", "server", sure)
+
+    x_acked = facts.of(x, "fin_acked_ts") != 0
+    y_unseen = facts.of(y, "segments") == 0
+    case.add(any_fin & y_unseen & (x == _CLIENT), "fin_client_first", "client", 0.6, inferred=True)
+    case.add(any_fin & y_unseen, "fin_server_first", "server", 0.6, inferred=True)
+    case.add(any_fin & ~x_acked & (facts.of(x, "fins") >= 3), "fin_unanswered", x, 0.9)
+    lost = facts.of(y, "unseen_acked") > 0  # X acknowledged something of Y, perhaps its FIN, that was not captured
+    case.add(any_fin & x_acked & lost, "capture_gap", "unknown", 0.6, inferred=True)
+    waited = facts.end_ns - facts.of(x, "fin_ts") >= facts.settings.half_close_wait_ns
+    case.add(any_fin, "half_closed_open", x, np.where(x_acked, np.where(waited, 0.95, 0.7), 0.5))
+
+
+# ------------------------------------------------------------------------------------------------ neither
+def _judge_unfinished(facts: Facts, case: _Case) -> None:
+    """Neither FIN nor RST ended the flow (within the capture)."""
+    flow, client, server = facts.flow, facts.client, facts.server
+    tries = facts.settings.dead_peer_tries
+    silence = facts.end_ns - flow["last_ts"]
+    ended_by_icmp = (flow["icmp_hard"] == 1) & (flow["last_ts"] <= flow["icmp_ts"] + facts.stimulus_ns)
+    case.add(ended_by_icmp, "icmp_abort", "unknown", 0.8, inferred=True)
+    case.add(flow["ended"] == REUSED, "implicit_port_reuse", "unknown", 0.9)
+
+    opening = (flow["handshake_ts"] == 0) & (flow["payload_ts"] == 0) & (client["syns"] > 0)
+    second = silence >= 1_000_000_000  # the initial RTO, RFC 6298 section 2.1: by then a SYN is sent again
+    unanswered = opening & (server["segments"] == 0) & ((client["syns"] >= 2) | second)
+    case.add(unanswered, "syn_timeout", "none", np.where(client["syns"] >= 2, 0.95, 0.6))
+    half = opening & (server["syns"] > 0) & ((server["syns"] >= 2) | second)
+    case.add(half, "synack_timeout", "none", np.where(server["syns"] >= 2, 0.9, 0.5))
+
+    for k, side in ((_CLIENT, client), (_SERVER, server)):
+        run = side["unanswered_run"] + (side["probe_row"] >= 0)
+        waited = _GAVE_UP * side["probe_gap"]
+        case.add((run >= tries) & (silence > waited), "abort_keepalive", INITIATORS[k], 0.7, inferred=True)
+        gave_up = (side["retries"] >= tries) & (silence > _GAVE_UP * side["retry_gap"])
+        case.add(gave_up, "abort_retransmit", INITIATORS[k], 0.7, inferred=True)
+    stuck = np.maximum(client["retries"], server["retries"]) >= tries
+    probing = np.maximum(
+        client["unanswered_run"] + (client["probe_row"] >= 0), server["unanswered_run"] + (server["probe_row"] >= 0)
+    )
+    case.add(stuck | (probing >= tries), "silent_death", "none", 0.9)
+    idle = facts.end_ns - flow["active_ts"] >= facts.settings.idle_min_ns
+    case.add((flow["active_ts"] != 0) & idle, "open_idle", "none", 0.95)
+    case.add(case.open, "open_active", "none", 0.95)
+
+
+# ------------------------------------------------------------------------------------------------ the table
+_CLEAN = tuple(KIND[k] for k in ("fin_client_first", "fin_server_first", "fin_simultaneous", "fin_half_close"))
+_STILL_OPEN = tuple(KIND[k] for k in ("open_active", "open_idle"))
+_UNDECIDED = tuple(KIND[k] for k in ("capture_gap", "implicit_port_reuse"))
+_TRIGGER = {
+    "rst_unread_data": "rst_unread",
+    "rst_to_data_stale": "data_after_close",
+    "rst_after_own_fin": "data_after_close",
+    "abort_keepalive": "probe_miss",
+    "abort_retransmit": "rto",
+}
+
+
+def graceful_tcp(facts: Facts, verdict: Verdict) -> Coded:
+    """Return whether both directions were closed in order: yes, no, unknown, n/a (not closed)."""
+    words = ("yes", "no", "unknown", "n/a")
+    kind = verdict.kind
+    x = np.maximum(verdict.resetter, 0)
+    nothing_lost = (facts.of(x, "rst_outstanding") <= 0) & (facts.of(x, "rst_peer_outstanding") <= 1)  # 1: the FIN itself
+    clean = np.isin(kind, _CLEAN)
+    codes = np.select(
+        [
+            clean & facts.both_fins_acked,
+            clean,
+            (kind == KIND["rst_after_peer_fin"]) & nothing_lost,
+            np.isin(kind, _STILL_OPEN),
+            np.isin(kind, _UNDECIDED),
+        ],
+        [0, 2, 0, 3, 2],
+        1,
+    )
+    return Coded(codes, words)
+
+
+def rst_signature(facts: Facts, verdict: Verdict) -> Coded:
+    """Return what the RST looks like: RST,ACK from a live socket, or bare at the stimulus's ACK number from none."""
+    x = np.maximum(verdict.resetter, 0)
+    with_ack = (facts.of(x, "rst_flags") & ACK) != 0
+    bare = ~with_ack & (facts.of(x, "rst_window") == 0) & (facts.of(x, "rst_seq") == facts.of(x, "rst_stimulus_ack"))
+    codes = np.select([verdict.resetter < 0, with_ack & (verdict.kind != KIND["refused"]), bare], [-1, 0, 1], 2)
+    codes[(verdict.kind == KIND["refused"]) & with_ack] = 1  # a port without a listener answers like a closed socket
+    return Coded(codes, ("live", "closed_socket", "unknown"))
+
+
+def close_time(facts: Facts, verdict: Verdict) -> tuple[I64, I64, I64]:
+    """Return (when, wire silence before, payload silence before) in ns; for open flows, the last segment's."""
+    flow = facts.flow
+    closed = flow["close_ts"] != 0
+    when = np.where(closed, flow["close_ts"], flow["last_ts"])
+    wire = np.where(closed, flow["close_idle_wire"], facts.end_ns - flow["last_ts"])
+    payload = np.where(closed, flow["close_idle_payload"], facts.end_ns - flow["active_ts"])
+    return when, wire, np.where(flow["active_ts"] != 0, payload, MISSING)
+
+
+def evidence(facts: Facts) -> tuple[I64, I64]:
+    """Return (offsets, frames): each flow's last payload, FINs, RSTs with what provoked them, ICMP error, last frame."""
+    flow, c, s = facts.flow, facts.client, facts.server
+    closed = flow["close_ts"] != 0
+    columns = [
+        np.where(closed, flow["close_payload_frame"], flow["payload_frame"]),
+        c["fin_frame"], s["fin_frame"],
+        c["rst_frame"], s["rst_frame"],
+        np.where(c["rst_frame"] != 0, c["rst_stimulus_frame"], 0),
+        np.where(s["rst_frame"] != 0, s["rst_stimulus_frame"], 0),
+        flow["icmp_frame"],
+        np.where(closed, 0, flow["last_frame"]),
+    ]  # fmt: skip
+    frames = np.sort(np.stack(columns, axis=1), axis=1)
+    keep = frames > 0
+    keep[:, 1:] &= frames[:, 1:] != frames[:, :-1]
+    offsets = np.zeros(facts.n + 1, np.int64)
+    np.cumsum(keep.sum(axis=1), out=offsets[1:])
+    return offsets, frames[keep]
+
+
+def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
+    """Return the columns of `closes`."""
+    from analyzer.classify.sentences import explain
+
+    flow = facts.flow
+    when, wire, payload = close_time(facts, verdict)
+    idle_payload = np.where(payload == MISSING, np.nan, payload / 1e9)
+    trigger = np.full(facts.n, TRIGGERS.index("unknown"))
+    for kind, word in _TRIGGER.items():
+        trigger[verdict.kind == KIND[kind]] = TRIGGERS.index(word)
+    none, unknown = np.full(facts.n, -1), np.full(facts.n, 0)
+    age = (when - flow["first_ts"]) / 1e9
+    return {
+        "flow_id": flow["flow_id"],
+        "ts": when,
+        "close_kind": Coded(verdict.kind, CLOSE_KINDS),
+        "close_kind_base": Coded(verdict.kind, CLOSE_KINDS),
+        "initiator": Coded(verdict.initiator, INITIATORS),
+        "trigger": Coded(trigger, TRIGGERS),
+        "idle_wire_s": wire / 1e9,
+        "idle_payload_s": idle_payload,
+        "idle_app_s": idle_payload,  # no heartbeat is recognised yet, so none is removed
+        "age_s": age,
+        "fin_c": facts.client["fins"].astype(np.int64),
+        "fin_s": facts.server["fins"].astype(np.int64),
+        "rst_c": facts.client["rsts"].astype(np.int64),
+        "rst_s": facts.server["rsts"].astype(np.int64),
+        "rst_signature": rst_signature(facts, verdict),
+        "middlebox_clues": Coded(none, ("",)),
+        "graceful_tcp": graceful_tcp(facts, verdict),
+        "graceful_tls": Coded(unknown, ("unknown",)),
+        "graceful_app": Coded(unknown, ("unknown",)),
+        "confidence": verdict.confidence,
+        "basis": Coded(verdict.inferred.astype(np.int8), ("observed", "inferred")),
+        "evidence_frames": evidence(facts),
+        "explanation": explain(facts, verdict, idle_payload, age),
+    }

@@ -1,0 +1,91 @@
+"""Servers by address and port, over all flows: the one table that only whole captures can give.
+
+Gives   endpoints
+Limits  Lifetimes are quantiles over flows whose end was seen or cut off alike. `races` needs HTTP and stays null.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.classify.closing import KIND, Verdict
+from analyzer.classify.community import address_text
+from analyzer.classify.facts import Facts
+from analyzer.tables.build import Coded
+
+_RST = tuple(code for name, code in KIND.items() if name.startswith(("rst_", "refused", "handshake_aborted")))
+
+_ROW = np.dtype(
+    [("hi", np.int64), ("lo", np.int64), ("port", np.int32), ("version", np.int8), ("rst", np.int8), ("idle", np.int8),
+     ("client_hi", np.int64), ("client_lo", np.int64), ("lifetime_s", np.float64), ("bytes", np.int64)]
+)  # fmt: skip
+
+
+class Endpoints:
+    """Collects 60 bytes per flow while flows finish; one table at the end."""
+
+    def __init__(self) -> None:
+        self._parts: list[NDArray[Any]] = []
+
+    def add(self, facts: Facts, verdict: Verdict) -> None:
+        """Take finished flows."""
+        flow = facts.flow
+        rows = np.zeros(facts.n, _ROW)
+        rows["hi"], rows["lo"], rows["port"] = flow["server_hi"], flow["server_lo"], flow["server_port"]
+        rows["version"] = flow["ip_version"]
+        rows["client_hi"], rows["client_lo"] = flow["client_hi"], flow["client_lo"]
+        rows["lifetime_s"] = (flow["last_ts"] - flow["first_ts"]) / 1e9
+        rows["bytes"] = facts.both("payload_bytes").sum(axis=0)
+        rows["rst"] = np.isin(verdict.kind, _RST)
+        closed = (flow["close_ts"] != 0) & (flow["close_idle_payload"] >= facts.settings.idle_min_ns)
+        rows["idle"] = closed
+        self._parts.append(rows)
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of `endpoints`, most flows first."""
+        rows = np.concatenate(self._parts) if self._parts else np.zeros(0, _ROW)
+        order = np.lexsort((rows["lifetime_s"], rows["port"], rows["lo"], rows["hi"], rows["version"]))
+        rows = rows[order]
+        key = rows[["version", "hi", "lo", "port"]]
+        start = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if rows.size else np.zeros(0, np.int64)
+        count = np.diff(np.r_[start, rows.size])
+        group = np.repeat(np.arange(start.size), count)
+        head = rows[start]
+        shares = {name: np.add.reduceat(rows[name].astype(np.int64), start) for name in ("rst", "idle", "bytes")} if (
+            start.size
+        ) else {name: np.zeros(0, np.int64) for name in ("rst", "idle", "bytes")}
+        columns: dict[str, Any] = {
+            "endpoint": self._names(head),
+            "flows": count,
+            "clients": _distinct_clients(rows, group, start.size),
+            "lifetime_p50_s": rows["lifetime_s"][start + (count - 1) // 2],
+            "lifetime_p95_s": rows["lifetime_s"][start + (95 * count + 99) // 100 - 1],
+            "rst_share": shares["rst"] / count,
+            "idle_close_share": shares["idle"] / count,
+            "bytes": shares["bytes"],
+        }
+        return {name: _reordered(values, np.argsort(-count, kind="stable")) for name, values in columns.items()}
+
+    def _names(self, head: NDArray[Any]) -> Coded:
+        text = address_text(head["hi"], head["lo"], head["version"])
+        names = []
+        for code, port in zip(text.codes.tolist(), head["port"].tolist(), strict=True):
+            host = text.names[code]
+            names.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        return Coded(np.arange(len(names)), names)
+
+
+def _distinct_clients(rows: NDArray[Any], group: NDArray[Any], n: int) -> NDArray[Any]:
+    order = np.lexsort((rows["client_lo"], rows["client_hi"], group))
+    g, hi, lo = group[order], rows["client_hi"][order], rows["client_lo"][order]
+    fresh = np.r_[True, (g[1:] != g[:-1]) | (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])] if g.size else np.zeros(0, bool)
+    return np.bincount(g[fresh], minlength=n)
+
+
+def _reordered(values: Any, order: NDArray[Any]) -> Any:
+    return Coded(values.codes[order], values.names) if isinstance(values, Coded) else values[order]
+
+

@@ -1,0 +1,57 @@
+"""Finished flows as columns that the classifiers read: both sides as (2, n) arrays, sides picked by index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.flows.tracker import Finished
+from analyzer.kernel import I64, Mask, Records
+from analyzer.settings import Settings
+
+Array = NDArray[Any]
+
+
+class Facts:
+    """What is known of n finished flows.
+
+    flow (n,) FLOW    client, server (n,) SIDE    end_ns  when the capture ended (or was when they were given up)
+    """
+
+    def __init__(self, done: Finished, end_ns: int, settings: Settings) -> None:
+        self.done = done
+        self.flow: Records = done.flows
+        self.client: Records = done.sides[0::2]
+        self.server: Records = done.sides[1::2]
+        self.end_ns = end_ns
+        self.settings = settings
+        self.n = int(done.flows.shape[0])
+
+    def of(self, side: Array, field: str) -> Array:
+        """Return SIDE `field` of the client where `side` is 0, of the server where it is 1."""
+        picked: Array = np.where(side == 0, self.client[field], self.server[field])
+        return picked
+
+    def both(self, field: str) -> Array:
+        """Return SIDE `field` as (2, n): client, server."""
+        return np.stack([self.client[field], self.server[field]])
+
+    @property
+    def path_rtt(self) -> I64:
+        """Round trip of the whole path in ns: smoothed samples of both parts, else the handshake's, else 0."""
+        smoothed = self.client["srtt"] + self.server["srtt"]
+        rtt: I64 = np.where(smoothed > 0, smoothed, self.flow["handshake_rtt"])
+        return rtt
+
+    @property
+    def stimulus_ns(self) -> I64:
+        """How soon a RST must follow a segment to have been provoked by it (definitions B5)."""
+        window: I64 = np.maximum(self.settings.stimulus_ns, 3 * self.path_rtt // 2)
+        return window
+
+    @property
+    def both_fins_acked(self) -> Mask:
+        """Both directions closed in order and both ends know."""
+        return np.logical_and(self.client["fin_acked_ts"] != 0, self.server["fin_acked_ts"] != 0)

@@ -1,0 +1,101 @@
+"""One sentence per close that a person can act on, made for all flows at once.
+
+`{idle}` is the payload silence before the close and `{age}` the connection's age, in seconds; `{who}` closed, `{other}`
+is the other side; `{probes}` and `{tries}` are how often somebody asked in vain.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analyzer.classify.facts import Array, Facts
+from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS
+
+if TYPE_CHECKING:
+    from analyzer.classify.closing import Verdict
+
+SENTENCES = {
+    "fin_client_first": "The client closed in order (FIN) after {idle} s without payload; the server agreed.",
+    "fin_server_first": "The server closed in order (FIN) after {idle} s without payload; the client agreed.",
+    "fin_simultaneous": "Both sides closed in order at the same time: their FINs crossed.",
+    "fin_half_close": "The {who} closed its direction first (FIN) and the {other} still sent data before it closed too.",
+    "half_closed_open": "The {who} closed (FIN) but the {other} never did: a half-closed connection, often a leaked "
+    "socket (CLOSE_WAIT).",
+    "fin_unanswered": "The {who} closed (FIN) and repeated it without an answer: the {other} or the path was gone.",
+    "rst_after_own_fin": "The {who} closed (FIN), then reset because the {other} still had something to say.",
+    "rst_after_peer_fin": "The {who} closed in order (FIN) and the {other} answered with a reset instead of its own FIN.",
+    "rst_unread_data": "The {who} reset right after data from the {other} that it never answered: consistent with a "
+    "close while data was unread.",
+    "rst_abort": "The {who} reset a connection in use: an abort (SO_LINGER 0) or a killed process.",
+    "rst_on_idle": "A reset in the name of the {who} after {idle} s without payload: consistent with an idle timeout of "
+    "the {who} or of a middlebox, or an abort.",
+    "rst_to_data_stale": "The {who} answered new data with a reset after {idle} s without payload: the connection was "
+    "already gone on its side.",
+    "rst_to_keepalive": "A reset in the name of the {who} answered a keep-alive probe after {idle} s without payload: it, "
+    "or a middlebox, had forgotten the connection.",
+    "refused": "The server refused the connection: nothing listens on that port, or a firewall rejects it.",
+    "handshake_aborted": "The client reset before the handshake was complete: a scan, a health check, or a lost race "
+    "between addresses.",
+    "syn_timeout": "Nobody answered the client's SYN ({tries} sent): the server is down, or the packets are dropped.",
+    "synack_timeout": "The server answered ({tries} SYN-ACKs) but the client never completed the handshake.",
+    "abort_retransmit": "The {who} gave up after {tries} unanswered retransmissions: the {other} or the path was gone.",
+    "abort_keepalive": "The {who} gave up after {probes} unanswered keep-alive probes: the {other} or the path was gone.",
+    "abort_zero_window": "The {who} gave up on a peer whose receive window stayed closed: the {other} stopped reading.",
+    "rst_injected_suspected": "A reset in the name of the {who} is consistent with a middlebox.",
+    "icmp_abort": "An ICMP error quoted this connection and nothing came after it.",
+    "implicit_port_reuse": "A new connection took over the same ports; the end of this one is not in the capture.",
+    "silent_death": "The last segments stayed unanswered ({tries} retransmissions, {probes} probes): the peer or the path "
+    "died silently.",
+    "open_active": "Still open when the capture ended.",
+    "open_idle": "Still open when the capture ended, {idle} s after its last payload.",
+    "capture_gap": "The end is only partly captured.",
+}
+
+assert set(SENTENCES) == set(CLOSE_KINDS)
+
+
+def explain(facts: Facts, verdict: Verdict, idle_s: Array, age_s: Array) -> pa.Array:
+    """Return the sentence of each flow's close kind with its numbers filled in."""
+    words = np.array([w if w in ("client", "server") else "other side" for w in INITIATORS])
+    who = words[verdict.initiator]
+    other = np.where(who == "client", "server", np.where(who == "server", "client", "other side"))
+    tries = np.where(
+        facts.flow["payload_ts"] == 0,
+        np.where(facts.server["syns"] > 0, facts.server["syns"], facts.client["syns"]),
+        np.maximum(facts.client["retries"], facts.server["retries"]),
+    )
+    probes = np.maximum(
+        facts.client["unanswered_run"] + (facts.client["probe_row"] >= 0),
+        facts.server["unanswered_run"] + (facts.server["probe_row"] >= 0),
+    )
+    result = pa.nulls(facts.n, pa.string())
+    for code in np.unique(verdict.kind).tolist():
+        here = verdict.kind == code
+        values = {
+            "idle": _decimals(np.nan_to_num(idle_s[here])), "age": _decimals(age_s[here]),
+            "who": pa.array(who[here]), "other": pa.array(other[here]),
+            "tries": pa.array(tries[here]).cast(pa.string()), "probes": pa.array(probes[here]).cast(pa.string()),
+        }  # fmt: skip
+        filled = _filled(SENTENCES[CLOSE_KINDS[code]], values, int(here.sum()))
+        result = pc.replace_with_mask(result, pa.array(here), filled)
+    return result
+
+
+def _decimals(values: Array) -> pa.Array:
+    """Return numbers as text with three decimals."""
+    thousandths = pa.array(np.round(values * 1000).astype(np.int64))
+    whole = pc.divide(thousandths, 1000)
+    rest = pc.subtract(thousandths, pc.multiply(whole, 1000))
+    padded = pc.utf8_lpad(rest.cast(pa.string()), 3, "0")
+    return pc.binary_join_element_wise(whole.cast(pa.string()), padded, ".")
+
+
+def _filled(sentence: str, values: dict[str, pa.Array], n: int) -> pa.Array:
+    parts = re.split(r"{(\w+)}", sentence)
+    columns = [values[p].cast(pa.string()) if k % 2 else pa.array([p] * n, pa.string()) for k, p in enumerate(parts)]
+    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "")

@@ -1,0 +1,108 @@
+"""`longwire analyze`: from arguments to one call of the API, and its tables to files or to the terminal."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyzer.cli import console
+from analyzer.errors import AnalyzerError
+from analyzer.settings import NS, Settings
+from analyzer.tables.where import Where, parse_where
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from analyzer.render.summary import Summary
+
+DAMAGED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for on the command line."""
+
+    files: tuple[Path, ...]
+    out: Path | None = None
+    format: str = "parquet"
+    segments: bool = False
+    where: str | None = None
+    idle_min_s: float | None = None
+
+
+def analyze_files(request: Request) -> int:
+    """Analyse, print or write, and return the exit code. A wrong request is found before anything is read."""
+    where = parse_where(request.where) if request.where is not None else None
+    settings = _settings(request)
+    if request.segments and request.out is None:
+        raise AnalyzerError("--segments makes a table, and there is nowhere to write it", "add --out DIR")
+    with console.Progress() as progress:
+        chunks = _stream(request, settings, progress)
+        if request.out is None:
+            summary = _summary(chunks, where)
+        else:
+            summary = _write(request, request.out, chunks, where, settings)
+    if request.out is None:
+        from analyzer.render.text import print_summary
+
+        print_summary(summary, sys.stdout)
+    else:
+        console.say(f"wrote {len(summary.rows)} tables of {summary.flows:,} connections to {request.out}")
+    if summary.damaged:
+        console.say("warning: the input was damaged; what could be read of it is analysed")
+        return DAMAGED
+    return 0
+
+
+def _settings(request: Request) -> Settings:
+    if request.idle_min_s is None:
+        return Settings()
+    if not (math.isfinite(request.idle_min_s) and 0 < request.idle_min_s < 1e9):
+        raise AnalyzerError(f"--idle-min {request.idle_min_s} is no span of time", "give seconds, for example 0.5")
+    return replace(Settings(), idle_min_ns=round(request.idle_min_s * NS))
+
+
+def _stream(request: Request, settings: Settings, progress: console.Progress) -> Iterator[tuple[str, pa.Table]]:
+    from analyzer import api
+
+    yield from api.stream(
+        list(request.files), segments=request.segments, settings=settings, progress=progress, notice=progress.notice
+    )
+
+
+def _summary(chunks: Iterator[tuple[str, pa.Table]], where: Where | None) -> Summary:
+    """Return the summary of what is kept; with `where`, rows wait until every flow is known."""
+    from analyzer.render.spool import Spool
+    from analyzer.render.summary import summarize
+
+    if where is None:
+        return summarize(chunks)
+    with Spool() as spool:
+        for name, rows in chunks:
+            spool.write(name, rows)
+        return summarize((name, rows) for name, table in spool.tables(where) for rows in table)
+
+
+def _write(
+    request: Request, out: Path, chunks: Iterator[tuple[str, pa.Table]], where: Where | None, settings: Settings
+) -> Summary:
+    from importlib.metadata import version
+
+    from analyzer.render.files import TableSink, write_summary
+    from analyzer.render.summary import Collector
+    from analyzer.tables.schema import TABLES
+
+    collector = Collector()
+    with TableSink(out, request.format, where) as sink:
+        for name, rows in chunks:
+            sink.write(name, rows)
+        sink.close(collector.add)
+    summary = collector.result()
+    summary.rows = {name: summary.rows.get(name, 0) for name in TABLES}
+    about = {"longwire": version("longwire"), "settings": settings.as_dict(), "where": request.where}
+    write_summary(out, about | summary.as_dict())
+    return summary

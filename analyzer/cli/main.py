@@ -1,0 +1,130 @@
+"""The `longwire` command.
+
+Imports nothing that takes time: `--help`, `--version` and shell completion answer at once, and numba, pyarrow and rich
+come in only when a capture is really analysed.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from analyzer.cli import console
+from analyzer.errors import AnalyzerError
+
+OK, DAMAGED, UNUSABLE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+
+_HELP = """Who closed this TCP connection, why, and what should have kept it alive.
+
+Exit codes: 0 analysed, 1 analysed but the input was damaged, 2 wrong usage or unreadable input.
+"""
+
+_ANALYZE_EPILOG = """\b
+Examples:
+  longwire analyze night.pcap
+  longwire analyze a.pcapng.gz b.pcapng.gz --out tables --format csv
+  longwire analyze night.pcap --where "server_port == 443 and close_kind == 'rst_on_idle'"
+  longwire analyze night.pcap --out tables --segments --idle-min 0.2
+"""
+
+# rich_markup_mode=None: rich's help takes a third of a second and boxes that nobody pastes into a ticket
+app = typer.Typer(help=_HELP, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class Format(StrEnum):
+    """How tables are written."""
+
+    parquet = "parquet"
+    csv = "csv"
+    json = "json"
+
+
+def run() -> None:
+    """Entry point of the `longwire` command and of `python -m analyzer`."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit code; errors are printed, bugs raise."""
+    for stream in (sys.stdout, sys.stderr):  # a name from the wire must not fail on a terminal that is not UTF-8
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = app(arguments, prog_name="longwire", standalone_mode=False)
+        sys.stdout.flush()
+    except AnalyzerError as error:
+        console.print_error(error.message, error.hint)
+        return UNUSABLE
+    except BrokenPipeError:  # the reader, `head` for example, has seen enough
+        console.abandon_stdout()
+        return PIPE_CLOSED
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        console.print_error(f"{place}{error.strerror or error}", "")
+        return UNUSABLE
+    except (KeyboardInterrupt, typer.Abort):
+        console.print_error("interrupted", "")
+        return INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what typer raises for wrong usage; its class moved between versions
+            raise
+        console.print_error(_usage(error), "longwire analyze --help shows the options with examples")
+        return UNUSABLE
+    return code if isinstance(code, int) else OK
+
+
+def _usage(error: Any) -> str:
+    return str(error.format_message()).rstrip(".")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"longwire {version('longwire')}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def longwire(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Say what the command is for; the commands do the work."""
+    if context.invoked_subcommand is None:
+        raise AnalyzerError(
+            "no command was given", "longwire analyze FILE... analyses captures; longwire --help says more"
+        )
+
+
+@app.command(epilog=_ANALYZE_EPILOG)
+def analyze(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="pcap or pcapng, also compressed; several are read as one capture."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write every table to DIR instead of a summary.")
+    ] = None,
+    format: Annotated[Format, typer.Option("--format", help="Format of the tables.")] = Format.parquet,
+    segments: Annotated[
+        bool, typer.Option("--segments", help="Also write the segments table: one row per TCP segment.")
+    ] = False,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", metavar="EXPR", help="Keep the flows whose columns satisfy EXPR."),
+    ] = None,
+    idle_min: Annotated[
+        float | None, typer.Option("--idle-min", metavar="SECONDS", help="Shortest silence to report.  [default: 1.0]")
+    ] = None,
+) -> int:
+    """Analyse captures: a summary on the terminal, or with --out every table as a file."""
+    from analyzer.cli.analyze import Request, analyze_files
+
+    return analyze_files(Request(tuple(files), out, format.value, segments, where, idle_min))

@@ -1,0 +1,74 @@
+"""FIN and RST as they happen: what was true just before them is what later tells why (definitions B5).
+
+Nothing is judged here. The judgement, over whole tables, is in `classify/closing.py`.
+"""
+
+from __future__ import annotations
+
+from analyzer.decode.segment import ACK
+from analyzer.flows.state import SENT_DATA
+from analyzer.kernel import Records, helper
+
+
+@helper
+def note_close(f: Records, seg: Records, direction: int, rst: bool) -> None:
+    """Remember the first closing segment of a flow and the silences before it."""
+    if f.close_ts != 0:
+        return
+    f.close_ts, f.close_frame = seg.ts_ns, seg.frame
+    f.close_dir, f.close_rst = direction, 1 if rst else 0
+    f.close_idle_wire = seg.ts_ns - f.last_ts if f.last_ts != 0 else 0
+    f.close_idle_payload = seg.ts_ns - f.active_ts if f.active_ts != 0 else 0
+    f.close_payload_frame = f.payload_frame
+
+
+@helper
+def note_fin(f: Records, seg: Records, direction: int, me: Records, end: int, ack_rel: int) -> bool:
+    """Count a FIN; return True if it is the side's first."""
+    me.fins += 1
+    if me.fin_seq != 0:
+        return False
+    note_close(f, seg, direction, False)
+    me.fin_seq, me.fin_ts, me.fin_frame, me.fin_ack = end, seg.ts_ns, seg.frame, ack_rel
+    return True
+
+
+@helper
+def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Records, seq_rel: int) -> bool:
+    """Count a RST; return True if it is the side's first, whose circumstances are then kept."""
+    me.rsts += 1
+    if me.rst_ts != 0:
+        return False
+    note_close(f, seg, direction, True)
+    me.rst_ts, me.rst_frame = seg.ts_ns, seg.frame
+    me.rst_seq = seq_rel
+    me.rst_flags, me.rst_window, me.rst_ttl, me.rst_l2 = seg.flags, seg.window, seg.ttl, seg.l2
+    me.rst_ack = (seg.ack - peer.isn) & 0xFFFFFFFF if seg.flags & ACK and peer.isn >= 0 else -1
+    me.rst_stimulus, me.rst_stimulus_ts, me.rst_stimulus_frame = peer.last_kind, peer.last_ts, peer.last_frame
+    me.rst_stimulus_ack = peer.last_ack
+    me.rst_burst_idle = peer.burst_idle
+    me.rst_idle_payload = seg.ts_ns - f.active_ts if f.active_ts != 0 else 0
+    me.rst_outstanding = me.snd_nxt - me.snd_una if me.una_known else 0
+    me.rst_peer_outstanding = peer.snd_nxt - peer.snd_una if peer.una_known else 0
+    me.rst_retries, me.rst_doublings = me.retries, me.retry_doublings
+    me.rst_probe_run = me.unanswered_run + (1 if me.probe_row >= 0 else 0)
+    me.rst_window_probe_run = me.window_probe_run
+    # The peer's payload came after this side's last, and this side sends nothing more: it may not have read it.
+    me.rst_unread = 1 if peer.payload_ts > me.payload_ts else 0
+    # Data of the peer sent after this side's own FIN
+    me.rst_late_data = 1 if me.fin_seq != 0 and peer.last_kind == SENT_DATA and peer.payload_ts > me.fin_ts else 0
+    return True
+
+
+@helper
+def note_life_after_rst(f: Records, direction: int, me: Records, peer: Records, now: int) -> None:
+    """New data or a new ACK a round trip after a RST: when both sides go on, nobody believed it (RFC 5961 section 3)."""
+    if f.close_rst == 0:
+        return
+    if now - f.close_ts >= max(me.srtt + peer.srtt, 1_000_000):
+        f.after_rst |= 1 << direction
+    if f.after_rst == 3:
+        f.rst_ignored += 1
+        f.after_rst, f.close_rst = 0, 0
+        f.close_ts, f.close_frame = 0, 0
+        me.rst_ts, peer.rst_ts = 0, 0

@@ -1,0 +1,34 @@
+"""One frame captured twice: on several interfaces (`-i any`), on both sides of a router, or by a mirror port.
+
+A copy has the same sequence numbers, length, flags, IP-ID and timestamp option within a millisecond, but took another
+way: another interface, link-layer address or VLAN, or one TTL less. Without a difference in its way it is a copy only
+if it has a non-zero IP-ID of its own (RFC 6864: never reused within the lifetime of a datagram by a source that sets it).
+Removed before anything else looks, or every duplicate would be a retransmission.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analyzer.flows.state import DUPLICATE_RING
+from analyzer.kernel import Records, helper
+
+
+@helper
+def is_duplicate_frame(seg: Records, me: Records, within_ns: int) -> bool:
+    """True if one of this side's last few segments was the same frame; else remember this one."""
+    # 64 bits drawn from everything that a copy shares. Shifts only wrap, they cannot overflow into an error.
+    signature = seg.seq ^ (seg.ack << 29) ^ (seg.tsval << 13) ^ (seg.tsecr << 21) ^ (seg.sack_left << 17) ^ seg.flags
+    signature ^= (np.int64(seg.payload_len) << 8) ^ (np.int64(seg.ip_id) << 40) ^ (np.int64(seg.window) << 3)
+    way = (seg.l2 << 8) ^ seg.ttl
+    for k in range(DUPLICATE_RING):
+        if me.ring_sig[k] == signature and abs(seg.ts_ns - me.ring_ts[k]) <= within_ns:
+            unique_id = seg.ip_version == 4 and seg.ip_id > 0
+            if me.ring_way[k] != way or unique_id:
+                return True
+    at = me.ring_at
+    me.ring_sig[at] = signature
+    me.ring_ts[at] = seg.ts_ns
+    me.ring_way[at] = way
+    me.ring_at = (at + 1) % DUPLICATE_RING
+    return False

@@ -1,0 +1,93 @@
+"""TCP keep-alive probes and zero-window probes (definitions B1, B2).
+
+What    A keep-alive probe goes back one in sequence space, with one byte or none, only to make the peer answer.
+        A zero-window probe asks a peer that closed its window whether it has opened again.
+Source  RFC 9293 section 3.8.4 (keep-alives), section 3.8.6.1 (zero-window probes); RFC 1122 section 4.2.3.6.
+Limits  A one-byte probe looks like a retransmitted last byte; that nothing is outstanding, and the silence before it,
+        decide. Wireshark looks at the sequence number alone and so mistakes five other things for keep-alives.
+"""
+
+from __future__ import annotations
+
+from analyzer.decode.segment import ACK, FIN, RST, SYN
+from analyzer.flows.state import ANSWER_ACK, ANSWER_DATA, ANSWER_NO, ANSWER_PENDING, ANSWER_RST
+from analyzer.kernel import Records, helper
+
+
+@helper
+def is_keepalive_probe(seg: Records, seq_rel: int, me: Records, peer: Records, quiet_ns: int) -> bool:
+    """B1, conditions 1 to 5, on the state before this segment."""
+    if seg.flags & (SYN | FIN | RST | ACK) != ACK or seg.payload_len > 1:
+        return False
+    if not me.nxt_known or seq_rel != me.snd_nxt - 1 or me.fin_seq != 0:
+        return False
+    if peer.segments == 0 or not me.una_known:
+        # The peer's ACKs are not in the capture: what is outstanding cannot be known, so only the empty form counts.
+        if seg.payload_len != 0:
+            return False
+    elif me.snd_una < me.snd_nxt:
+        return False  # its last byte is not acknowledged: a retransmission
+    if peer.rwnd == 0:
+        return False  # then it is a zero-window probe
+    last = max(me.last_ts, peer.last_ts)
+    older = seg.tsval >= 0 and me.newest_tsval >= 0 and seg.tsval < me.newest_tsval
+    return seg.ts_ns - last >= quiet_ns and not older
+
+
+@helper
+def is_zero_window_probe(seg: Records, seq_rel: int, me: Records, peer: Records) -> bool:
+    """True if the peer's window is closed and this asks for it, in one of the three forms that stacks use."""
+    if seg.flags & (SYN | FIN | RST | ACK) != ACK or peer.rwnd != 0 or not me.nxt_known:
+        return False
+    if seg.payload_len == 0:
+        return bool(seq_rel == me.snd_una - 1)  # Linux
+    if seg.payload_len == 1 and seq_rel == me.snd_nxt:
+        return True  # BSD, Windows: the next byte
+    return bool(seq_rel == me.snd_una and seq_rel < me.snd_nxt)  # the first unacknowledged segment again
+
+
+@helper
+def open_probe(
+    me: Records, row: Records, row_index: int, flow_id: int, slot: int, direction: int, ts: int, frame: int, idle: int
+) -> None:
+    """Write a probe's row and make it the one that waits for an answer. `idle` < 0 = not known."""
+    row.flow_id, row.slot, row.dir = flow_id, slot, direction
+    row.ts, row.frame, row.idle_before = ts, frame, idle
+    row.answer_ts, row.answer_frame = 0, 0
+    row.answered, row.open = ANSWER_PENDING, 1
+    me.probe_row = row_index
+    me.probe_gap = ts - me.probe_ts if me.probe_ts != 0 else max(idle, 0)
+    me.probe_ts, me.probe_frame = ts, frame
+    me.probes += 1
+
+
+@helper
+def give_up_probe(me: Records, probes: Records) -> None:
+    """The waiting probe was not answered before the next one."""
+    if me.probe_row >= 0:
+        probes[me.probe_row].answered = ANSWER_NO
+        probes[me.probe_row].open = 0
+        me.probe_row = -1
+        me.unanswered += 1
+        me.unanswered_run += 1
+
+
+@helper
+def answer_probe(prober: Records, probes: Records, seg: Records) -> int:
+    """Close the prober's waiting probe with this segment of its peer; return the probe's frame.
+
+    Data and a changed window answer as well as a bare ACK does. TSecr does not say which probe is answered: Linux does
+    not update TS.Recent for a segment outside the window, so it stays the same over many probes.
+    """
+    row = probes[prober.probe_row]
+    row.answer_ts, row.answer_frame = seg.ts_ns, seg.frame
+    row.open = 0
+    if seg.flags & RST:
+        row.answered = ANSWER_RST
+        prober.unanswered += 1
+    else:
+        row.answered = ANSWER_DATA if seg.payload_len > 0 else ANSWER_ACK
+        prober.unanswered_run = 0
+    prober.probe_row = -1
+    frame: int = row.frame
+    return frame

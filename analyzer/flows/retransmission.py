@@ -1,0 +1,84 @@
+"""Bytes that come again, or late (definitions B3).
+
+What    Which kind of repetition a segment is, in Wireshark's names, from what the capture has already seen.
+Source  RFC 5681 section 3.2 (fast retransmit), RFC 6298 section 5 (timeout), RFC 8985 section 7 (tail loss probe).
+Limits  At one capture point a segment that was lost before it and sent again cannot be told from one that was delayed;
+        its timestamp option or IP-ID decides if there is one, else how late it is.
+"""
+
+from __future__ import annotations
+
+from analyzer.flows.state import (
+    FAST_RETRANSMISSION,
+    OUT_OF_ORDER,
+    RETRANSMISSION,
+    SPURIOUS_RETRANSMISSION,
+    TAIL_LOSS_PROBE,
+)
+from analyzer.kernel import Records, helper
+
+MIN_RTO_NS = 200_000_000  # Linux TCP_RTO_MIN; what comes sooner is not a timeout
+IP_ID_WINDOW = 1 << 15  # half of the 16-bit space: which of two IP-IDs is older
+
+
+@helper
+def sent_earlier(seg: Records, me: Records) -> int:
+    """Return 1 if the segment left its sender before the newest one seen, 0 if after, -1 if nothing tells."""
+    if seg.tsval >= 0 and me.newest_tsval >= 0 and seg.tsval != me.newest_tsval:
+        return 1 if seg.tsval < me.newest_tsval else 0
+    if seg.ip_version == 4 and seg.ip_id > 0 and me.newest_ip_id > 0:
+        back = (me.newest_ip_id - seg.ip_id) & 0xFFFF
+        if 0 < back < IP_ID_WINDOW:
+            return 1 if back < 64 else -1  # far back: the counter is shared or random
+        return 0 if back != 0 and (0x10000 - back) < 64 else -1
+    return -1
+
+
+@helper
+def repetition(
+    seg: Records, seq_rel: int, end: int, seen: bool, me: Records, peer: Records, limits: Records, irtt: int
+) -> int:
+    """Return the label of a segment whose sequence numbers do not go beyond what its sender had sent.
+
+    `seen`: its bytes were captured before. `irtt`: the handshake's round trip, 0 = not known.
+    """
+    now = seg.ts_ns
+    if seen and me.una_known and end <= me.snd_una:
+        return SPURIOUS_RETRANSMISSION | RETRANSMISSION
+    earlier = sent_earlier(seg, me)
+    late = now - me.new_data_ts
+    if not seen and earlier == 1:
+        return OUT_OF_ORDER
+    fast = peer.dup_ack_run >= 2 and peer.last_ack == seq_rel and now - peer.dup_ack_ts <= limits.fast_retransmit
+    if fast:
+        return FAST_RETRANSMISSION | RETRANSMISSION
+    if not seen and earlier != 0 and late < (irtt if irtt > 0 else limits.reorder):
+        return OUT_OF_ORDER
+    if end == me.snd_nxt and me.retries == 0 and peer.dup_ack_run == 0:
+        path = me.srtt + peer.srtt
+        if path > 0 and path <= now - me.last_ts < max(MIN_RTO_NS, 2 * path):
+            return TAIL_LOSS_PROBE | RETRANSMISSION
+    return RETRANSMISSION
+
+
+@helper
+def note_retry(me: Records, now: int) -> None:
+    """Count a repetition of unacknowledged data, and whether the waits double (RFC 6298 section 5.5)."""
+    if me.retries == 0:
+        me.retry_start = now
+        me.retry_doublings = 0
+        me.retry_gap = now - me.new_data_ts
+    else:
+        gap = now - me.retry_ts
+        if 2 * gap >= 3 * me.retry_gap:  # a factor of 1.5 forgives jitter and the first, shorter tail loss probe
+            me.retry_doublings += 1
+        me.retry_gap = gap
+    me.retries += 1
+    me.retry_ts = now
+
+
+@helper
+def forget_retries(me: Records) -> None:
+    """The peer acknowledged something new: it lives."""
+    me.retries = 0
+    me.retry_doublings = 0

@@ -1,0 +1,99 @@
+"""Payload silence while it runs (definitions B7).
+
+What    The time between two segments that moved the conversation: handshake end, new payload, FIN or RST. Keep-alives,
+        window probes, ACKs and retransmissions do not end it; they are counted inside it.
+Gives   one `gaps` row for each silence of at least `idle_min`, closed when the data that ended it is acknowledged.
+Limits  Without a protocol's help, whose turn it was is read from who sent last: the client waits for an answer
+        (server_wait) or thinks (think_time).
+"""
+
+from __future__ import annotations
+
+from analyzer.flows.state import (
+    AFTER_HALF_CLOSE,
+    END_DATA,
+    SERVER_WAIT,
+    STALLED_UNACKED,
+    STALLED_ZERO_WINDOW,
+    THINK_TIME,
+)
+from analyzer.kernel import Records, helper
+
+
+@helper
+def gap_class(f: Records, client: Records, server: Records, now: int) -> int:
+    """Return the class of the silence that is running, from the state just before the segment that ends it."""
+    if f.gap_half_closed:
+        return AFTER_HALF_CLOSE
+    if f.gap_zero_ts != 0 and 2 * (f.gap_zero_ts - f.active_ts) >= now - f.active_ts:
+        return STALLED_ZERO_WINDOW  # closed for most of it; a window that opened early does not explain the rest
+    if client.retries > 0 or server.retries > 0:
+        return STALLED_UNACKED
+    return SERVER_WAIT if f.gap_dir == 0 else THINK_TIME
+
+
+@helper
+def note_wire(f: Records, now: int) -> None:
+    """Any segment: it ends a silence of the wire, though not one of the payload."""
+    if f.last_ts != 0:
+        silence = now - f.last_ts
+        f.max_wire_gap = max(f.max_wire_gap, silence)
+        if f.active_ts != 0:
+            f.gap_wire = max(f.gap_wire, silence)
+
+
+@helper
+def settle(f: Records, gaps: Records) -> None:
+    """The row that waits for an answer gets none any more."""
+    if f.gap_row >= 0:
+        gaps[f.gap_row].open = 0
+        f.gap_row = -1
+
+
+@helper
+def note_active(
+    f: Records, seg: Records, slot: int, direction: int, how: int, end: int, client: Records, server: Records,
+    gaps: Records, m: Records, idle_min: int,
+) -> None:  # fmt: skip
+    """A segment that ends the silence: write its row if it was long enough, and begin the next.
+
+    how   END_DATA, END_FIN or END_RST    end   sequence number whose acknowledgement proves the path still worked
+    """
+    now = seg.ts_ns
+    if f.active_ts != 0:
+        silence = now - f.active_ts
+        f.max_payload_gap = max(f.max_payload_gap, silence)
+        if silence >= idle_min:
+            settle(f, gaps)
+            row = gaps[m.n_gaps]
+            row.flow_id, row.slot = f.flow_id, slot
+            row.start_ts, row.end_ts = f.active_ts, now
+            row.start_frame, row.end_frame = f.active_frame, seg.frame
+            row.longest_wire, row.fills = min(f.gap_wire, silence), f.gap_fills
+            row.gap_class = gap_class(f, client, server, now)
+            row.ended_by = how + direction
+            row.survived, row.open = 0, 0
+            if how == END_DATA:
+                row.open = 1
+                f.gap_row, f.gap_row_dir, f.gap_row_end = m.n_gaps, direction, end
+            m.n_gaps += 1
+    begin(f, seg, direction, client, server)
+
+
+@helper
+def begin(f: Records, seg: Records, direction: int, client: Records, server: Records) -> None:
+    """Start counting a new silence after this segment."""
+    f.active_ts, f.active_frame = seg.ts_ns, seg.frame
+    f.gap_wire, f.gap_fills = 0, 0
+    f.gap_dir = direction
+    f.gap_half_closed = 1 if client.fin_seq != 0 or server.fin_seq != 0 else 0
+    f.gap_zero_ts = seg.ts_ns if client.rwnd == 0 or server.rwnd == 0 else 0
+
+
+@helper
+def note_answered(f: Records, acker: int, ack_rel: int, gaps: Records) -> None:
+    """An acknowledgement: if it covers the data that ended a silence, the path survived that silence."""
+    if f.gap_row >= 0 and f.gap_row_dir != acker and ack_rel >= f.gap_row_end:
+        gaps[f.gap_row].survived = 1
+        gaps[f.gap_row].open = 0
+        f.gap_row = -1

@@ -1,0 +1,211 @@
+"""What is remembered about each flow and each of its two directions, and the rows that leave the kernels.
+
+A flow's slot `i` owns `flows[i]` and `sides[2 * i]` (client to server), `sides[2 * i + 1]` (server to client).
+Times are int64 UTC nanoseconds, 0 = never. Sequence numbers are unwrapped to 64 bits with 0 = the initial sequence
+number (RFC 9293 section 3.4), so the first payload byte of a flow that was seen from its SYN is 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# ---------------------------------------------------------------- labels of one segment (definitions B1-B3)
+KEEPALIVE_PROBE = 1 << 0
+KEEPALIVE_ACK = 1 << 1
+ZERO_WINDOW = 1 << 2
+ZERO_WINDOW_PROBE = 1 << 3
+WINDOW_UPDATE = 1 << 4
+WINDOW_FULL = 1 << 5
+RETRANSMISSION = 1 << 6
+FAST_RETRANSMISSION = 1 << 7
+SPURIOUS_RETRANSMISSION = 1 << 8
+TAIL_LOSS_PROBE = 1 << 9
+OUT_OF_ORDER = 1 << 10
+DUPLICATE_ACK = 1 << 11
+LOST_SEGMENT = 1 << 12
+ACKED_UNSEEN = 1 << 13
+CHALLENGE_ACK = 1 << 14
+DUPLICATE_FRAME = 1 << 15
+PORT_REUSED = 1 << 16
+
+LABELS = (
+    "keepalive_probe", "keepalive_ack", "zero_window", "zero_window_probe", "window_update", "window_full",
+    "retransmission", "fast_retransmission", "spurious_retransmission", "tail_loss_probe", "out_of_order",
+    "duplicate_ack", "lost_segment", "acked_unseen", "challenge_ack", "duplicate_frame", "port_reused",
+)  # fmt: skip
+"""Names of the bits above, in order."""
+
+# ---------------------------------------------------------------- small vocabularies
+C2S, S2C = 0, 1
+
+ROLE_SYN, ROLE_SYN_ACK, ROLE_PORT, ROLE_FIRST = 0, 1, 2, 3
+ROLE_SOURCES = ("syn", "syn_ack", "port", "first_packet")
+
+# What a side's latest segment was: the stimulus that a RST may answer (definitions B5)
+SENT_NOTHING, SENT_ACK, SENT_DATA, SENT_AGAIN, SENT_PROBE, SENT_WINDOW_PROBE, SENT_SYN, SENT_FIN, SENT_RST = range(9)
+
+# completeness, Wireshark's tcp.completeness
+SEEN_SYN, SEEN_SYN_ACK, SEEN_ACK, SEEN_DATA, SEEN_FIN, SEEN_RST = 1, 2, 4, 8, 16, 32
+
+# how a flow's slot came to be given up
+LIVE, REUSED, EVICTED = 0, 1, 2
+
+HISTORY_MAX = 32  # letters kept; Zeek repeats frequent ones on a logarithmic scale, so this is about 10**5 events each
+DUPLICATE_RING = 4  # copies of a frame are a few frames apart at most: the other interface's queue
+RTT_SAMPLES = 64  # kept per direction; when full every second one goes and the stride doubles
+
+I8, I4, I2, I1, U1 = np.int64, np.int32, np.int16, np.int8, np.uint8
+
+FLOW = np.dtype(
+    [
+        # --- key: dir 0 sends from `client`
+        ("client_hi", I8), ("client_lo", I8), ("server_hi", I8), ("server_lo", I8),
+        ("client_port", I4), ("server_port", I4),
+        ("flow_id", I8),
+        # --- when
+        ("last_ts", I8),  # any segment
+        ("active_ts", I8),  # handshake end, new payload, FIN or RST: the end of the last silence of payload
+        ("payload_ts", I8),  # new payload
+        ("active_frame", I8),
+        ("payload_frame", I8),
+        ("first_ts", I8), ("first_frame", I8), ("last_frame", I8),
+        ("max_wire_gap", I8), ("max_payload_gap", I8),
+        # --- the silence that is running now
+        ("gap_wire", I8),  # longest silence of any segment in it
+        ("gap_fills", I4),  # keep-alive probes in it
+        ("gap_dir", I1),  # who sent last before it, -1 = nobody yet
+        ("gap_half_closed", I1),
+        ("gap_zero_ts", I8),  # when a zero window was last in force, 0 = not in this silence
+        ("gap_row", I8),  # row of `gaps` that waits for its data to be answered, -1 = none
+        ("gap_row_dir", I1), ("gap_row_end", I8),
+        # --- handshake
+        ("syn_ts", I8), ("syn_ack_ts", I8), ("handshake_ts", I8),
+        ("handshake_rtt", I8), ("syn_rtt", I8),
+        # --- the first closing segment, as things stood just before it
+        ("close_ts", I8), ("close_frame", I8), ("close_idle_wire", I8), ("close_idle_payload", I8),
+        ("close_payload_frame", I8),
+        ("close_dir", I1), ("close_rst", I1), ("after_rst", I1),
+        ("rst_ignored", I4),
+        # --- ICMP errors that quote this flow
+        ("icmp_ts", I8), ("icmp_frame", I8), ("icmp_code", I4), ("icmp_count", I4), ("icmp_hard", I1),
+        # --- what was around it
+        ("link", I4), ("vlan", I4), ("vlan_inner", I4), ("tunnel", I4), ("file", I4),
+        ("ip_version", I1), ("role_source", I1), ("ended", I1), ("completeness", I1), ("live", I1),
+        ("history_len", I1), ("history", U1, (HISTORY_MAX,)),
+    ],
+    align=True,
+)  # fmt: skip
+
+SIDE = np.dtype(
+    [
+        # --- sequence space
+        ("isn", I8),  # raw number that is 0 here, -1 = direction not seen and not acknowledged
+        ("snd_nxt", I8),  # end of what was sent
+        ("snd_una", I8),  # highest acknowledged by the peer
+        ("deliver_nxt", I8),  # end of what was delivered in order
+        ("last_ack", I8), ("last_seq", I8),
+        ("rwnd", I8),  # window this side last offered, scaled; -1 = not seen
+        ("last_window", I4),  # the same, raw
+        ("wscale", I2), ("nxt_known", I1), ("una_known", I1), ("sack_ok", I1), ("ts_ok", I1),
+        ("last_kind", I1), ("syns", I4),
+        # --- when
+        ("last_ts", I8), ("last_frame", I8), ("payload_ts", I8), ("nondup_ts", I8),
+        ("new_data_ts", I8),  # latest segment that went beyond snd_nxt
+        ("newest_tsval", I8), ("newest_ip_id", I4), ("mss", I4),
+        # --- counts
+        ("frames", I8), ("wire_bytes", I8), ("payload_bytes", I8), ("segments", I8),
+        ("retransmits", I8), ("spurious", I8), ("out_of_order", I8), ("duplicate_acks", I8),
+        ("zero_windows", I8), ("missing_bytes", I8), ("unseen_acked", I8),
+        ("dup_ack_run", I4), ("dup_ack_ts", I8),
+        # --- keep-alive probes of this side
+        ("probes", I4), ("unanswered", I4), ("unanswered_run", I4),
+        ("probe_row", I8),  # row of `probes` that waits for an answer, -1 = none
+        ("probe_ts", I8), ("probe_gap", I8), ("probe_frame", I8),
+        ("window_probes", I4), ("window_probe_run", I4), ("window_probe_end", I8),
+        ("bare_ts", I8), ("bare_frame", I8), ("bare_seq", I8),  # last zero-length segment while snd_nxt was unknown
+        ("bare_answer_ts", I8), ("bare_answer_frame", I8),
+        # --- retries of unacknowledged data
+        ("retries", I4), ("retry_doublings", I4), ("retry_ts", I8), ("retry_gap", I8), ("retry_start", I8),
+        # --- round trips (Karn: one timed segment at a time, none across a retransmission)
+        ("timed_end", I8), ("timed_ts", I8), ("srtt", I8), ("rttvar", I8), ("rtt_min", I8),
+        ("rtt_slot", I4), ("rtt_n", I4), ("rtt_stride", I4), ("rtt_skip", I4),
+        # --- FIN
+        ("fin_seq", I8),  # sequence number just past the FIN, 0 = none
+        ("fin_ts", I8), ("fin_frame", I8), ("fin_ack", I8), ("fin_acked_ts", I8), ("fins", I4),
+        ("data_after_peer_fin", I8), ("late_data_after_peer_fin", I8),
+        # --- RST: the first, as things stood just before it
+        ("rsts", I4), ("rst_ts", I8), ("rst_frame", I8), ("rst_seq", I8), ("rst_ack", I8), ("rst_window", I4),
+        ("rst_ttl", I2), ("rst_flags", I2), ("rst_stimulus", I1), ("rst_unread", I1), ("rst_late_data", I1),
+        ("rst_stimulus_ts", I8), ("rst_stimulus_frame", I8), ("rst_stimulus_ack", I8), ("rst_burst_idle", I8),
+        ("rst_idle_payload", I8), ("rst_outstanding", I8), ("rst_peer_outstanding", I8),
+        ("rst_retries", I4), ("rst_probe_run", I4), ("rst_window_probe_run", I4), ("rst_doublings", I4),
+        ("burst_idle", I8),  # payload silence before this side's latest burst of data
+        ("ttl", I2), ("ttl_votes", I4),  # majority of established segments (Boyer-Moore)
+        ("l2", I8), ("l2_votes", I4), ("rst_l2", I8),
+        # --- Zeek history bookkeeping
+        ("zeek_state", I1), ("zeek_prev", I1), ("hist_bits", I4), ("hist_syn", I8), ("hist_fin", I8), ("hist_rst", I8),
+        ("hist_retransmits", I8), ("hist_zero_windows", I8), ("hist_gaps", I8),
+        # --- out-of-order store
+        ("ooo_head", I4), ("ooo_tail", I4), ("ooo_blocks", I4), ("ooo_bytes", I8), ("hole_acked_ts", I8),
+        # --- duplicate frames
+        ("ring_at", I4), ("ring_sig", I8, (DUPLICATE_RING,)), ("ring_ts", I8, (DUPLICATE_RING,)),
+        ("ring_way", I8, (DUPLICATE_RING,)),
+    ],
+    align=True,
+)  # fmt: skip
+
+# ---------------------------------------------------------------- rows
+LABEL = np.dtype(
+    [("flow_id", I8), ("seq_rel", I8), ("ack_rel", I8), ("window", I8), ("answers_frame", I8), ("slot", I4),
+     ("analysis", I4), ("dir", I1)],
+    align=True,
+)  # fmt: skip
+
+# answered
+ANSWER_ACK, ANSWER_DATA, ANSWER_RST, ANSWER_NO, ANSWER_PENDING = range(5)
+ANSWERS = ("ack", "data", "rst", "no", "pending")
+
+PROBE = np.dtype(
+    [("flow_id", I8), ("ts", I8), ("frame", I8), ("idle_before", I8), ("answer_ts", I8), ("answer_frame", I8),
+     ("slot", I4), ("length", I4), ("dir", I1), ("answered", I1), ("open", I1)],
+    align=True,
+)  # fmt: skip
+
+# class and ended_by of a gap
+GAP_CLASSES = ("think_time", "server_wait", "stream_pause", "websocket_idle", "tunnel_idle", "stalled_unacked",
+               "stalled_zero_window", "after_half_close", "trailing", "unknown")  # fmt: skip
+(THINK_TIME, SERVER_WAIT, STREAM_PAUSE, WEBSOCKET_IDLE, TUNNEL_IDLE, STALLED_UNACKED, STALLED_ZERO_WINDOW,
+ AFTER_HALF_CLOSE, TRAILING, UNKNOWN_CLASS) = range(10)  # fmt: skip
+GAP_ENDS = ("data_client", "data_server", "fin_client", "fin_server", "rst_client", "rst_server", "capture_end")
+END_DATA, END_FIN, END_RST, END_CAPTURE = 0, 2, 4, 6  # plus the direction, for the first three
+
+GAP = np.dtype(
+    [("flow_id", I8), ("start_ts", I8), ("end_ts", I8), ("start_frame", I8), ("end_frame", I8), ("longest_wire", I8),
+     ("slot", I4), ("fills", I4), ("gap_class", I1), ("ended_by", I1), ("survived", I1), ("open", I1)],
+    align=True,
+)  # fmt: skip
+
+# ---------------------------------------------------------------- counters of one tracker
+META = np.dtype(
+    [
+        ("n_slots", I8),  # slots ever used
+        ("n_free", I8),  # slots in the free list
+        ("n_flows", I8),  # flow ids given out
+        ("n_probes", I8), ("n_gaps", I8), ("n_spans", I8), ("n_rtt", I8), ("n_rtt_free", I8),
+        ("n_ended", I8),  # flows whose port pair was reused: done, waiting to be collected
+        ("last_ts", I8),
+        ("duplicates", I8), ("tcp_segments", I8),
+        ("free_block", I8), ("spent_block", I8), ("blocks_used", I8),
+        ("reorder_cap", I8), ("reorder_cap_flow", I8), ("reorder_cap_frame", I8),
+        ("ack_unseen", I8), ("ack_unseen_flow", I8), ("ack_unseen_frame", I8),
+        ("bad_flags", I8), ("bad_flags_flow", I8), ("bad_flags_frame", I8),
+    ],
+    align=True,
+)  # fmt: skip
+
+LIMITS = np.dtype(
+    [("idle_min", I8), ("probe_quiet", I8), ("duplicate", I8), ("reorder", I8), ("fast_retransmit", I8),
+     ("stimulus", I8), ("secret_a", I8), ("secret_b", I8)],
+    align=True,
+)  # fmt: skip
+"""Settings as the kernels read them, and the table's secret multipliers."""

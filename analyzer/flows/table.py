@@ -1,0 +1,131 @@
+"""Which flow a segment belongs to: an open-addressing hash table over both directions at once.
+
+A new flow on a 4-tuple starts only with a SYN that carries a new initial sequence number. Silence never ends a flow:
+the connections longwire is for are the silent ones. `flow_id` counts first segments, as Wireshark's `tcp.stream`.
+"""
+
+from __future__ import annotations
+
+from analyzer.decode.segment import ACK, SYN
+from analyzer.flows.state import C2S, ROLE_FIRST, ROLE_PORT, ROLE_SYN, ROLE_SYN_ACK, S2C
+from analyzer.kernel import I32, Records, helper
+
+_PRIME = (1 << 31) - 1  # modulus of the hash; a Mersenne prime folds with a shift and an addition
+_WORD = 0xFFFFFFFF
+
+# Ports >= 1024 on which servers listen by custom, for captures that missed the handshake. A port below 1024 decides
+# first (IANA system ports), and an ephemeral port (RFC 6335: 49152+, Linux: 32768+) is the client's.
+_EPHEMERAL = 32768
+
+
+@helper
+def _mix(h: int, word: int, secret: int) -> int:
+    """One step of a polynomial hash over GF(2**31-1): no overflow in 64 bits, and universal for a secret multiplier."""
+    x = (h + (word & _WORD)) * secret
+    x = (x & _PRIME) + (x >> 31)
+    return (x & _PRIME) + (x >> 31)
+
+
+@helper
+def _endpoint_hash(hi: int, lo: int, port: int, secret: int) -> int:
+    h = _mix(port, hi >> 32, secret)
+    h = _mix(h, hi, secret)
+    h = _mix(h, lo >> 32, secret)
+    return _mix(h, lo, secret)
+
+
+@helper
+def _slot_of(hash_sum: int, secret: int, mask: int) -> int:
+    return _mix(hash_sum, hash_sum >> 16, secret) & mask
+
+
+@helper
+def find(seg: Records, flows: Records, slots: I32, limits: Records) -> tuple[int, int]:
+    """Return (place in `slots`, direction) of the segment's flow; the place is empty (-1 in it) if there is none.
+
+    The secret multipliers (`limits`) differ in each run, so that nobody can choose addresses that collide.
+    """
+    mask = slots.size - 1
+    total = _endpoint_hash(seg.src_hi, seg.src_lo, seg.sport, limits.secret_a) + _endpoint_hash(
+        seg.dst_hi, seg.dst_lo, seg.dport, limits.secret_a
+    )
+    at = _slot_of(total, limits.secret_b, mask)
+    while True:
+        i = slots[at]
+        if i < 0:
+            return at, C2S
+        f = flows[i]
+        if f.ip_version == seg.ip_version:
+            if (
+                f.client_lo == seg.src_lo
+                and f.server_lo == seg.dst_lo
+                and f.client_port == seg.sport
+                and f.server_port == seg.dport
+                and f.client_hi == seg.src_hi
+                and f.server_hi == seg.dst_hi
+            ):
+                return at, C2S
+            if (
+                f.client_lo == seg.dst_lo
+                and f.server_lo == seg.src_lo
+                and f.client_port == seg.dport
+                and f.server_port == seg.sport
+                and f.client_hi == seg.dst_hi
+                and f.server_hi == seg.src_hi
+            ):
+                return at, S2C
+        at = (at + 1) & mask
+
+
+@helper
+def place_flow(i: int, flows: Records, slots: I32, limits: Records) -> None:
+    """Enter flow `i` into the hash table (used when the table is rebuilt)."""
+    mask = slots.size - 1
+    f = flows[i]
+    total = _endpoint_hash(f.client_hi, f.client_lo, f.client_port, limits.secret_a) + _endpoint_hash(
+        f.server_hi, f.server_lo, f.server_port, limits.secret_a
+    )
+    at = _slot_of(total, limits.secret_b, mask)
+    while slots[at] >= 0:
+        at = (at + 1) & mask
+    slots[at] = i
+
+
+@helper
+def _listens(port: int) -> int:
+    """How much a port looks like a server's: 3 system port, 2 known service, 1 below the ephemeral range, 0 above."""
+    if port < 1024:
+        return 3
+    if (
+        port == 1433 or port == 1521 or port == 1883 or port == 2181 or port == 3000 or port == 3306 or port == 3389
+        or port == 4222 or port == 5000 or port == 5222 or port == 5432 or port == 5671 or port == 5672
+        or port == 6379 or port == 6443 or port == 8000 or port == 8080 or port == 8081 or port == 8086
+        or port == 8443 or port == 8883 or port == 8888 or port == 9000 or port == 9042 or port == 9090
+        or port == 9092 or port == 9200 or port == 11211 or port == 15672 or port == 27017 or port == 50051
+    ):  # fmt: skip
+        return 2
+    return 1 if port < _EPHEMERAL else 0
+
+
+@helper
+def role_of_sender(seg: Records) -> tuple[int, int]:
+    """Return (direction, role source) of a flow's first segment: C2S if its sender is the client."""
+    if seg.flags & SYN:
+        return (S2C, ROLE_SYN_ACK) if seg.flags & ACK else (C2S, ROLE_SYN)
+    here, there = _listens(seg.sport), _listens(seg.dport)
+    if here > there:
+        return S2C, ROLE_PORT
+    if there > here:
+        return C2S, ROLE_PORT
+    return C2S, ROLE_FIRST
+
+
+@helper
+def set_endpoints(f: Records, seg: Records, direction: int) -> None:
+    """Write the segment's addresses into the flow's key."""
+    if direction == C2S:
+        f.client_hi, f.client_lo, f.client_port = seg.src_hi, seg.src_lo, seg.sport
+        f.server_hi, f.server_lo, f.server_port = seg.dst_hi, seg.dst_lo, seg.dport
+    else:
+        f.client_hi, f.client_lo, f.client_port = seg.dst_hi, seg.dst_lo, seg.dport
+        f.server_hi, f.server_lo, f.server_port = seg.src_hi, seg.src_lo, seg.sport

@@ -1,0 +1,222 @@
+"""The flow table as an object: makes room, calls the kernels, and hands over what is finished."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+
+from analyzer.flows import state
+from analyzer.flows.rtt import quantiles
+from analyzer.flows.track import rebuild, track
+from analyzer.kernel import I32, I64, U8, Mask, Records, grown, records
+from analyzer.settings import Settings
+from analyzer.streams.inorder import PAGES, SPAN, flush, new_store
+
+# The worst case for one segment: a keep-alive probe that also proves the one before it, a silence ended, and three
+# spans (a hole announced, captured bytes, clipped bytes) besides those of stored blocks, of which there are 2 * PAGES.
+_PROBES_PER_SEGMENT, _GAPS_PER_SEGMENT, _SPANS_PER_SEGMENT = 2, 1, 8
+
+# Rows of open flows are kept until the flow ends, so that a verdict sees all of them. Past this many (64 MiB of either
+# kind; a probe a second for twelve days) the settled ones are handed over early.
+MAX_ROWS_HELD = 1 << 20
+
+
+@dataclass(slots=True)
+class Finished:
+    """Flows that are over, and the rows about flows (over or not) that will not change any more.
+
+    flows (n,) FLOW    sides (2n,) SIDE    in no particular order of flow_id
+    rtt_p50, rtt_p95 (2n,) int64 ns, -1 = no sample
+    probes, gaps  rows of these flows, and when there are very many also of flows that go on
+    """
+
+    flows: Records
+    sides: Records
+    rtt_p50: I64
+    rtt_p95: I64
+    probes: Records
+    gaps: Records
+
+
+class FlowTracker:
+    """Owns all per-flow state. Bounded by `settings.max_flows`; knows no source and no table."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.max_flows = settings.max_flows
+        self.flows = records(1024, state.FLOW)
+        self.sides = records(2048, state.SIDE)
+        self.slots: I32 = np.full(4096, -1, np.int32)
+        self.free: I32 = np.zeros(1024, np.int32)
+        self.meta = records(1, state.META)
+        self.meta["spent_block"] = -1
+        self.probes = records(1024, state.PROBE)
+        self.gaps = records(1024, state.GAP)
+        self.spans = records(2 * PAGES + 1024, SPAN)
+        self.samples: I32 = np.zeros(256 * state.RTT_SAMPLES, np.int32)
+        self.rtt_free: I32 = np.zeros(256, np.int32)
+        self.blocks, self.pages = new_store()
+        self.labels = records(1024, state.LABEL)
+        self.limits = records(1, state.LIMITS)
+        self.evicted = 0
+        self._set_limits(settings)
+
+    def _set_limits(self, settings: Settings) -> None:
+        limits = self.limits[0]
+        limits["idle_min"] = settings.idle_min_ns
+        limits["probe_quiet"] = settings.probe_quiet_ns
+        limits["duplicate"] = settings.duplicate_ns
+        limits["reorder"] = settings.reorder_ns
+        limits["fast_retransmit"] = settings.fast_retransmit_ns
+        limits["stimulus"] = settings.stimulus_ns
+        # Secret, odd and below 2**30: two hostile flows collide with probability < 2**-26, whatever their addresses.
+        limits["secret_a"] = secrets.randbelow(1 << 29) * 2 + 1
+        limits["secret_b"] = secrets.randbelow(1 << 29) * 2 + 1
+
+    @property
+    def live(self) -> int:
+        """Flows that hold a slot."""
+        m = self.meta[0]
+        return int(m["n_slots"]) - int(m["n_free"])
+
+    def feed(self, segments: Records, data: U8) -> tuple[Records, Records]:
+        """Take decoded segments; return (labels (n,), spans), both valid until the next call."""
+        n = segments.shape[0]
+        self._make_room(n)
+        m = self.meta[0]
+        m["n_spans"] = 0
+        track(
+            segments, data, self.flows, self.sides, self.slots, self.free, self.meta, self.limits, self.probes,
+            self.gaps, self.spans, self.samples, self.rtt_free, self.blocks, self.pages, self.labels,
+        )  # fmt: skip
+        return self.labels[:n], self.spans[: m["n_spans"]]
+
+    def _make_room(self, n: int) -> None:
+        m = self.meta[0]
+        need = int(m["n_slots"]) + max(n - int(m["n_free"]), 0)
+        if need > self.flows.shape[0]:
+            self.flows = grown(self.flows, need)
+            self.sides = grown(self.sides, 2 * self.flows.shape[0])
+            self.free = np.resize(self.free, self.flows.shape[0])
+        if 2 * need > self.slots.size:  # at most half full, so that a search ends after a step or two
+            self.slots = np.full(1 << int(4 * need - 1).bit_length(), -1, np.int32)
+            rebuild(self.flows, self.slots, self.meta, self.limits)
+        self.probes = grown(self.probes, int(m["n_probes"]) + _PROBES_PER_SEGMENT * n)
+        self.gaps = grown(self.gaps, int(m["n_gaps"]) + _GAPS_PER_SEGMENT * n)
+        self.spans = grown(self.spans, 2 * PAGES + _SPANS_PER_SEGMENT * n)
+        self.labels = grown(self.labels, n)
+        pools = int(m["n_rtt"]) + n
+        if pools > self.samples.size // state.RTT_SAMPLES:
+            pools *= 2
+            self.samples = np.resize(self.samples, pools * state.RTT_SAMPLES)
+            self.rtt_free = np.resize(self.rtt_free, pools)
+
+    # -------------------------------------------------------------------------------------- handing over
+    def full(self) -> bool:
+        """True if some flows should be given up before the next batch, or are over already."""
+        m = self.meta[0]
+        return (
+            self.live >= self.max_flows
+            or int(m["n_ended"]) >= max(1024, self.max_flows // 8)
+            or int(m["n_probes"]) > 2 * MAX_ROWS_HELD
+            or int(m["n_gaps"]) > 2 * MAX_ROWS_HELD
+        )
+
+    def collect(self) -> tuple[Finished, Records]:
+        """Hand over the flows that are over, and if too many are open also those that have least left to tell.
+
+        Returns (Finished, last spans of those flows).
+        """
+        n = int(self.meta[0]["n_slots"])
+        flows = self.flows[:n]
+        chosen = np.flatnonzero((flows["live"] == 1) & (flows["ended"] != state.LIVE))
+        excess = self.live - chosen.size - self.max_flows * 3 // 4
+        if self.live >= self.max_flows and excess > 0:
+            victims = self._least_telling(excess)
+            self.flows["ended"][victims] = state.EVICTED
+            self.evicted += victims.size
+            chosen = np.concatenate([chosen, victims])
+        return self._take(chosen.astype(np.int32))
+
+    def finish(self) -> tuple[Finished, Records]:
+        """Hand over everything: the capture is over."""
+        n = int(self.meta[0]["n_slots"])
+        return self._take(np.flatnonzero(self.flows["live"][:n] == 1).astype(np.int32))
+
+    def _least_telling(self, count: int) -> I64:
+        """Return slots to give up: closed flows first, then unanswered SYNs, then the shortest-lived; old before new.
+
+        A long idle connection is what longwire is for, so it is the last to go.
+        """
+        n = int(self.meta[0]["n_slots"])
+        flows = self.flows[:n]
+        here = np.flatnonzero((flows["live"] == 1) & (flows["ended"] == state.LIVE))
+        mine = flows[here]
+        established = (mine["handshake_ts"] != 0) | (mine["payload_ts"] != 0)
+        rank = np.where(mine["close_ts"] != 0, 0, np.where(~established, 1, 2))
+        age = mine["last_ts"] - mine["first_ts"]
+        order = np.lexsort((mine["last_ts"], np.where(rank == 2, age, 0), rank))
+        return here[order[:count]]
+
+    def _take(self, chosen: I32) -> tuple[Finished, Records]:
+        m = self.meta[0]
+        # Two rows per stored block and per direction at most
+        self.spans = grown(self.spans, 2 * PAGES + 4 * chosen.size)
+        m["n_spans"] = 0
+        flush(self.flows, self.sides, chosen, self.blocks, self.spans, self.meta)
+        pair = np.empty(2 * chosen.size, np.int64)
+        pair[0::2], pair[1::2] = 2 * chosen.astype(np.int64), 2 * chosen.astype(np.int64) + 1
+        flows, sides = self.flows[chosen], self.sides[pair]
+        pools = sides["rtt_slot"][sides["rtt_slot"] >= 0]
+        p50, p95 = quantiles(sides, self.samples)
+        probes = self._settled_probes(chosen)
+        gaps = self._settled_gaps(chosen)
+        self._release(chosen, pair, pools)
+        return Finished(flows, sides, p50, p95, probes, gaps), self.spans[: m["n_spans"]]
+
+    def _split(self, rows: Records, chosen: I32) -> Mask:
+        """Return which rows can go: those of chosen flows, and if there are too many every settled one."""
+        over = np.zeros(self.flows.shape[0], np.bool_)
+        over[chosen] = True
+        go: Mask = over[rows["slot"]]
+        if rows.shape[0] - int(go.sum()) > MAX_ROWS_HELD:
+            go |= rows["open"] == 0
+        return go
+
+    def _settled_probes(self, chosen: I32) -> Records:
+        """Take out probe rows; move the others to the front and tell their sides where they are now."""
+        m = self.meta[0]
+        rows = self.probes[: m["n_probes"]]
+        go = self._split(rows, chosen)
+        taken, kept = rows[go], rows[~go]
+        self.probes[: kept.shape[0]] = kept
+        waiting = np.flatnonzero(kept["open"] == 1)
+        self.sides["probe_row"][2 * kept["slot"][waiting].astype(np.int64) + kept["dir"][waiting]] = waiting
+        m["n_probes"] = kept.shape[0]
+        return taken
+
+    def _settled_gaps(self, chosen: I32) -> Records:
+        """The same for gap rows."""
+        m = self.meta[0]
+        rows = self.gaps[: m["n_gaps"]]
+        go = self._split(rows, chosen)
+        taken, kept = rows[go], rows[~go]
+        self.gaps[: kept.shape[0]] = kept
+        waiting = np.flatnonzero(kept["open"] == 1)
+        self.flows["gap_row"][kept["slot"][waiting]] = waiting
+        m["n_gaps"] = kept.shape[0]
+        return taken
+
+    def _release(self, chosen: I32, pair: I64, pools: I32) -> None:
+        m = self.meta[0]
+        m["n_ended"] -= int((self.flows["ended"][chosen] == state.REUSED).sum())
+        zero_flow, zero_side = np.zeros(1, state.FLOW), np.zeros(1, state.SIDE)
+        self.flows[chosen], self.sides[pair] = zero_flow, zero_side
+        at = int(m["n_free"])
+        self.free[at : at + chosen.size] = chosen
+        m["n_free"] = at + chosen.size
+        at = int(m["n_rtt_free"])
+        self.rtt_free[at : at + pools.size] = pools
+        m["n_rtt_free"] = at + pools.size
+        rebuild(self.flows, self.slots, self.meta, self.limits)

@@ -1,0 +1,214 @@
+"""Tables as files: Parquet, CSV and newline-delimited JSON.
+
+Every table is written, also an empty one. A file appears under its name only when it is whole: it is written beside it
+under another name and renamed at the end, so a run that fails leaves what was there before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from analyzer.errors import AnalyzerError
+from analyzer.render.spool import MEMORY_BYTES, Spool
+from analyzer.tables.schema import TABLES, arrow_schema
+
+if TYPE_CHECKING:
+    from analyzer.tables.where import Where
+
+FORMATS = ("parquet", "csv", "json")
+
+ROW_GROUP_ROWS = 128 * 1024
+"""Rows of a Parquet row group: about 20 MB of segments; readers fetch and skip by row group."""
+
+COMPRESSION = "snappy"
+"""The quicker one: 3,000 random flows in 13 ms (zstd 24 ms), a million in 4.0 s (zstd 4.7 s, and 17 % smaller)."""
+
+
+class TableFile(Protocol):
+    """One open file of one format; rows of one table, in order."""
+
+    def write(self, rows: pa.Table) -> None:
+        """Append rows."""
+
+    def close(self) -> None:
+        """Finish the file."""
+
+
+class TableSink:
+    """Takes chunks of tables as flows finish, and at `close` writes DIR/<table>.<format>, each in its final order.
+
+    folder  made if it does not exist
+    where   keeps the flows that satisfy it, and of every table with flow_id their rows
+    Memory is bounded by `memory_bytes`: see `Spool`. Leaving the context without `close` leaves no files.
+    """
+
+    def __init__(self, folder: Path, format: str, where: Where | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
+        if format not in FORMATS:
+            raise AnalyzerError(f"there is no format {format}", f"choose one of {', '.join(FORMATS)}")
+        _make_folder(folder)
+        self.folder = folder
+        self.format = format
+        self._where = where
+        self._spool = Spool(folder, memory_bytes)
+
+    def write(self, name: str, rows: pa.Table) -> None:
+        """Take rows of table `name`, in any order."""
+        self._spool.write(name, rows)
+
+    def close(self, seen: Callable[[str, pa.Table], None] | None = None) -> list[Path]:
+        """Write all tables and return their paths. `seen` is called with every chunk written, in final order."""
+        with self._spool, Replacement() as files:
+            for name, chunks in self._spool.tables(self._where):
+                path = self.folder / f"{name}.{self.format}"
+                write_rows(files.beside(path), self.format, name, _observed(name, chunks, seen))
+            return files.commit()
+
+    def __enter__(self) -> TableSink:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._spool.close()
+
+
+def write_table(path: Path, format: str, name: str, rows: pa.Table) -> None:
+    """Write one whole table, atomically. Rows are written in the order given."""
+    with Replacement() as files:
+        write_rows(files.beside(path), format, name, [rows])
+        files.commit()
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
+    """Write DIR/summary.json, atomically."""
+    path = folder / "summary.json"
+    with Replacement() as files:
+        text = json.dumps(summary, indent=2, ensure_ascii=True, allow_nan=False)
+        files.beside(path).write_text(text + "\n", encoding="ascii")
+        files.commit()
+    return path
+
+
+def write_rows(path: Path, format: str, name: str, chunks: Iterable[pa.Table]) -> None:
+    """Write table `name` to `path` as it stands, chunk by chunk."""
+    file: TableFile = _ParquetFile(path, name) if format == "parquet" else _TextFile(path, name, format)
+    with contextlib.closing(file):
+        for rows in chunks:
+            file.write(rows)
+
+
+class Replacement:
+    """Files that appear all at once: written under other names, renamed by `commit`, removed if that never comes."""
+
+    def __init__(self) -> None:
+        self._pending: dict[Path, Path] = {}
+
+    def beside(self, path: Path) -> Path:
+        """Return a new empty file in the folder of `path` that will become it."""
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        self._pending[Path(name)] = path
+        return Path(name)
+
+    def commit(self) -> list[Path]:
+        """Give the files their names."""
+        mode = 0o666 & ~_umask()  # mkstemp makes files for the owner alone
+        done = []
+        for made, path in self._pending.items():
+            made.chmod(mode)
+            made.replace(path)
+            done.append(path)
+        self._pending = {}
+        return done
+
+    def __enter__(self) -> Replacement:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for made in self._pending:
+            made.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise AnalyzerError(f"{folder} is a file, not a folder", "name another folder with --out") from None
+    except OSError as error:
+        raise AnalyzerError(f"{folder} cannot be made: {error.strerror}", "name another folder with --out") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise AnalyzerError(f"{folder} cannot be written to", "name another folder with --out")
+
+
+def _observed(
+    name: str, chunks: Iterator[pa.Table], seen: Callable[[str, pa.Table], None] | None
+) -> Iterator[pa.Table]:
+    for rows in chunks:
+        if seen is not None:
+            seen(name, rows)
+        yield rows
+
+
+# ------------------------------------------------------------------------------------------ formats
+
+
+class _ParquetFile:
+    """Parquet, with docs and units as field metadata."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        import pyarrow.parquet as pq
+
+        self._name = name
+        self._file = pq.ParquetWriter(path, arrow_schema(name), compression=COMPRESSION)
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+
+    def write(self, rows: pa.Table) -> None:
+        self._waiting.append(rows)
+        self._rows += rows.num_rows
+        if self._rows >= ROW_GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            rows = pa.concat_tables(self._waiting)
+            self._file.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        self._waiting, self._rows = [], 0
+
+
+class _TextFile:
+    """CSV with a header line, or JSON with one object a line."""
+
+    def __init__(self, path: Path, name: str, format: str) -> None:
+        from analyzer.render import rows as text
+
+        self._table = TABLES[name]
+        self._lines = text.csv_lines if format == "csv" else text.json_lines
+        self._slice_rows = text.SLICE_ROWS
+        self._file = path.open("wb")
+        if format == "csv":
+            self._file.write(text.csv_header(self._table))
+
+    def write(self, rows: pa.Table) -> None:
+        for start in range(0, rows.num_rows, self._slice_rows):
+            self._file.write(self._lines(self._table, rows.slice(start, self._slice_rows)))
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,258 @@
+"""What a capture amounts to, gathered chunk by chunk in bounded memory.
+
+`summarize` takes the chunks of all tables in any order and any split, and gives the same `Summary`. It holds counters,
+a few examples per kind of trouble, and the addresses of flows until it is known which ones are named.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+SILENCES = 5
+"""Longest silences kept."""
+
+EXAMPLES = 5
+"""Flows named per kind of trouble: enough to open one in Wireshark, few enough for a line."""
+
+ADDRESS_ROWS = 500_000
+"""Flows whose addresses are held until it is known which are named: about 30 MB. Beyond it, only an eighth is kept, the
+flows with the longest silences: no other can be named."""
+
+DAMAGE = ("capture.truncated", "capture.damaged", "capture.bad_block")
+"""Anomalies that mean the input was not whole: the exit code of the command says so."""
+
+_ADDRESSES = ("flow_id", "client_ip", "client_port", "server_ip", "server_port", "max_payload_gap_s")
+_FILE_COLUMNS = ("file", "format", "packets", "tcp_segments", "truncated", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """One row of idle_gaps, with the flow's ends."""
+
+    flow_id: int
+    duration_s: float
+    kind: str
+    filled_by: str
+    ended_by: str
+    censored: bool
+    start_frame: int | None
+    end_frame: int | None
+    client: str = ""
+    server: str = ""
+
+
+@dataclass(slots=True)
+class Trouble:
+    """Flows with the same trouble: how many, the first of them, and what the first one's verdict says.
+
+    kind   a close_kind, `race.<kind>`, `finding.<code>`, or stalled_zero_window (counted in silences, not flows)
+    """
+
+    kind: str
+    count: int = 0
+    flow_ids: list[int] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Summary:
+    """The counts and examples that a screen of text, or summary.json, is made of."""
+
+    files: list[dict[str, Any]] = field(default_factory=list)
+    packets: int = 0
+    tcp_segments: int = 0
+    first_ts: str | None = None
+    last_ts: str | None = None
+    duration_s: float | None = None
+    snaplen_clipped: int = 0
+    dropped_reported: int | None = None
+    duplicates: int = 0
+    damaged: bool = False
+    anomalies: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    closes: dict[str, dict[str, int]] = field(default_factory=dict)  # close_kind -> initiator -> flows
+    silences: list[Silence] = field(default_factory=list)
+    probing_flows: int = 0
+    probes: int = 0
+    unanswered_flows: int = 0
+    unanswered: int = 0
+    troubles: list[Trouble] = field(default_factory=list)
+
+    @property
+    def flows(self) -> int:
+        """Return how many connections there are."""
+        return self.rows.get("flows", 0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, for summary.json."""
+        return asdict(self)
+
+
+def summarize(tables: Iterable[tuple[str, pa.Table]]) -> Summary:
+    """Return the summary of (table name, chunk) pairs."""
+    collector = Collector()
+    for name, rows in tables:
+        collector.add(name, rows)
+    return collector.result()
+
+
+class Collector:
+    """Gathers a `Summary`: `add` every chunk, then ask for the `result`."""
+
+    def __init__(self) -> None:
+        self._made = Summary()
+        self._closes: Counter[tuple[str, str]] = Counter()
+        self._silences: list[Silence] = []
+        self._troubles: dict[str, Trouble] = {}
+        self._addresses: list[pa.Table] = []
+        self._span: list[Any] = []
+
+    def add(self, name: str, rows: pa.Table) -> None:
+        """Take in one chunk of table `name`."""
+        self._made.rows[name] = self._made.rows.get(name, 0) + rows.num_rows
+        take = getattr(self, f"_add_{name}", None)
+        if take is not None and rows.num_rows:
+            take(rows)
+
+    def result(self) -> Summary:
+        """Return what was gathered so far."""
+        made = self._made
+        made.closes = {}
+        for (kind, initiator), flows in sorted(self._closes.items()):
+            made.closes.setdefault(kind, {})[initiator] = flows
+        ends = self._ends_of({silence.flow_id for silence in self._silences})
+        made.silences = [_with_ends(silence, *ends.get(silence.flow_id, ("", ""))) for silence in self._silences]
+        made.troubles = list(self._troubles.values())
+        if self._span:
+            first, last = min(self._span), max(self._span)
+            made.first_ts, made.last_ts = _iso(first), _iso(last)
+            made.duration_s = (last - first) / 1e9
+        return made
+
+    # -------------------------------------------------------------------------------------- one per table
+
+    def _add_flows(self, rows: pa.Table) -> None:
+        probes = pc.add(pc.fill_null(rows["keepalive_probes_c"], 0), pc.fill_null(rows["keepalive_probes_s"], 0))
+        lost = pc.add(pc.fill_null(rows["keepalive_unanswered_c"], 0), pc.fill_null(rows["keepalive_unanswered_s"], 0))
+        self._made.probing_flows += pc.sum(pc.greater(probes, 0)).as_py()
+        self._made.probes += pc.sum(probes).as_py()
+        self._made.unanswered_flows += pc.sum(pc.greater(lost, 0)).as_py()
+        self._made.unanswered += pc.sum(lost).as_py()
+        self._addresses.append(rows.select(_ADDRESSES).combine_chunks())
+        if sum(chunk.num_rows for chunk in self._addresses) > ADDRESS_ROWS:
+            rows = pa.concat_tables(self._addresses)
+            quietest = pc.select_k_unstable(rows, ADDRESS_ROWS // 8, sort_keys=[("max_payload_gap_s", "descending")])
+            named = pa.array(sorted({silence.flow_id for silence in self._silences}), pa.int64())
+            already = pc.indices_nonzero(pc.is_in(rows["flow_id"], value_set=named))
+            keep = pc.unique(pa.concat_arrays([quietest, already]))
+            self._addresses = [rows.take(keep).combine_chunks()]
+
+    def _add_idle_gaps(self, rows: pa.Table) -> None:
+        order = [("duration_s", "descending"), ("flow_id", "ascending"), ("start_frame", "ascending")]
+        top = rows.take(pc.sort_indices(rows, sort_keys=order)[:SILENCES])
+        self._silences += [
+            Silence(
+                row["flow_id"], row["duration_s"] or 0.0, row["class"] or "unknown", row["filled_by"] or "none",
+                row["ended_by"] or "unknown", bool(row["censored"]), row["start_frame"], row["end_frame"],
+            )
+            for row in top.to_pylist()
+        ]  # fmt: skip
+        self._silences.sort(key=lambda silence: (-silence.duration_s, silence.flow_id, silence.start_frame or 0))
+        del self._silences[SILENCES:]
+        stalled = rows.filter(pc.fill_null(pc.equal(rows["class"], "stalled_zero_window"), False))
+        if stalled.num_rows:
+            text = "the receiver closed its window and the connection stood still"
+            self._note("stalled_zero_window", stalled, text)
+
+    def _add_closes(self, rows: pa.Table) -> None:
+        kinds = pc.fill_null(rows["close_kind"], "unknown")
+        counted = pa.table({"kind": kinds, "by": pc.fill_null(rows["initiator"], "unknown")})
+        for row in counted.group_by(["kind", "by"]).aggregate([([], "count_all")]).to_pylist():
+            self._closes[row["kind"], row["by"]] += row["count_all"]
+        for kind in pc.unique(kinds).to_pylist():
+            chosen = rows.filter(pc.equal(kinds, kind))
+            self._note(kind, chosen)
+        races = rows.filter(pc.fill_null(pc.not_equal(rows["race"], "none"), False))
+        for race in pc.unique(races["race"]).to_pylist():
+            chosen = races.filter(pc.equal(races["race"], race))
+            self._note(f"race.{race}", chosen)
+
+    def _add_findings(self, rows: pa.Table) -> None:
+        for row in rows.to_pylist():
+            if row["severity"] in ("error", "warning"):
+                flow_ids = [int(word) for word in (row["flow_ids"] or "").replace(",", " ").split() if word.isdecimal()]
+                text = " ".join(filter(None, (row["title"], row["recommendation"])))
+                trouble = self._troubles.setdefault(
+                    f"finding.{row['code']}", Trouble(f"finding.{row['code']}", text=text)
+                )
+                trouble.count += len(flow_ids)
+                trouble.flow_ids = (trouble.flow_ids + flow_ids)[:EXAMPLES]
+                trouble.frames = trouble.frames or list(row["evidence_frames"] or [])
+
+    def _add_captures(self, rows: pa.Table) -> None:
+        made = self._made
+        for row in rows.to_pylist():
+            made.files.append({name: row[name] for name in _FILE_COLUMNS})
+            made.packets += row["packets"] or 0
+            made.tcp_segments += row["tcp_segments"] or 0
+            made.snaplen_clipped += row["snaplen_clipped"] or 0
+            made.duplicates += row["duplicates"] or 0
+            made.damaged |= bool(row["truncated"])
+            if row["dropped_reported"] is not None:
+                made.dropped_reported = (made.dropped_reported or 0) + row["dropped_reported"]
+        for name in ("first_ts", "last_ts"):
+            self._span += pc.drop_null(rows[name]).cast(pa.int64()).to_pylist()
+
+    def _add_anomalies(self, rows: pa.Table) -> None:
+        for row in rows.to_pylist():
+            code, count = row["code"], row["count"] or 0
+            self._made.anomalies[code] = self._made.anomalies.get(code, 0) + count
+            self._made.damaged |= code in DAMAGE and count > 0
+
+    # -------------------------------------------------------------------------------------- small parts
+
+    def _note(self, kind: str, rows: pa.Table, text: str = "") -> None:
+        """Count `rows` for `kind`; the flows with the lowest ids are named, the lowest is the example."""
+        trouble = self._troubles.setdefault(kind, Trouble(kind))
+        trouble.count += rows.num_rows
+        example = trouble.flow_ids[:1]
+        ids = pc.unique(rows["flow_id"])
+        lowest = ids.take(pc.sort_indices(ids)[:EXAMPLES]).to_pylist()
+        trouble.flow_ids = sorted({*trouble.flow_ids, *lowest})[:EXAMPLES]
+        if trouble.flow_ids[:1] != example:
+            row = rows.filter(pc.equal(rows["flow_id"], trouble.flow_ids[0])).slice(0, 1).to_pylist()[0]
+            trouble.frames = list(row.get("evidence_frames") or [])
+            trouble.frames = trouble.frames or [row[key] for key in ("start_frame", "end_frame") if row.get(key)]
+            trouble.text = text or row.get("explanation") or ""
+
+    def _ends_of(self, flow_ids: set[int]) -> dict[int, tuple[str, str]]:
+        wanted = pa.array(sorted(flow_ids), pa.int64())
+        found = {}
+        for chunk in self._addresses:
+            for row in chunk.filter(pc.is_in(chunk["flow_id"], value_set=wanted)).to_pylist():
+                client = endpoint(row["client_ip"], row["client_port"])
+                found[row["flow_id"]] = (client, endpoint(row["server_ip"], row["server_port"]))
+        return found
+
+
+def endpoint(address: str | None, port: int | None) -> str:
+    """Return ip:port, [ip]:port for IPv6."""
+    host = address or "?"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _with_ends(silence: Silence, client: str, server: str) -> Silence:
+    return Silence(**{**asdict(silence), "client": client, "server": server})
+
+
+def _iso(ts_ns: int) -> str:
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(ts_ns // 10**9, UTC):%Y-%m-%dT%H:%M:%S}.{ts_ns % 10**9:09d}Z"

@@ -1,0 +1,224 @@
+"""The summary as one screen of text.
+
+The only module that imports rich: it lays out columns and wraps lines to the terminal's width. Colour adds nothing that
+the words do not say. Piped, or with NO_COLOR, the same words come without any terminal sequence. Everything that may
+come from the wire goes through `visible`, and into `Text` objects, where rich reads no markup.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from analyzer.anomalies import CODES
+from analyzer.render.escape import visible
+from analyzer.render.summary import Silence, Summary, Trouble
+
+PIPED_WIDTH = 120
+"""Columns where there is no terminal to ask; lines of a log or a ticket are rarely shown narrower."""
+
+MAX_LOOKS = 8
+"""Lines under "worth a look": with the rest they fit on a screen."""
+
+FILE_LINES = 4
+"""Input files listed; of more, the first ones and a count."""
+
+FRAMES_SHOWN = 6
+"""Frame numbers in a line."""
+
+INITIATORS = ("client", "server", "both", "middlebox", "none", "unknown")
+
+# What deserves a look, most telling first, with the words for it. {n} is a count of flows.
+LOOKS: dict[str, str] = {
+    "silent_death": "went silent: the last segments were never answered",
+    "abort_keepalive": "given up because keep-alive probes went unanswered (dead peer)",
+    "abort_retransmit": "given up after retransmissions went unanswered (dead peer)",
+    "rst_injected_suspected": "reset by a RST consistent with a middlebox, not with the peer",
+    "race.race": "lost a request that crossed the close (keep-alive race)",
+    "race.stale_reuse": "used again after the peer had already closed (stale pool)",
+    "race.silent_drop_reuse": "used again after something on the path had forgotten them",
+    "race.half_race": "reset while a request was being sent",
+    "abort_zero_window": "aborted while the receiver's window was closed",
+    "rst_to_data_stale": "answered data with RST: the peer no longer knew the connection",
+    "rst_to_keepalive": "answered a keep-alive probe with RST: state was lost on the way or at the peer",
+    "rst_on_idle": "reset after silence",
+    "rst_unread_data": "reset with data left unread",
+    "rst_abort": "reset without visible cause",
+    "stalled_zero_window": "silences because the receiver closed its window",
+    "half_closed_open": "left half-closed: one side never sent its FIN (CLOSE_WAIT leak)",
+    "fin_unanswered": "sent a FIN that was never acknowledged",
+    "icmp_abort": "ended by an ICMP error",
+    "syn_timeout": "never got an answer to the SYN",
+    "synack_timeout": "never finished the handshake: the SYN-ACK was repeated",
+    "implicit_port_reuse": "replaced by a new connection on the same ports, without FIN or RST",
+    "refused": "refused",
+}
+
+
+def console_for(file: TextIO) -> Console:
+    """Return a console for `file`: as wide as its terminal, plain if it is none, if NO_COLOR is set or TERM is dumb."""
+    terminal = file.isatty()
+    plain = not terminal or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return Console(
+        file=file,
+        force_terminal=terminal,
+        color_system=None if plain else "auto",
+        width=None if terminal else PIPED_WIDTH,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
+
+
+def print_summary(summary: Summary, file: TextIO) -> None:
+    """Print `summary` to `file`."""
+    console = console_for(file)
+    _print_health(console, summary)
+    if not summary.flows:
+        console.print("no TCP connections")
+        return
+    _print_closes(console, summary)
+    _print_silences(console, summary.silences)
+    _print_probing(console, summary)
+    _print_looks(console, summary)
+
+
+def _heading(console: Console, words: str) -> None:
+    console.print()
+    console.print(Text(words, style="bold"))
+
+
+def _indented(console: Console, line: Text | str) -> None:
+    console.print(Padding(line, (0, 0, 0, 2), expand=False))
+
+
+# ------------------------------------------------------------------------------------------ sections
+
+
+def _print_health(console: Console, summary: Summary) -> None:
+    for made in summary.files[:FILE_LINES]:
+        line = Text(f"{visible(str(made['file']))} ({visible(made['format'] or 'unreadable')})")
+        if made["error"]:
+            line.append(f": {visible(made['error'])}", style="yellow")
+        console.print(line)
+    if len(summary.files) > FILE_LINES:
+        console.print(f"... and {_count(len(summary.files) - FILE_LINES, 'more file')}")
+    span = f" in {_seconds(summary.duration_s)}, from {summary.first_ts}" if summary.duration_s is not None else ""
+    packets, segments = _count(summary.packets, "packet"), _count(summary.tcp_segments, "TCP segment")
+    console.print(f"{packets}, {segments}, {_count(summary.flows, 'connection')}{span}")
+    health = []
+    if summary.dropped_reported:
+        health.append(f"{summary.dropped_reported:,} reported dropped by the capturing program")
+    if summary.snaplen_clipped:
+        health.append(f"{summary.snaplen_clipped:,} clipped")
+    if summary.duplicates:
+        health.append(f"{summary.duplicates:,} duplicates set aside")
+    if health:
+        console.print(Text("capture health: " + ", ".join(health), style="yellow"))
+    for code, count in summary.anomalies.items():
+        console.print(Text(f"{visible(code)} {count:,}: {CODES.get(code, 'no description')}", style="yellow"))
+
+
+def _print_closes(console: Console, summary: Summary) -> None:
+    _heading(console, "How connections ended, and by whom")
+    used = [who for who in INITIATORS if any(who in row for row in summary.closes.values())]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    table.add_column("", no_wrap=True)
+    for who in (*used, "all"):
+        table.add_column(who, justify="right", no_wrap=True)
+    ranked = sorted(summary.closes.items(), key=lambda item: (-sum(item[1].values()), item[0]))
+    for kind, by in ranked:
+        cells = [f"{by[who]:,}" if who in by else "." for who in used]
+        table.add_row(visible(kind), *cells, f"{sum(by.values()):,}")
+    _indented_table(console, table)
+
+
+def _print_silences(console: Console, silences: list[Silence]) -> None:
+    if not silences:
+        return
+    _heading(console, "Longest silences without payload")
+    for silence in silences:
+        line = Text()
+        line.append(f"{_seconds(silence.duration_s):>9}", style="bold")
+        ends = f" {visible(silence.client)} -> {visible(silence.server)}" if silence.client else ""
+        line.append(f"  flow {silence.flow_id}{ends}: {silence.kind}, filled by {silence.filled_by}, ")
+        line.append("still open at the capture's end" if silence.censored else f"ended by {silence.ended_by}")
+        line.append(_frames([frame for frame in (silence.start_frame, silence.end_frame) if frame is not None]))
+        _indented(console, line)
+
+
+def _print_probing(console: Console, summary: Summary) -> None:
+    _heading(console, "TCP keep-alive probing")
+    if not summary.probes:
+        _indented(console, "no connection was probed")
+        return
+    answered = "all answered"
+    if summary.unanswered:
+        answered = f"{summary.unanswered:,} unanswered in {_count(summary.unanswered_flows, 'connection')}"
+    probing = f"{summary.probing_flows:,} of {_count(summary.flows, 'connection')} probed"
+    _indented(console, f"{probing}: {_count(summary.probes, 'probe')}, {answered}")
+
+
+def _print_looks(console: Console, summary: Summary) -> None:
+    looks = ranked_looks(summary)
+    if not looks:
+        return
+    _heading(console, "Worth a look")
+    for trouble in looks[:MAX_LOOKS]:
+        _indented(console, _look(trouble))
+    if len(looks) > MAX_LOOKS:
+        _indented(console, f"... and {_count(len(looks) - MAX_LOOKS, 'more kind')}: see closes with --out")
+
+
+def ranked_looks(summary: Summary) -> list[Trouble]:
+    """Return what deserves a look: findings first, then in the order of LOOKS."""
+    order = {kind: rank for rank, kind in enumerate(LOOKS)}
+    worth = [trouble for trouble in summary.troubles if trouble.kind in order or trouble.kind.startswith("finding.")]
+    return sorted(worth, key=lambda trouble: order.get(trouble.kind, -1))
+
+
+def _look(trouble: Trouble) -> Text:
+    line = Text()
+    flows = ", ".join(str(flow_id) for flow_id in trouble.flow_ids)
+    more = trouble.count - len(trouble.flow_ids)
+    if trouble.kind == "stalled_zero_window":
+        line.append(f"{trouble.count:,} {LOOKS[trouble.kind]}", style="bold")
+        line.append(f" (flow {flows})")
+    elif trouble.kind in LOOKS:
+        line.append(f"{trouble.kind.removeprefix('race.')}: ", style="bold")
+        line.append(f"{_count(trouble.count, 'connection')} {LOOKS[trouble.kind]}")
+        line.append(f" (flow {flows}{f' and {more:,} more' if more > 0 else ''})")
+    else:
+        line.append(visible(trouble.kind.removeprefix("finding.")), style="bold")
+        line.append(f" (flow {flows})" if flows else "")
+    if trouble.text:
+        first = f"flow {trouble.flow_ids[0]}: " if len(trouble.flow_ids) > 1 and trouble.kind in LOOKS else ""
+        line.append(f". {first}{visible(trouble.text)}")
+    line.append(_frames(trouble.frames))
+    return line
+
+
+# ------------------------------------------------------------------------------------------ words
+
+
+def _indented_table(console: Console, table: Table) -> None:
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.1f} s" if value >= 10 else f"{value:.3f} s"
+
+
+def _frames(frames: list[int]) -> str:
+    shown = " ".join(str(frame) for frame in frames[:FRAMES_SHOWN])
+    more = " ..." if len(frames) > FRAMES_SHOWN else ""
+    return f" [frame{'' if len(frames) == 1 else 's'} {shown}{more}]" if frames else ""
