@@ -18,6 +18,7 @@ from analyzer.capture.walk import (
     SKIP,
     TS_LIMIT,
     Int,
+    Truth,
     put_packet,
     put_untimed,
     u16,
@@ -116,7 +117,7 @@ def byte_order(data: U8, at: Int) -> Int:
 
 
 @helper
-def is_packet(kind: Int) -> bool:
+def is_packet(kind: Int) -> Truth:
     return kind in (EPB, SPB, PB)
 
 
@@ -195,6 +196,18 @@ def take_packet(
     return 1
 
 
+@helper
+def overruns(data: U8, at: Int, end: Int, length: Int, kind: Int, big: Int) -> Truth:
+    """Tell whether a packet block that runs past the end of the file is damaged rather than cut.
+
+    Its captured length then does not explain the block's; 4 kB of options are more than any writer adds.
+    """
+    if kind != EPB or end - at < 24:
+        return False
+    rest = length - 32 - u32(data, at + 20, big)
+    return rest < 0 or rest > 4096
+
+
 @kernel
 def walk_pcapng(data: U8, state: Records, sections: Records, ifaces: Records, out: Records) -> None:
     """Write a PACKET for each packet block of data[at:end]; step over blocks that say nothing to us.
@@ -222,10 +235,11 @@ def walk_pcapng(data: U8, state: Records, sections: Records, ifaces: Records, ou
         read = kind == SHB or (section.ignored == 0 and (kind in (IDB, ISB, DSB) or is_packet(kind)))
         if length > (MAX_HELD if read else HOLD_FOR_CHECK):
             # Packets, sections and interfaces are never that long; a list of secrets or an unknown block may be.
-            w.stop, w.need = (DAMAGED, 0) if read and kind != DSB else (SKIP, length)
+            sound = length % 4 == 0 and (kind == DSB or not read)
+            w.stop, w.need = (SKIP, length) if sound else (DAMAGED, 0)
             break
         if length > end - at:
-            w.stop, w.need = MORE, length
+            w.stop, w.need = (DAMAGED if w.eof and overruns(data, at, end, length, kind, big) else MORE), length
             break
         if u32(data, at + length - 4, big) != length:
             w.stop, w.need = DAMAGED, 0

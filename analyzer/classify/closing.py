@@ -188,8 +188,8 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
         client["unanswered_run"] + (client["probe_row"] >= 0), server["unanswered_run"] + (server["probe_row"] >= 0)
     )
     case.add(stuck | (probing >= tries), "silent_death", "none", 0.9)
-    idle = facts.end_ns - flow["active_ts"] >= facts.settings.idle_min_ns
-    case.add((flow["active_ts"] != 0) & idle, "open_idle", "none", 0.95)
+    since = np.where(flow["active_ts"] != 0, flow["active_ts"], flow["first_ts"])  # no payload at all in the capture
+    case.add(facts.end_ns - since >= facts.settings.idle_min_ns, "open_idle", "none", 0.95)
     case.add(case.open, "open_active", "none", 0.95)
 
 

@@ -9,6 +9,9 @@ from analyzer.decode.segment import ACK
 from analyzer.flows.state import SENT_DATA
 from analyzer.kernel import Records, helper
 
+# A path without a measured round trip: most are shorter than this, and the first retransmission (RTO) comes after it.
+_RST_GRACE_NS = 200_000_000
+
 
 @helper
 def note_close(f: Records, seg: Records, direction: int, rst: bool) -> None:
@@ -61,14 +64,14 @@ def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Record
 
 
 @helper
-def note_life_after_rst(f: Records, direction: int, me: Records, peer: Records, now: int) -> None:
-    """New data or a new ACK a round trip after a RST: when both sides go on, nobody believed it (RFC 5961 section 3)."""
-    if f.close_rst == 0:
+def note_life_after_rst(f: Records, seg: Records, me: Records, peer: Records) -> None:
+    """A segment of the side that was reset, long after it must have known: the RST was lost or not believed.
+
+    RFC 5961 section 3 lets a receiver ignore a RST that is not exactly at rcv_nxt, and a firewall may drop it. What was
+    under way when the RST was sent arrives within a round trip; anything later shows that the connection went on.
+    """
+    if f.close_rst == 0 or peer.rst_ts == 0 or seg.ts_ns - peer.rst_ts < max(me.srtt + peer.srtt, _RST_GRACE_NS):
         return
-    if now - f.close_ts >= max(me.srtt + peer.srtt, 1_000_000):
-        f.after_rst |= 1 << direction
-    if f.after_rst == 3:
-        f.rst_ignored += 1
-        f.after_rst, f.close_rst = 0, 0
-        f.close_ts, f.close_frame = 0, 0
-        me.rst_ts, peer.rst_ts = 0, 0
+    f.rst_ignored += 1
+    f.close_rst, f.close_ts, f.close_frame = 0, 0, 0
+    me.rst_ts, me.rst_frame, peer.rst_ts, peer.rst_frame = 0, 0, 0, 0

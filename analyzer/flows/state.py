@@ -84,7 +84,7 @@ FLOW = np.dtype(
         # --- the first closing segment, as things stood just before it
         ("close_ts", I8), ("close_frame", I8), ("close_idle_wire", I8), ("close_idle_payload", I8),
         ("close_payload_frame", I8),
-        ("close_dir", I1), ("close_rst", I1), ("after_rst", I1),
+        ("close_dir", I1), ("close_rst", I1),
         ("rst_ignored", I4),
         # --- ICMP errors that quote this flow
         ("icmp_ts", I8), ("icmp_frame", I8), ("icmp_code", I4), ("icmp_count", I4), ("icmp_hard", I1),

@@ -455,7 +455,7 @@ def _observe(
 
     bits = _label_sequence(seg, seq_rel, end, f, me, peer, blocks, limits)
     label.answers_frame = _answers(seg, ack_rel, bits, me, peer, probes)
-    if label.answers_frame != 0:
+    if label.answers_frame != 0 and not flags & RST:
         bits |= KEEPALIVE_ACK
     elif bits == 0:
         bits |= _label_ack(seg, seq_rel, ack_rel, f, me, peer, limits)
@@ -468,8 +468,8 @@ def _observe(
     first_rst = False
     if flags & RST:
         first_rst = note_rst(f, seg, direction, me, peer, seq_rel)
-    elif f.close_rst != 0 and (seg.payload_len > 0 or (has_ack and ack_rel > peer.snd_una)):
-        note_life_after_rst(f, direction, me, peer, now)
+    else:
+        note_life_after_rst(f, seg, me, peer)
     note_wire(f, now)
     if bits & KEEPALIVE_PROBE:
         _take_probe(seg, seq_rel, f, me, peer, slot, direction, probes, m)
@@ -509,12 +509,11 @@ def _observe(
         note_active(f, seg, slot, direction, END_RST, end, client, server, gaps, m, limits.idle_min)
     elif first_fin:
         note_active(f, seg, slot, direction, END_FIN, end, client, server, gaps, m, limits.idle_min)
-    elif f.active_ts == 0 and (f.handshake_ts != 0 or f.syn_ts == 0):
-        begin(f, seg, -1, client, server)  # the handshake's end, or the first segment of a flow joined midstream
-    elif not established and f.handshake_ts != 0:
-        begin(f, seg, -1, client, server)
+    elif f.handshake_ts == now and not established:
+        begin(f, seg, -1, client, server)  # the handshake's end; a flow joined midstream begins with its first payload
     _remember(seg, me, seq_rel, ack_rel, bits, new, f)
-    label.seq_rel, label.ack_rel, label.window, label.analysis = seq_rel, ack_rel, me.rwnd, bits
+    label.seq_rel, label.ack_rel, label.analysis = seq_rel, ack_rel, bits
+    label.window = seg.window if flags & RST else me.rwnd
 
 
 # ------------------------------------------------------------------------------------------------ the batch

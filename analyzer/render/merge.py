@@ -22,7 +22,7 @@ def sort(rows: pa.Table, key: tuple[str, ...]) -> pa.Table:
     """Return `rows` sorted by the columns of `key`, stable; an empty key leaves them as they are."""
     if not key or rows.num_rows < 2:
         return rows
-    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in key], null_placement="at_end").to_numpy()
+    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in key]).to_numpy()  # nulls last
     if np.array_equal(order, np.arange(order.size, dtype=order.dtype)):
         return rows
     return rows.combine_chunks().take(pa.array(order))
@@ -34,6 +34,9 @@ def merge(runs: list[Iterator[pa.Table]], key: tuple[str, ...]) -> Iterator[pa.T
     Each run yields its batches in order. One batch of each is held. The run whose batch ends first sets the bound: no
     later batch of any run can come before it, so what is up to the bound is sorted and yielded.
     """
+    if len(runs) == 1:  # nothing to compare: keys may be of any type
+        yield from runs[0]
+        return
     heads = [head for at, run in enumerate(runs) if (head := _Head.first(at, run, key))]
     while len(heads) > 1:
         slowest = min(heads, key=lambda head: (head.last(), head.run_no))

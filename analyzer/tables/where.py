@@ -108,6 +108,9 @@ def _check_comparison(op: ast.cmpop, left: ast.expr, right: ast.expr, table: Tab
         raise AnalyzerError("--where: `is` is not supported", "write == or !=")
     names = [side for side in (left, right) if isinstance(side, ast.Name)]
     if not names:
+        for side in (left, right):
+            if not isinstance(side, ast.Constant):
+                raise _unsupported(side)
         raise AnalyzerError("--where compares two constants", _EXAMPLE)
     columns = [_column(name, table) for name in names]
     if len(columns) == 2:
