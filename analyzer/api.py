@@ -1,7 +1,7 @@
 """The one door for the command line, notebooks and tests.
 
-    analyze(paths)  everything at once: tables in memory
-    stream(paths)   tables in pieces while flows finish: memory does not grow with the capture
+analyze(paths)  everything at once: tables in memory
+stream(paths)   tables in pieces while flows finish: memory does not grow with the capture
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from analyzer.capture.batch import FileInfo
 
 Path = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
@@ -137,4 +136,3 @@ def _as_list(paths: Path | Sequence[Path]) -> list[Path]:
 
 
 __all__ = ["Analysis", "analyze", "stream"]
-

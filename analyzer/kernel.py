@@ -32,6 +32,10 @@ Records: TypeAlias = Any  # a numpy record array; its dtype stands in the docstr
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Kernels allocate nothing, so numba need not count references to arrays. Without `_nrt` it does so at every call of a
+# helper, with atomic instructions: measured, the flow kernel takes twice as long with them (600 against 300 ns).
+_OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False}
+
 # Folders whose functions reach compiled code. The hash of these sources names the cache directory.
 _KERNEL_FOLDERS = ("capture", "decode", "flows", "streams", "protocols")
 
@@ -74,13 +78,13 @@ if CACHE_DIR is not None:
 
 def kernel(function: F) -> F:
     """Compile `function` on first call and keep the machine code on disk."""
-    compiled: F = numba.njit(function, nogil=True, cache=CACHE_DIR is not None)
+    compiled: F = numba.njit(function, cache=CACHE_DIR is not None, **_OPTIONS)
     return compiled
 
 
 def helper(function: F) -> F:
     """Make `function` callable from kernels; it is compiled into them and never loaded by itself."""
-    compiled: F = numba.njit(function, nogil=True)
+    compiled: F = numba.njit(function, **_OPTIONS)
     return compiled
 
 
@@ -89,9 +93,14 @@ def cache_is_cold() -> bool:
     return not JIT_DISABLED and (CACHE_DIR is None or not any(CACHE_DIR.rglob("*.nbi")))
 
 
+_LINE = 64
+
+
 def records(n: int, dtype: np.dtype[Any]) -> Records:
     """Return `n` zeroed records that kernels can read and write as `a[i].field`, compiled or not."""
-    array = np.zeros(n, dtype)
+    room = np.zeros(n * dtype.itemsize + _LINE, np.uint8)  # on a cache line's start, so that a dtype can count lines
+    start = -room.ctypes.data % _LINE
+    array = room[start : start + n * dtype.itemsize].view(dtype)
     return array.view(np.recarray) if JIT_DISABLED else array
 
 

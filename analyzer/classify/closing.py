@@ -211,7 +211,9 @@ def graceful_tcp(facts: Facts, verdict: Verdict) -> Coded:
     words = ("yes", "no", "unknown", "n/a")
     kind = verdict.kind
     x = np.maximum(verdict.resetter, 0)
-    nothing_lost = (facts.of(x, "rst_outstanding") <= 0) & (facts.of(x, "rst_peer_outstanding") <= 1)  # 1: the FIN itself
+    nothing_lost = (facts.of(x, "rst_outstanding") <= 0) & (
+        facts.of(x, "rst_peer_outstanding") <= 1
+    )  # 1: the FIN itself
     clean = np.isin(kind, _CLEAN)
     codes = np.select(
         [

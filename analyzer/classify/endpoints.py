@@ -54,9 +54,11 @@ class Endpoints:
         count = np.diff(np.r_[start, rows.size])
         group = np.repeat(np.arange(start.size), count)
         head = rows[start]
-        shares = {name: np.add.reduceat(rows[name].astype(np.int64), start) for name in ("rst", "idle", "bytes")} if (
-            start.size
-        ) else {name: np.zeros(0, np.int64) for name in ("rst", "idle", "bytes")}
+        shares = (
+            {name: np.add.reduceat(rows[name].astype(np.int64), start) for name in ("rst", "idle", "bytes")}
+            if (start.size)
+            else {name: np.zeros(0, np.int64) for name in ("rst", "idle", "bytes")}
+        )
         columns: dict[str, Any] = {
             "endpoint": self._names(head),
             "flows": count,
@@ -87,5 +89,3 @@ def _distinct_clients(rows: NDArray[Any], group: NDArray[Any], n: int) -> NDArra
 
 def _reordered(values: Any, order: NDArray[Any]) -> Any:
     return Coded(values.codes[order], values.names) if isinstance(values, Coded) else values[order]
-
-

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from analyzer.cli import console
+from analyzer.cli.request import Request
 from analyzer.errors import AnalyzerError
 
 OK, DAMAGED, UNUSABLE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
@@ -45,17 +46,23 @@ class Format(StrEnum):
 
 def run() -> None:
     """Entry point of the `longwire` command and of `python -m analyzer`."""
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], own_process=True))
 
 
-def main(arguments: list[str]) -> int:
-    """Run one command and return its exit code; errors are printed, bugs raise."""
+def main(arguments: list[str], *, own_process: bool = False) -> int:
+    """Run one command and return its exit code; errors are printed, bugs raise.
+
+    own_process  True if nothing else will ever run in this process (see `spare_pandas`)
+    """
     for stream in (sys.stdout, sys.stderr):  # a name from the wire must not fail on a terminal that is not UTF-8
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(arguments, prog_name="longwire", standalone_mode=False)
+        # Typer only parses; commands run outside of it, so that it does not answer for broken pipes and interrupts.
+        request = app(arguments, prog_name="longwire", standalone_mode=False)
+        code = _run(request, own_process) if isinstance(request, Request) else OK
         sys.stdout.flush()
+        return code
     except AnalyzerError as error:
         console.print_error(error.message, error.hint)
         return UNUSABLE
@@ -74,7 +81,14 @@ def main(arguments: list[str]) -> int:
             raise
         console.print_error(_usage(error), "longwire analyze --help shows the options with examples")
         return UNUSABLE
-    return code if isinstance(code, int) else OK
+
+
+def _run(request: Request, own_process: bool) -> int:
+    from analyzer.cli.analyze import analyze_files, spare_pandas
+
+    if own_process:
+        spare_pandas()
+    return analyze_files(request)
 
 
 def _usage(error: Any) -> str:
@@ -123,8 +137,6 @@ def analyze(
     idle_min: Annotated[
         float | None, typer.Option("--idle-min", metavar="SECONDS", help="Shortest silence to report.  [default: 1.0]")
     ] = None,
-) -> int:
+) -> Request:
     """Analyse captures: a summary on the terminal, or with --out every table as a file."""
-    from analyzer.cli.analyze import Request, analyze_files
-
-    return analyze_files(Request(tuple(files), out, format.value, segments, where, idle_min))
+    return Request(tuple(files), out, format.value, segments, where, idle_min)

@@ -96,6 +96,8 @@ def by_ethertype(ethertype: int, w: Records, s: Records) -> int:
         return VLAN
     if ethertype in (0x8847, 0x8848):
         return enter(w, s, IN_MPLS, MPLS)
+    if ethertype == 0x8870:  # draft-ietf-isis-ext-eth-01: LLC in a frame too long for its length field
+        return LLC
     if ethertype == 0x8864:
         return enter(w, s, IN_PPPOE, PPPOE)
     if ethertype == 0x880B:

@@ -120,12 +120,13 @@ def by_protocol(protocol: int, w: Records, s: Records) -> int:
         return enter(w, s, IN_IPIP, IPV4)
     if protocol == 41:  # RFC 2473, RFC 4213
         return enter(w, s, IN_IPIP, IPV6)
-    if protocol == 44:
-        return FRAGMENT
     if protocol == 51:
         return enter(w, s, IN_AH, AH)
-    if protocol in (0, 43, 60, 135, 139, 140):  # RFC 7045 section 3, without ESP and the experimental ones
-        return EXTENSION
+    if s.ip_version == 6:  # RFC 7045 section 3, without ESP and the experimental ones
+        if protocol == 44:
+            return FRAGMENT
+        if protocol in (0, 43, 60, 135, 139, 140):
+            return EXTENSION
     if protocol == 137:  # RFC 4023
         return enter(w, s, IN_MPLS, MPLS)
     if protocol == 97:

@@ -111,7 +111,7 @@ def _around_ethertype(w: Records, s: Records, digit: int, ethertype: int) -> int
 
 @helper
 def _routing_end(w: Records, data: U8, at: int) -> int:
-    """Step over source route entries: address family (2), offset, length, routing; the last is all zero. -1 if it is missing."""
+    """Step over source route entries (family, offset, length, routing) to the all-zero last; -1 if that is missing."""
     while w.end - at >= 4:
         length = u8(data, at + 3)
         last = be16(data, at) == 0 and length == 0

@@ -13,6 +13,8 @@ import numpy as np
 from analyzer.flows.state import DUPLICATE_RING
 from analyzer.kernel import Records, helper
 
+_MICROS = (1 << 40) - 1
+
 
 @helper
 def is_duplicate_frame(seg: Records, me: Records, within_ns: int) -> bool:
@@ -20,15 +22,20 @@ def is_duplicate_frame(seg: Records, me: Records, within_ns: int) -> bool:
     # 64 bits drawn from everything that a copy shares. Shifts only wrap, they cannot overflow into an error.
     signature = seg.seq ^ (seg.ack << 29) ^ (seg.tsval << 13) ^ (seg.tsecr << 21) ^ (seg.sack_left << 17) ^ seg.flags
     signature ^= (np.int64(seg.payload_len) << 8) ^ (np.int64(seg.ip_id) << 40) ^ (np.int64(seg.window) << 3)
-    way = (seg.l2 << 8) ^ seg.ttl
+    # The way and the time share a word: 24 bits of the one, 40 bits of microseconds (12 days) of the other.
+    micros = (seg.ts_ns // 1000) & _MICROS
+    way = ((seg.l2 ^ (seg.l2 >> 24) ^ (np.int64(seg.ttl) << 16)) & 0xFFFFFF) << 40
+    ring = me.ring
     for k in range(DUPLICATE_RING):
-        if me.ring_sig[k] == signature and abs(seg.ts_ns - me.ring_ts[k]) <= within_ns:
+        if ring[2 * k] == signature:
+            seen = ring[2 * k + 1]
+            apart = (micros - seen) & _MICROS
+            near = apart <= within_ns // 1000 or _MICROS + 1 - apart <= within_ns // 1000
             unique_id = seg.ip_version == 4 and seg.ip_id > 0
-            if me.ring_way[k] != way or unique_id:
+            if near and ((seen ^ way) >> 40 != 0 or unique_id):
                 return True
     at = me.ring_at
-    me.ring_sig[at] = signature
-    me.ring_ts[at] = seg.ts_ns
-    me.ring_way[at] = way
-    me.ring_at = (at + 1) % DUPLICATE_RING
+    ring[2 * at] = signature
+    ring[2 * at + 1] = way | micros
+    me.ring_at = (at + 1) & (DUPLICATE_RING - 1)
     return False

@@ -16,7 +16,7 @@ from analyzer.kernel import Records, helper
 
 @helper
 def is_keepalive_probe(seg: Records, seq_rel: int, me: Records, peer: Records, quiet_ns: int) -> bool:
-    """B1, conditions 1 to 5, on the state before this segment."""
+    """B1, conditions 1 to 5, on the state before this segment; the silence is that of `silence_before`."""
     if seg.flags & (SYN | FIN | RST | ACK) != ACK or seg.payload_len > 1:
         return False
     if not me.nxt_known or seq_rel != me.snd_nxt - 1 or me.fin_seq != 0:
@@ -29,9 +29,18 @@ def is_keepalive_probe(seg: Records, seq_rel: int, me: Records, peer: Records, q
         return False  # its last byte is not acknowledged: a retransmission
     if peer.rwnd == 0:
         return False  # then it is a zero-window probe
-    last = max(me.last_ts, peer.last_ts)
     older = seg.tsval >= 0 and me.newest_tsval >= 0 and seg.tsval < me.newest_tsval
-    return seg.ts_ns - last >= quiet_ns and not older
+    return silence_before(seg.ts_ns, me, peer) >= quiet_ns and not older
+
+
+@helper
+def silence_before(now: int, me: Records, peer: Records) -> int:
+    """Return how long the timer of a probe can have run: since the last segment that was no keep-alive matter of the peer.
+
+    The peer's own probes and the answers to them do not count: they are outside the window, so Linux does not restart
+    its timer for them, and two ends with the same timer probe a few milliseconds apart.
+    """
+    return now - max(me.solid_ts, peer.solid_ts, me.probe_over_ts)
 
 
 @helper
@@ -57,7 +66,7 @@ def open_probe(
     row.answered, row.open = ANSWER_PENDING, 1
     me.probe_row = row_index
     me.probe_gap = ts - me.probe_ts if me.probe_ts != 0 else max(idle, 0)
-    me.probe_ts, me.probe_frame = ts, frame
+    me.probe_ts, me.probe_frame, me.probe_over_ts = ts, frame, ts
     me.probes += 1
 
 
@@ -89,5 +98,6 @@ def answer_probe(prober: Records, probes: Records, seg: Records) -> int:
         row.answered = ANSWER_DATA if seg.payload_len > 0 else ANSWER_ACK
         prober.unanswered_run = 0
     prober.probe_row = -1
+    prober.probe_over_ts = seg.ts_ns
     frame: int = row.frame
     return frame

@@ -7,8 +7,7 @@ from analyzer.kernel import helper
 MASK = 0xFFFFFFFF
 HALF = 0x80000000
 
-# A jump further than this is no loss but another sequence space: a stray segment, or an attack. RFC 7323 section 2.3
-# allows no window beyond 2**30.
+# No window reaches further (RFC 7323 section 2.3), so a number beyond it is a stray one, or of bytes long not captured.
 MAX_JUMP = 1 << 30
 
 

@@ -56,100 +56,112 @@ RTT_SAMPLES = 64  # kept per direction; when full every second one goes and the 
 
 I8, I4, I2, I1, U1 = np.int64, np.int32, np.int16, np.int8, np.uint8
 
+# The kernels are bound by memory, not by arithmetic: thousands of flows interleave, so each segment finds its flow's state
+# cold. What every segment touches therefore stands first and together (lines of 64 bytes), the rare things after it.
 FLOW = np.dtype(
     [
-        # --- key: dir 0 sends from `client`
+        # --- line 0: the key (dir 0 sends from `client`) and small flags
         ("client_hi", I8), ("client_lo", I8), ("server_hi", I8), ("server_lo", I8),
         ("client_port", I4), ("server_port", I4),
         ("flow_id", I8),
-        # --- when
+        ("ip_version", I1), ("role_source", I1), ("ended", I1), ("completeness", I1), ("live", I1),
+        ("close_dir", I1), ("close_rst", I1), ("history_len", I1),
+        # --- line 1: times
         ("last_ts", I8),  # any segment
         ("active_ts", I8),  # handshake end, new payload, FIN or RST: the end of the last silence of payload
         ("payload_ts", I8),  # new payload
-        ("active_frame", I8),
-        ("payload_frame", I8),
-        ("first_ts", I8), ("first_frame", I8), ("last_frame", I8),
+        ("handshake_ts", I8),
         ("max_wire_gap", I8), ("max_payload_gap", I8),
-        # --- the silence that is running now
-        ("gap_wire", I8),  # longest silence of any segment in it
-        ("gap_fills", I4),  # keep-alive probes in it
-        ("gap_dir", I1),  # who sent last before it, -1 = nobody yet
-        ("gap_half_closed", I1),
-        ("gap_zero_ts", I8),  # when a zero window was last in force, 0 = not in this silence
+        ("gap_wire", I8),  # longest silence of any segment in the silence of payload that is running now
         ("gap_row", I8),  # row of `gaps` that waits for its data to be answered, -1 = none
-        ("gap_row_dir", I1), ("gap_row_end", I8),
-        # --- handshake
-        ("syn_ts", I8), ("syn_ack_ts", I8), ("handshake_ts", I8),
-        ("handshake_rtt", I8), ("syn_rtt", I8),
-        # --- the first closing segment, as things stood just before it
+        # --- line 2
+        ("last_frame", I8), ("active_frame", I8), ("payload_frame", I8),
+        ("gap_zero_ts", I8),  # when a zero window was last in force, 0 = not in this silence
+        ("gap_row_end", I8),
+        ("gap_fills", I4),  # keep-alive probes in the silence
+        ("gap_dir", I1),  # who sent last before it, -1 = nobody yet
+        ("gap_half_closed", I1), ("gap_row_dir", I1), ("icmp_hard", I1),
+        ("handshake_rtt", I8), ("syn_ts", I8),
+        # --- rare: handshake
+        ("syn_ack_ts", I8), ("first_ts", I8), ("first_frame", I8),
+        # --- rare: the first closing segment, as things stood just before it
         ("close_ts", I8), ("close_frame", I8), ("close_idle_wire", I8), ("close_idle_payload", I8),
-        ("close_payload_frame", I8),
-        ("close_dir", I1), ("close_rst", I1),
-        ("rst_ignored", I4),
-        # --- ICMP errors that quote this flow
-        ("icmp_ts", I8), ("icmp_frame", I8), ("icmp_code", I4), ("icmp_count", I4), ("icmp_hard", I1),
-        # --- what was around it
+        ("close_payload_frame", I8), ("rst_ignored", I4),
+        # --- rare: ICMP errors that quote this flow, and what was around it
+        ("icmp_count", I4), ("icmp_ts", I8), ("icmp_frame", I8), ("icmp_code", I4),
         ("link", I4), ("vlan", I4), ("vlan_inner", I4), ("tunnel", I4), ("file", I4),
-        ("ip_version", I1), ("role_source", I1), ("ended", I1), ("completeness", I1), ("live", I1),
-        ("history_len", I1), ("history", U1, (HISTORY_MAX,)),
+        ("history", U1, (HISTORY_MAX,)),
+        ("_to_line", U1, (56,)),
     ],
     align=True,
 )  # fmt: skip
 
 SIDE = np.dtype(
     [
-        # --- sequence space
+        # --- line 0: sequence space
         ("isn", I8),  # raw number that is 0 here, -1 = direction not seen and not acknowledged
         ("snd_nxt", I8),  # end of what was sent
+        ("sent_nxt", I8),  # end of what was captured of it; below snd_nxt if the peer acknowledged more
         ("snd_una", I8),  # highest acknowledged by the peer
         ("deliver_nxt", I8),  # end of what was delivered in order
-        ("last_ack", I8), ("last_seq", I8),
+        ("last_ack", I8),
         ("rwnd", I8),  # window this side last offered, scaled; -1 = not seen
         ("last_window", I4),  # the same, raw
-        ("wscale", I2), ("nxt_known", I1), ("una_known", I1), ("sack_ok", I1), ("ts_ok", I1),
-        ("last_kind", I1), ("syns", I4),
-        # --- when
-        ("last_ts", I8), ("last_frame", I8), ("payload_ts", I8), ("nondup_ts", I8),
+        ("nxt_known", I1), ("una_known", I1), ("last_kind", I1), ("wscale", I1),
+        # --- line 1: when
+        ("last_ts", I8),
+        ("solid_ts", I8),  # latest segment that was neither a keep-alive probe nor the answer to one
+        ("payload_ts", I8),
         ("new_data_ts", I8),  # latest segment that went beyond snd_nxt
-        ("newest_tsval", I8), ("newest_ip_id", I4), ("mss", I4),
-        # --- counts
+        ("newest_tsval", I8),
+        ("last_frame", I8),
+        ("timed_end", I8), ("timed_ts", I8),  # round trip being measured (see rtt.py)
+        # --- line 2: counts
         ("frames", I8), ("wire_bytes", I8), ("payload_bytes", I8), ("segments", I8),
-        ("retransmits", I8), ("spurious", I8), ("out_of_order", I8), ("duplicate_acks", I8),
-        ("zero_windows", I8), ("missing_bytes", I8), ("unseen_acked", I8),
-        ("dup_ack_run", I4), ("dup_ack_ts", I8),
-        # --- keep-alive probes of this side
-        ("probes", I4), ("unanswered", I4), ("unanswered_run", I4),
+        ("fin_seq", I8),  # sequence number just past the FIN, 0 = none
+        ("hole_acked_ts", I8),  # since when a hole is acknowledged, 0 = none
         ("probe_row", I8),  # row of `probes` that waits for an answer, -1 = none
-        ("probe_ts", I8), ("probe_gap", I8), ("probe_frame", I8),
-        ("window_probes", I4), ("window_probe_run", I4), ("window_probe_end", I8),
+        ("ooo_head", I4), ("ooo_tail", I4),  # blocks that wait for a hole to fill
+        # --- line 3: habits
+        ("l2", I8), ("l2_votes", I4), ("ttl_votes", I4), ("ttl", I2), ("zeek_state", I1), ("zeek_prev", I1),
+        ("hist_bits", I4), ("retries", I4), ("dup_ack_run", I4), ("newest_ip_id", I4), ("window_probe_run", I4),
+        ("ring_at", I4), ("syns", I4),
+        ("srtt", I8), ("rst_ts", I8),
+        # --- line 4: the last frames, to know a copy
+        ("ring", I8, (2 * DUPLICATE_RING,)),
+        # --- rare: options of the SYN
+        ("mss", I4), ("sack_ok", I1), ("ts_ok", I1),
+        ("far", I8),  # a number beyond MAX_JUMP that a second segment must confirm, 0 = none
+        # --- rare: counts
+        ("retransmits", I8), ("spurious", I8), ("out_of_order", I8), ("duplicate_acks", I8),
+        ("zero_windows", I8), ("missing_bytes", I8), ("unseen_acked", I8), ("dup_ack_ts", I8),
+        ("hist_syn", I8), ("hist_fin", I8), ("hist_rst", I8),
+        ("hist_retransmits", I8), ("hist_zero_windows", I8), ("hist_gaps", I8),
+        # --- rare: keep-alive probes of this side
+        ("probes", I4), ("unanswered", I4), ("unanswered_run", I4), ("window_probes", I4),
+        ("probe_ts", I8), ("probe_gap", I8),
+        ("probe_over_ts", I8),  # latest probe or answer to it: KEEPIDLE or KEEPINTVL runs from here
+        ("probe_frame", I8), ("window_probe_end", I8),
         ("bare_ts", I8), ("bare_frame", I8), ("bare_seq", I8),  # last zero-length segment while snd_nxt was unknown
         ("bare_answer_ts", I8), ("bare_answer_frame", I8),
-        # --- retries of unacknowledged data
-        ("retries", I4), ("retry_doublings", I4), ("retry_ts", I8), ("retry_gap", I8), ("retry_start", I8),
-        # --- round trips (Karn: one timed segment at a time, none across a retransmission)
-        ("timed_end", I8), ("timed_ts", I8), ("srtt", I8), ("rttvar", I8), ("rtt_min", I8),
-        ("rtt_slot", I4), ("rtt_n", I4), ("rtt_stride", I4), ("rtt_skip", I4),
-        # --- FIN
-        ("fin_seq", I8),  # sequence number just past the FIN, 0 = none
+        # --- rare: retries of unacknowledged data
+        ("retry_doublings", I4), ("retry_ts", I8), ("retry_gap", I8), ("retry_start", I8),
+        # --- once per round trip
+        ("rttvar", I8), ("rtt_min", I8), ("rtt_slot", I4), ("rtt_n", I4), ("rtt_stride", I4), ("rtt_skip", I4),
+        # --- rare: FIN
         ("fin_ts", I8), ("fin_frame", I8), ("fin_ack", I8), ("fin_acked_ts", I8), ("fins", I4),
         ("data_after_peer_fin", I8), ("late_data_after_peer_fin", I8),
-        # --- RST: the first, as things stood just before it
-        ("rsts", I4), ("rst_ts", I8), ("rst_frame", I8), ("rst_seq", I8), ("rst_ack", I8), ("rst_window", I4),
+        ("burst_idle", I8),  # payload silence before this side's latest burst of data
+        # --- rare: the first RST, as things stood just before it
+        ("rsts", I4), ("rst_frame", I8), ("rst_seq", I8), ("rst_ack", I8), ("rst_window", I4),
         ("rst_ttl", I2), ("rst_flags", I2), ("rst_stimulus", I1), ("rst_unread", I1), ("rst_late_data", I1),
         ("rst_stimulus_ts", I8), ("rst_stimulus_frame", I8), ("rst_stimulus_ack", I8), ("rst_burst_idle", I8),
         ("rst_idle_payload", I8), ("rst_outstanding", I8), ("rst_peer_outstanding", I8),
         ("rst_retries", I4), ("rst_probe_run", I4), ("rst_window_probe_run", I4), ("rst_doublings", I4),
-        ("burst_idle", I8),  # payload silence before this side's latest burst of data
-        ("ttl", I2), ("ttl_votes", I4),  # majority of established segments (Boyer-Moore)
-        ("l2", I8), ("l2_votes", I4), ("rst_l2", I8),
-        # --- Zeek history bookkeeping
-        ("zeek_state", I1), ("zeek_prev", I1), ("hist_bits", I4), ("hist_syn", I8), ("hist_fin", I8), ("hist_rst", I8),
-        ("hist_retransmits", I8), ("hist_zero_windows", I8), ("hist_gaps", I8),
-        # --- out-of-order store
-        ("ooo_head", I4), ("ooo_tail", I4), ("ooo_blocks", I4), ("ooo_bytes", I8), ("hole_acked_ts", I8),
-        # --- duplicate frames
-        ("ring_at", I4), ("ring_sig", I8, (DUPLICATE_RING,)), ("ring_ts", I8, (DUPLICATE_RING,)),
-        ("ring_way", I8, (DUPLICATE_RING,)),
+        ("rst_l2", I8),
+        # --- rare: out-of-order store
+        ("ooo_blocks", I4), ("ooo_bytes", I8),
+        ("_to_line", U1, (16,)),
     ],
     align=True,
 )  # fmt: skip
@@ -193,8 +205,8 @@ META = np.dtype(
         ("n_flows", I8),  # flow ids given out
         ("n_probes", I8), ("n_gaps", I8), ("n_spans", I8), ("n_rtt", I8), ("n_rtt_free", I8),
         ("n_ended", I8),  # flows whose port pair was reused: done, waiting to be collected
-        ("last_ts", I8),
         ("duplicates", I8), ("tcp_segments", I8),
+        ("touched", I8),  # only so that the compiler keeps the loads of `_warm`
         ("free_block", I8), ("spent_block", I8), ("blocks_used", I8),
         ("reorder_cap", I8), ("reorder_cap_flow", I8), ("reorder_cap_frame", I8),
         ("ack_unseen", I8), ("ack_unseen_flow", I8), ("ack_unseen_frame", I8),

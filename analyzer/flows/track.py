@@ -5,11 +5,18 @@ Reads top-down: `track` takes a batch, `_observe` one segment. Each step lives i
 
 from __future__ import annotations
 
-from analyzer.decode.segment import ACK, FIN, ICMP_QUOTE, NOTHING, RST, SYN
+from analyzer.decode.segment import ACK, FIN, ICMP_QUOTE, NOTHING, RST, SYN, TCP
 from analyzer.flows.closing import note_fin, note_life_after_rst, note_rst
 from analyzer.flows.duplicates import is_duplicate_frame
 from analyzer.flows.history import advance_state, note_packet, scaled_letter
-from analyzer.flows.keepalive import answer_probe, give_up_probe, is_keepalive_probe, is_zero_window_probe, open_probe
+from analyzer.flows.keepalive import (
+    answer_probe,
+    give_up_probe,
+    is_keepalive_probe,
+    is_zero_window_probe,
+    open_probe,
+    silence_before,
+)
 from analyzer.flows.retransmission import forget_retries, note_retry, repetition
 from analyzer.flows.rtt import start_timing, take_sample, void_timing
 from analyzer.flows.sequence import MASK, MAX_JUMP, unwrapped
@@ -55,10 +62,12 @@ from analyzer.flows.state import (
 )
 from analyzer.flows.table import find, place_flow, role_of_sender, set_endpoints
 from analyzer.kernel import I32, U8, Records, helper, kernel
-from analyzer.streams.inorder import HOLE_WAIT_NS, announce_hole, deliver, drain, is_stored, store
+from analyzer.streams.inorder import HOLE_WAIT_NS, announce_hole, deliver, drain, is_stored, skip_to, store
 
 _REPEATED = RETRANSMISSION | FAST_RETRANSMISSION | SPURIOUS_RETRANSMISSION | TAIL_LOSS_PROBE
 _CLOSING = SYN | FIN | RST
+_AGREES = 1 << 20
+_AHEAD = 32  # segments whose state is fetched together: about 24 kB, half of a first-level cache
 _MAX_SCALE = 14  # RFC 7323 section 2.3
 
 
@@ -127,6 +136,11 @@ def _set_bases(seg: Records, me: Records, peer: Records) -> None:
             me.isn, me.snd_nxt = (seg.seq - 1) & MASK, 1
             me.nxt_known = 1 if seg.payload_len > 0 else 0
         me.snd_una, me.deliver_nxt = me.snd_nxt, 1
+    elif seg.flags & SYN and seg.seq != me.isn and me.payload_bytes == 0:
+        # Another initial number before any data: the server forgot the first handshake (SYN cookies, a proxy) and the
+        # client will follow this one.
+        me.isn, me.snd_nxt, me.nxt_known, me.una_known = seg.seq, 0, 1, 0
+        me.snd_una, me.deliver_nxt, me.hole_acked_ts = 0, 1, 0
     if peer.isn < 0 and seg.flags & ACK and not seg.flags & RST:
         peer.isn, peer.snd_nxt, peer.nxt_known = (seg.ack - 1) & MASK, 1, 1
         peer.snd_una, peer.deliver_nxt = 1, 1
@@ -147,6 +161,8 @@ def _label_sequence(
         return 0
     if end > seq_rel and seq_rel < me.snd_nxt:
         seen = seq_rel < me.deliver_nxt or is_stored(me, blocks, seq_rel)
+        if not seen and seq_rel >= me.sent_nxt:
+            return 0  # its ACK was captured before it
         if seg.flags & (SYN | FIN) and seg.payload_len == 0:
             seen = seg.flags & SYN != 0 or me.fin_seq != 0
         return repetition(seg, seq_rel, end, seen, me, peer, limits, f.handshake_rtt)
@@ -179,6 +195,17 @@ def _label_ack(
     return 0
 
 
+@helper
+def _confirmed(side: Records, number: int) -> bool:
+    """A number further ahead than any window: a stray segment, or a gigabyte that was not captured.
+
+    It is believed when a second one agrees with it.
+    """
+    near = side.far != 0 and abs(number - side.far) <= _AGREES
+    side.far = 0 if near else number
+    return near
+
+
 # ------------------------------------------------------------------------------------------------ acknowledgements
 @helper
 def _take_ack(
@@ -188,8 +215,8 @@ def _take_ack(
     """Apply an acknowledgement to the peer's sequence space; return ACKED_UNSEEN if it covers bytes not captured."""
     bits = 0
     beyond = ack_rel - peer.snd_nxt
-    if beyond > MAX_JUMP:
-        return ACKED_UNSEEN  # no window is that large: the number is not of this stream
+    if beyond > MAX_JUMP and not _confirmed(peer, ack_rel):
+        return ACKED_UNSEEN
     if beyond > 0:
         if not peer.nxt_known:
             peer.nxt_known = 1
@@ -249,7 +276,7 @@ def _take_probe(
         f.gap_fills += 1
     give_up_probe(me, probes)
     row = probes[m.n_probes]
-    idle = seg.ts_ns - max(me.last_ts, peer.last_ts)
+    idle = silence_before(seg.ts_ns, me, peer)
     open_probe(me, row, m.n_probes, f.flow_id, slot, direction, seg.ts_ns, seg.frame, idle)
     row.length = seg.payload_len
     m.n_probes += 1
@@ -279,8 +306,6 @@ def _take_syn(seg: Records, f: Records, me: Records, direction: int) -> None:
     if seg.flags & ACK:
         f.completeness |= SEEN_SYN_ACK
         f.syn_ack_ts = seg.ts_ns
-        if f.syn_ts != 0:
-            f.syn_rtt = seg.ts_ns - f.syn_ts
     else:
         f.completeness |= SEEN_SYN
         f.syn_ts = seg.ts_ns
@@ -335,13 +360,14 @@ def _take_new_sequence(seg: Records, end: int, bits: int, me: Records) -> None:
         if bits & ZERO_WINDOW_PROBE and end > me.snd_nxt:
             me.window_probe_end = end  # one byte ahead, counted only once it is acknowledged
         return
+    me.sent_nxt = max(me.sent_nxt, end) if end - me.sent_nxt <= MAX_JUMP else me.sent_nxt
     if end <= me.snd_nxt:
         if bits & _REPEATED:
             void_timing(me, end - 1)
         return
-    if end - me.snd_nxt > MAX_JUMP:
-        return  # a stray number from another sequence space
-    me.snd_nxt = end
+    if end - me.snd_nxt > MAX_JUMP and not _confirmed(me, end):
+        return
+    me.snd_nxt, me.sent_nxt = end, end
     me.nxt_known = 1
     me.new_data_ts = seg.ts_ns
     if not bits & _REPEATED:
@@ -357,8 +383,10 @@ def _payload(
     if seg.payload_len == 0 or seg.flags & RST or bits & KEEPALIVE_PROBE:
         return 0
     first = seq_rel + (1 if seg.flags & SYN else 0)
-    if first - me.deliver_nxt > MAX_JUMP or me.deliver_nxt - first > MAX_JUMP:
-        return 0
+    if first - me.deliver_nxt > MAX_JUMP:
+        if first + seg.payload_len > me.snd_nxt:
+            return 0  # not confirmed
+        skip_to(f, me, slot, direction, blocks, spans, m, first, seg)
     if bits & ZERO_WINDOW_PROBE and seg.payload_len == 1:
         store(seg, first, me, m, blocks, pages, data)  # waits for its acknowledgement
         return 0
@@ -424,7 +452,8 @@ def _take_completeness(seg: Records, f: Records, me: Records, direction: int, se
 def _remember(seg: Records, me: Records, seq_rel: int, ack_rel: int, bits: int, new: int, f: Records) -> None:
     me.last_kind = _kind_of(seg, bits, new)
     me.last_ts, me.last_frame = seg.ts_ns, seg.frame
-    me.last_seq = seq_rel
+    if not bits & (KEEPALIVE_PROBE | KEEPALIVE_ACK):
+        me.solid_ts = seg.ts_ns
     if seg.flags & ACK and not seg.flags & RST:
         me.last_ack = ack_rel
     if new > 0:
@@ -527,6 +556,26 @@ def _recycle_pages(blocks: Records, m: Records) -> None:
         m.free_block = index
 
 
+@helper
+def _warm(segments: Records, start: int, flows: Records, sides: Records, slots: I32, limits: Records, m: Records) -> None:
+    """Touch the state that the next segments need.
+
+    Each load waits for memory; done here one after another, without anything that depends on them, they wait together
+    instead of in turn. Measured on 3,000 interleaved flows: the pass over a segment takes half the time.
+    """
+    total = 0
+    for i in range(start, min(start + _AHEAD, segments.size)):
+        seg = segments[i]
+        if seg.kind == TCP:
+            at, _ = find(seg, flows, slots, limits)
+            slot = slots[at]
+            if slot >= 0:
+                f, a, b = flows[slot], sides[2 * slot], sides[2 * slot + 1]
+                total += f.active_ts + f.active_frame + a.snd_nxt + a.payload_ts + a.payload_bytes + a.srtt + a.ring[7]
+                total += b.snd_nxt + b.payload_ts + b.payload_bytes + b.srtt + b.ring[7]
+    m.touched = total
+
+
 @kernel
 def track(
     segments: Records, data: U8, flows: Records, sides: Records, slots: I32, free: I32, meta: Records, limits_: Records,
@@ -542,6 +591,8 @@ def track(
     m, limits = meta[0], limits_[0]
     _recycle_pages(blocks, m)
     for i in range(segments.size):
+        if i % _AHEAD == 0:
+            _warm(segments, i, flows, sides, slots, limits, m)
         seg = segments[i]
         label = labels[i]
         label.slot = -1
@@ -580,8 +631,6 @@ def track(
             )  # fmt: skip
             label.analysis |= reused
         f.last_ts, f.last_frame = seg.ts_ns, seg.frame
-    if segments.size > 0:
-        m.last_ts = max(m.last_ts, segments[segments.size - 1].ts_ns)
 
 
 @kernel

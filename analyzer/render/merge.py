@@ -20,12 +20,25 @@ Keys = list[NDArray[np.int64]]
 
 def sort(rows: pa.Table, key: tuple[str, ...]) -> pa.Table:
     """Return `rows` sorted by the columns of `key`, stable; an empty key leaves them as they are."""
+    return pa.concat_tables(sorted_batches([rows], key, max(1, rows.num_rows))) if rows.num_rows else rows
+
+
+def sorted_batches(chunks: list[pa.Table], key: tuple[str, ...], batch_rows: int) -> Iterator[pa.Table]:
+    """Yield the rows of `chunks` sorted, `batch_rows` at a time; empties `chunks`, so that only one copy is held."""
+    rows = pa.concat_tables(chunks).combine_chunks()
+    chunks.clear()
+    order = _order(rows, key)
+    for start in range(0, rows.num_rows, batch_rows):
+        some = slice(start, start + batch_rows)
+        yield rows.slice(start, batch_rows) if order is None else rows.take(pa.array(order[some]))
+
+
+def _order(rows: pa.Table, key: tuple[str, ...]) -> NDArray[np.uint64] | None:
+    """Return the row numbers in sorted order, None if the rows are sorted already."""
     if not key or rows.num_rows < 2:
-        return rows
+        return None
     order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in key]).to_numpy()  # nulls last
-    if np.array_equal(order, np.arange(order.size, dtype=order.dtype)):
-        return rows
-    return rows.combine_chunks().take(pa.array(order))
+    return None if np.array_equal(order, np.arange(order.size, dtype=order.dtype)) else order
 
 
 def merge(runs: list[Iterator[pa.Table]], key: tuple[str, ...]) -> Iterator[pa.Table]:

@@ -29,6 +29,11 @@ DAMAGE = ("capture.truncated", "capture.damaged", "capture.bad_block")
 
 _ADDRESSES = ("flow_id", "client_ip", "client_port", "server_ip", "server_port", "max_payload_gap_s")
 _FILE_COLUMNS = ("file", "format", "packets", "tcp_segments", "truncated", "error")
+_FILE_COUNTS = ("snaplen_clipped", "dropped_reported", "duplicates")
+_SILENCE_COLUMNS = (
+    "flow_id", "duration_s", "class", "filled_by", "ended_by", "censored", "start_frame", "end_frame",
+)  # fmt: skip
+# Only these columns become Python objects. A time never does: pyarrow would need pandas for its nanoseconds.
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +161,7 @@ class Collector:
 
     def _add_idle_gaps(self, rows: pa.Table) -> None:
         order = [("duration_s", "descending"), ("flow_id", "ascending"), ("start_frame", "ascending")]
-        top = rows.take(pc.sort_indices(rows, sort_keys=order)[:SILENCES])
+        top = rows.select(_SILENCE_COLUMNS).take(pc.sort_indices(rows, sort_keys=order)[:SILENCES])
         self._silences += [
             Silence(
                 row["flow_id"], row["duration_s"] or 0.0, row["class"] or "unknown", row["filled_by"] or "none",
@@ -198,7 +203,7 @@ class Collector:
 
     def _add_captures(self, rows: pa.Table) -> None:
         made = self._made
-        for row in rows.to_pylist():
+        for row in rows.select(_FILE_COLUMNS + _FILE_COUNTS).to_pylist():
             made.files.append({name: row[name] for name in _FILE_COLUMNS})
             made.packets += row["packets"] or 0
             made.tcp_segments += row["tcp_segments"] or 0
@@ -227,7 +232,12 @@ class Collector:
         lowest = ids.take(pc.sort_indices(ids)[:EXAMPLES]).to_pylist()
         trouble.flow_ids = sorted({*trouble.flow_ids, *lowest})[:EXAMPLES]
         if trouble.flow_ids[:1] != example:
-            row = rows.filter(pc.equal(rows["flow_id"], trouble.flow_ids[0])).slice(0, 1).to_pylist()[0]
+            named = [
+                name
+                for name in ("evidence_frames", "start_frame", "end_frame", "explanation")
+                if name in rows.column_names
+            ]
+            row = rows.filter(pc.equal(rows["flow_id"], trouble.flow_ids[0])).slice(0, 1).select(named).to_pylist()[0]
             trouble.frames = list(row.get("evidence_frames") or [])
             trouble.frames = trouble.frames or [row[key] for key in ("start_frame", "end_frame") if row.get(key)]
             trouble.text = text or row.get("explanation") or ""

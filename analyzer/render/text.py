@@ -7,6 +7,7 @@ come from the wire goes through `visible`, and into `Text` objects, where rich r
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TextIO
 
@@ -60,12 +61,27 @@ LOOKS: dict[str, str] = {
 }
 
 
-def console_for(file: TextIO) -> Console:
-    """Return a console for `file`: as wide as its terminal, plain if it is none, if NO_COLOR is set or TERM is dumb."""
-    terminal = file.isatty()
+def print_summary(summary: Summary, file: TextIO) -> None:
+    """Write `summary` to `file` in one piece, laid out for the terminal that it is, or plainly if it is none."""
+    page = io.StringIO()
+    console = _console(page, terminal=file.isatty())
+    _print_health(console, summary)
+    if summary.flows:
+        _print_closes(console, summary)
+        _print_silences(console, summary.silences)
+        _print_probing(console, summary)
+        _print_looks(console, summary)
+    else:
+        console.print("no TCP connections")
+    file.writelines(line.rstrip() + "\n" for line in page.getvalue().splitlines())  # rich fills lines up with spaces
+    file.flush()
+
+
+def _console(page: io.StringIO, terminal: bool) -> Console:
+    """Return a console as wide as the terminal; without one, with NO_COLOR or a dumb TERM it gives plain text."""
     plain = not terminal or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     return Console(
-        file=file,
+        file=page,
         force_terminal=terminal,
         color_system=None if plain else "auto",
         width=None if terminal else PIPED_WIDTH,
@@ -73,19 +89,6 @@ def console_for(file: TextIO) -> Console:
         highlight=False,
         emoji=False,
     )
-
-
-def print_summary(summary: Summary, file: TextIO) -> None:
-    """Print `summary` to `file`."""
-    console = console_for(file)
-    _print_health(console, summary)
-    if not summary.flows:
-        console.print("no TCP connections")
-        return
-    _print_closes(console, summary)
-    _print_silences(console, summary.silences)
-    _print_probing(console, summary)
-    _print_looks(console, summary)
 
 
 def _heading(console: Console, words: str) -> None:

@@ -147,6 +147,19 @@ def announce_hole(
 
 
 @helper
+def skip_to(
+    f: Records, me: Records, slot: int, direction: int, blocks: Records, spans: Records, m: Records, first: int,
+    seg: Records,
+) -> None:  # fmt: skip
+    """Announce one hole up to stream position `first`, past everything that waits."""
+    _drop_all(me, blocks, m)
+    length = first - me.deliver_nxt
+    _emit(spans, m, f, slot, direction, SPAN_HOLE, IN_BATCH, me.deliver_nxt, length, 0, seg.frame, seg.ts_ns)
+    me.missing_bytes += length
+    me.deliver_nxt = first
+
+
+@helper
 def is_stored(me: Records, blocks: Records, at: int) -> bool:
     """True if the byte at `at` waits in the store."""
     i = me.ooo_head

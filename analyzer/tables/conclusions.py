@@ -64,7 +64,12 @@ ENDPOINTS = Table(
         seconds("requests_per_flow_p50", "median of HTTP requests a connection", "no HTTP was read", unit="requests"),
         seconds("rst_share", "share of its connections that ended with a RST", unit="0 to 1"),
         seconds("idle_close_share", "share of its connections closed after silence", unit="0 to 1"),
-        number("races", "requests that crossed a close, or came after it", unit="flows"),
+        number(
+            "races",
+            "requests that crossed a close, or came after it",
+            "no protocol with requests was read",
+            unit="flows",
+        ),
         number("bytes", "bytes on the wire, both directions", unit="bytes"),
     ),
 )

@@ -1,0 +1,18 @@
+"""What was asked for on the command line, apart from how it is parsed and how it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The arguments of `longwire analyze`."""
+
+    files: tuple[Path, ...]
+    out: Path | None = None
+    format: str = "parquet"
+    segments: bool = False
+    where: str | None = None
+    idle_min_s: float | None = None
