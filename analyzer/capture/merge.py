@@ -31,7 +31,8 @@ def gather(packets: Records, data: U8, rows: I64, start: Int, out: Records, out_
     at: Int = start
     for i in range(packets.size):
         off, length, row = packets[i].off, np.int64(packets[i].caplen), rows[i]
-        out_data[at : at + length] = data[off : off + length]
+        for k in range(length):
+            out_data[at + k] = data[off + k]
         out[row].ts_ns = packets[i].ts_ns
         out[row].off = at
         out[row].caplen = packets[i].caplen

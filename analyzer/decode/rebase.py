@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from analyzer.anomalies import Ledger
+from analyzer.capture import linktypes
 from analyzer.decode.link import FIRST_HEADER
 from analyzer.decode.walk import BY_ETHERTYPE, ETHERNET, IPV4, IPV6, LLC, PPP, RAW_IP
 from analyzer.kernel import U8, Records
@@ -37,8 +38,7 @@ def rebase(job: Records, slot: Records, data: U8, ledger: Ledger) -> bool:
     try:
         inside = read(frame, 0, linktype)
     except KeyError as unknown:
-        name = f"LINKTYPE {unknown.args[0]}"
-        ledger.note("capture.unknown_link_type", frame=int(slot["frame"]), detail=name)
+        ledger.note("capture.unknown_link_type", frame=int(slot["frame"]), detail=linktypes.name(unknown.args[0]))
         return False
     except (IndexError, struct.error):
         ledger.note("decode.bad_link", frame=int(slot["frame"]))

@@ -206,7 +206,6 @@ META = np.dtype(
         ("n_probes", I8), ("n_gaps", I8), ("n_spans", I8), ("n_rtt", I8), ("n_rtt_free", I8),
         ("n_ended", I8),  # flows whose port pair was reused: done, waiting to be collected
         ("duplicates", I8), ("tcp_segments", I8),
-        ("touched", I8),  # only so that the compiler keeps the loads of `_warm`
         ("free_block", I8), ("spent_block", I8), ("blocks_used", I8),
         ("reorder_cap", I8), ("reorder_cap_flow", I8), ("reorder_cap_frame", I8),
         ("ack_unseen", I8), ("ack_unseen_flow", I8), ("ack_unseen_frame", I8),
