@@ -12,10 +12,10 @@ import numpy as np
 from analyzer.anomalies import Ledger
 from analyzer.capture.batch import PacketBatch
 from analyzer.decode import link, net, transport, tunnels, walk
-from analyzer.decode.fragments import Fragments, fragment_of
+from analyzer.decode.fragments import Fragments, fragments_of
 from analyzer.decode.rebase import rebase
 from analyzer.decode.segment import NOTHING, SEGMENT
-from analyzer.decode.walk import CODES, DONE, MAX_STEPS, REBASE, TOO_DEEP, WALK, note
+from analyzer.decode.walk import CODES, DONE, MAX_STEPS, REASSEMBLE, TOO_DEEP, WALK, note
 from analyzer.kernel import I64, U8, Records, grown, helper, kernel, records
 from analyzer.settings import Settings
 
@@ -61,30 +61,32 @@ class Decoder:
         """Take the packets that the kernel put aside a header further, until none is left (each time costs steps)."""
         data = batch.data
         while waiting:
-            ready = 0
-            whole: list[U8] = []
-            size = data.shape[0]
-            for job in self._jobs[:waiting]:
-                slot = segments[int(job["packet"])]
-                if job["next"] == REBASE:
-                    if rebase(job, slot, data, self._ledger):
-                        self._jobs[ready] = job
-                        ready += 1
-                    continue
-                datagram = self._fragments.add(fragment_of(job, slot, data), slot)
-                if datagram is not None:
-                    job["at"], job["end"], job["wire"] = size, size + len(datagram.payload), size + datagram.length
-                    job["next"], job["proto"] = walk.BY_PROTOCOL, datagram.protocol
-                    whole.append(np.frombuffer(datagram.payload, np.uint8))
-                    size += len(datagram.payload)
-                    self._jobs[ready] = job
-                    ready += 1
-            if whole:
-                data = np.concatenate([data, *whole])
-            waiting = (
-                _decode(batch.packets, data, segments, self._jobs, ready, self._scratch, self._tally) if ready else 0
-            )
+            jobs = self._jobs[:waiting]
+            going = rebase(jobs, segments, data, self._ledger)
+            whole, data = self._reassemble(jobs, segments, data)
+            ready = sorted(going + whole)
+            jobs[: len(ready)] = jobs[ready]
+            waiting = _decode(batch.packets, data, segments, jobs, len(ready), self._scratch, self._tally)
         return data
+
+    def _reassemble(self, jobs: Records, segments: Records, data: U8) -> tuple[list[int], U8]:
+        """Take in the fragments among `jobs`; return which completed a datagram, and the data with those appended."""
+        places = np.flatnonzero(jobs["next"] == REASSEMBLE).tolist()
+        if not places:
+            return [], data
+        whole: list[int] = []
+        appended: list[U8] = []
+        size = data.shape[0]
+        for k, fragment in zip(places, fragments_of(jobs[places], segments, data), strict=True):
+            datagram = self._fragments.add(fragment)
+            if datagram is not None:
+                job, captured = jobs[k], len(datagram.payload)
+                job["at"], job["end"], job["wire"] = size, size + captured, size + datagram.length
+                job["next"], job["proto"] = walk.BY_PROTOCOL, datagram.protocol
+                whole.append(k)
+                appended.append(np.frombuffer(datagram.payload, np.uint8))
+                size += captured
+        return whole, np.concatenate([data, *appended]) if whole else data
 
 
 @kernel

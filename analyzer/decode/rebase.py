@@ -12,10 +12,12 @@ import zlib
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from analyzer.anomalies import Ledger
 from analyzer.capture import linktypes
 from analyzer.decode.link import FIRST_HEADER
-from analyzer.decode.walk import BY_ETHERTYPE, ETHERNET, IPV4, IPV6, LLC, PPP, RAW_IP
+from analyzer.decode.walk import BY_ETHERTYPE, ETHERNET, IPV4, IPV6, LLC, PPP, RAW_IP, REBASE
 from analyzer.kernel import U8, Records
 
 
@@ -31,26 +33,41 @@ class Inside(NamedTuple):
 Reader = Callable[[bytes, int], Inside | None]
 
 
-def rebase(job: Records, slot: Records, data: U8, ledger: Ledger) -> bool:
-    """Move the walk in `job` past its link header; False if there is nothing to read."""
-    at, end, linktype = int(job["at"]), int(job["end"]), int(slot["link"])
-    frame = data[at:end].tobytes()
+def rebase(jobs: Records, segments: Records, data: U8, ledger: Ledger) -> list[int]:
+    """Move the walks that wait for it past their link headers; return the places in `jobs` of those that can go on."""
+    view = data.data
+    waiting = [k for k, kind in enumerate(jobs["next"].tolist()) if kind == REBASE]
+    if not waiting:
+        return []
+    packets = jobs["packet"][waiting]
+    links, frames = segments["link"][packets].tolist(), segments["frame"][packets].tolist()
+    moved: list[tuple[int, int, int, int, int]] = []
+    for k, packet, link, frame in zip(waiting, packets.tolist(), links, frames, strict=True):
+        start = int(jobs["at"][k])
+        content = bytes(view[start : int(jobs["end"][k])])
+        inside = _read_or_note(content, link, frame, ledger)
+        if inside is not None:
+            moved.append((k, packet, start + inside.at, inside.kind, inside.ethertype))
+            if inside.way:
+                segments["l2"][packet] ^= zlib.crc32(inside.way) << 16
+    going = [row[0] for row in moved]
+    if going:
+        _, _, jobs["at"][going], jobs["next"][going], jobs["proto"][going] = np.array(moved, np.int64).T
+    return going
+
+
+def _read_or_note(content: bytes, link: int, frame: int, ledger: Ledger) -> Inside | None:
     try:
-        inside = read(frame, 0, linktype)
+        inside = read(content, 0, link)
     except KeyError as unknown:
-        ledger.note("capture.unknown_link_type", frame=int(slot["frame"]), detail=linktypes.name(unknown.args[0]))
-        return False
+        ledger.note("capture.unknown_link_type", frame=frame, detail=linktypes.name(unknown.args[0]))
+        return None
     except (IndexError, struct.error):
-        ledger.note("decode.bad_link", frame=int(slot["frame"]))
-        return False
-    if inside is None:
-        return False
-    if inside.at > len(frame):
-        ledger.note("decode.bad_link", frame=int(slot["frame"]))
-        return False
-    job["at"], job["next"], job["proto"] = at + inside.at, inside.kind, inside.ethertype
-    slot["l2"] = int(slot["l2"]) ^ zlib.crc32(inside.way) << 16
-    return True
+        inside = Inside(len(content) + 1, RAW_IP)
+    if inside is not None and inside.at > len(content):
+        ledger.note("decode.bad_link", frame=frame)
+        return None
+    return inside
 
 
 def read(frame: bytes, at: int, linktype: int) -> Inside | None:
@@ -118,7 +135,7 @@ def pktap(frame: bytes, at: int) -> Inside | None:
     if length < 12 or linktype in (149, 258):
         raise IndexError
     inside = read(frame, at + length, linktype) if record == 1 else None
-    return inside._replace(way=inside.way + frame[at + 12 : at + 40]) if inside else None
+    return Inside(inside.at, inside.kind, inside.ethertype, inside.way + frame[at + 12 : at + 40]) if inside else None
 
 
 def nflog(frame: bytes, at: int) -> Inside | None:
@@ -260,4 +277,4 @@ READERS: Final[dict[int, Reader]] = {
     242: infiniband,
     258: pktap,
 }
-"""By LINKTYPE. Each is short work per packet, so these captures decode at about a tenth of the kernel's speed."""
+"""By LINKTYPE. Python for each packet: 2 to 3 microseconds instead of the kernel's 0.03."""
