@@ -1,25 +1,23 @@
 """Kernels: plain Python over numpy record arrays, compiled by numba.
 
-One source, two ways to run it. With `NUMBA_DISABLE_JIT=1` a kernel is its own slow, debuggable reference;
-with `NUMBA_BOUNDSCHECK=1` an index out of bounds raises. Both give bit-identical tables.
+One source, three ways to run it, all with bit-identical results:
 
-    @kernel   an entry point: called from Python, compiled on first use, kept in the on-disk cache
-    @helper   called only from kernels: compiled into its callers, costs nothing when the cache is warm
+    normally               compiled once, then loaded as machine code without importing numba (see `native`)
+    NUMBA_DISABLE_JIT=1    plain Python: the kernel is its own slow, debuggable reference
+    NUMBA_BOUNDSCHECK=1    compiled by numba with every index checked: for tests and fuzzers
 
-Two rules of numba shape this file. Its cache does not notice a change in a helper that lives in another file, so
-the cache directory is named after a hash of *all* kernel sources. And a numpy record array allows `a[i].field`
-in compiled code but not in plain Python unless it is a `recarray`, so arrays are made by `records()`.
+    @kernel   an entry point, called from Python with arrays and integers
+    @helper   called only from kernels (and compiled into them), or from Python as the plain function that it is
+
+A kernel allocates nothing and keeps no objects: what it needs and what it fills are its arguments. A numpy record array
+allows `a[i].field` in compiled code but not in plain Python unless it is a `recarray`, so arrays are made by `records()`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,65 +30,38 @@ Records: TypeAlias = Any  # a numpy record array; its dtype stands in the docstr
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Kernels allocate nothing, so numba need not count references to arrays. Without `_nrt` it does so at every call of a
-# helper, with atomic instructions: measured, the flow kernel takes twice as long with them (600 against 300 ns).
-_OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False}
+JIT_DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
-# Folders whose functions reach compiled code. The hash of these sources names the cache directory.
-_KERNEL_FOLDERS = ("capture", "decode", "flows", "streams", "protocols")
-
-
-def _sources_hash() -> str:
-    root = Path(__file__).parent
-    digest = hashlib.sha256(sys.version.encode())
-    for folder in _KERNEL_FOLDERS:
-        for path in sorted((root / folder).glob("*.py")):
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _cache_dir() -> Path | None:
-    """Where compiled kernels are kept, or None if nothing is writable (then each run compiles anew)."""
-    base = os.environ.get("LONGWIRE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
-    homes = [Path(base)] if base else [Path.home() / ".cache"]
-    for home in (*homes, Path(tempfile.gettempdir()) / f"longwire-{os.getuid() if hasattr(os, 'getuid') else 0}"):
-        path = home / "longwire" / f"kernels-{_sources_hash()}"
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            if os.access(path, os.W_OK):
-                return path
-        except OSError:
-            continue
-    return None
-
-
-CACHE_DIR = _cache_dir()
-if CACHE_DIR is not None:
-    os.environ["NUMBA_CACHE_DIR"] = str(CACHE_DIR)  # read once, when numba is imported just below
-
-import numba  # noqa: E402  (the cache directory must be set first)
-
-JIT_DISABLED = bool(numba.config.DISABLE_JIT)
-if CACHE_DIR is not None:
-    numba.config.CACHE_DIR = str(CACHE_DIR)
+_HELPERS: list[Callable[..., Any]] = []
 
 
 def kernel(function: F) -> F:
-    """Compile `function` on first call and keep the machine code on disk."""
-    compiled: F = numba.njit(function, cache=CACHE_DIR is not None, **_OPTIONS)
-    return compiled
+    """Mark an entry point. It is compiled, or its machine code loaded, when it is first called."""
+    if JIT_DISABLED:
+        return function
+    from analyzer.native import Kernel
+
+    return cast(F, Kernel(function))
 
 
 def helper(function: F) -> F:
-    """Make `function` callable from kernels; it is compiled into them and never loaded by itself."""
-    compiled: F = numba.njit(function, **_OPTIONS)
-    return compiled
+    """Mark a function that kernels may call. It stays what it is until a kernel is compiled."""
+    _HELPERS.append(function)
+    return function
+
+
+def helpers() -> list[Callable[..., Any]]:
+    """Return every helper marked so far."""
+    return _HELPERS
 
 
 def cache_is_cold() -> bool:
     """True if the first call of a kernel will have to compile (the caller then says so to the user)."""
-    return not JIT_DISABLED and (CACHE_DIR is None or not any(CACHE_DIR.rglob("*.nbi")))
+    if JIT_DISABLED:
+        return False
+    from analyzer.native import is_cold
+
+    return is_cold()
 
 
 _LINE = 64

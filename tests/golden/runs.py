@@ -69,12 +69,12 @@ def _segments(result: Analysis) -> list[Segment]:
     table = result.arrow("segments")
     columns = [table[name].to_pylist() for name in ("flow_id", "frame", "dir", "len", "flags", "tsval", "ip_id", "ttl")]
     stamps = table["ts"].cast("int64").to_pylist()
-    labels: dict[str | None, frozenset[str]] = {None: frozenset()}
-    words = [labels.setdefault(word, frozenset((word or "").split(",")) - {""}) for word in table["analysis"].to_pylist()]
+    words = table["analysis"].to_pylist()
+    labels = {word: frozenset((word or "").split(",")) - {""} for word in set(words)}
     rows = zip(*columns, stamps, words, strict=True)
     return [
-        Segment(flow, frame, ts, way == "c2s", length, flags or "", tsval, ip_id, ttl, label)
-        for flow, frame, way, length, flags, tsval, ip_id, ttl, ts, label in rows
+        Segment(flow, frame, ts, way == "c2s", length, flags or "", tsval, ip_id, ttl, labels[word])
+        for flow, frame, way, length, flags, tsval, ip_id, ttl, ts, word in rows
     ]
 
 

@@ -128,7 +128,7 @@ def test_sequence_numbers_wrap() -> None:
     one, other = run(near), run(far)
     assert [row["seq_rel"] for row in one.segments] == [row["seq_rel"] for row in other.segments]
     assert [row["ack_rel"] for row in one.segments] == [row["ack_rel"] for row in other.segments]
-    assert one.segments[4]["ack"] == 30
+    assert one.segments[4]["ack"] == 31
     assert one.flow["payload_bytes_c"] == 40
 
 
@@ -161,8 +161,22 @@ def test_windows_are_scaled_by_their_senders_shift() -> None:
 
 
 def test_windows_without_the_option_are_as_on_the_wire() -> None:
-    flow = run(Talk(wscale=None).handshake().orig(b"x", win=500))
-    assert (flow.segments[3]["window"], flow.flow["wscale_c"]) == (500, None)
+    assert run(Talk(wscale=None).handshake().orig(b"x", win=500)).segments[3]["window"] == 500
+
+
+NARROW = "_side_columns: np.where squeezes MISSING into int8 and int32, where it becomes 0"
+
+
+@pytest.mark.xfail(strict=True, reason=NARROW)
+def test_options_that_were_not_offered_are_null() -> None:
+    flow = run(Talk().syn(options=b"").syn_ack(options=b"").ack()).flow
+    assert [flow[name] for name in ("mss_c", "mss_s", "wscale_c", "wscale_s")] == [None] * 4
+
+
+@pytest.mark.xfail(strict=True, reason=NARROW)
+def test_options_are_null_without_a_handshake() -> None:
+    flow = run(used().packets[3:]).flow
+    assert [flow[name] for name in ("mss_c", "mss_s", "wscale_c", "wscale_s")] == [None] * 4
 
 
 def test_windows_are_scaled_only_if_both_sides_offered_it() -> None:
@@ -253,7 +267,8 @@ def test_a_soft_icmp_error_ends_nothing() -> None:
 @pytest.mark.xfail(strict=True, reason="_note_icmp: a soft error after it takes back that the first one was hard")
 def test_a_soft_icmp_error_does_not_take_back_a_hard_one() -> None:
     talk = used().orig(b"more", at="2s", lost=True)
-    talk.frame(quote(talk.packets[-1][1], 3, 13)).frame(quote(talk.packets[-1][1], 11, 0))
+    lost = talk.packets[-1][1]
+    talk.frame(quote(lost, 3, 13)).frame(quote(lost, 11, 0))
     assert run(talk).kinds == ["icmp_abort"]
 
 

@@ -1,0 +1,232 @@
+"""Compiled kernels on disk, and how they are called without numba.
+
+Numba compiles a kernel once; the machine code is kept in the user's cache directory and later runs load it with
+llvmlite alone. Importing numba and preparing its dispatcher costs half a second of every run; loading the code costs
+four hundredths. The directory is named after a hash of everything that can change the code: the sources that kernels
+are made of, and the versions of Python, numpy, numba and the processor.
+
+A kernel's arguments are C-contiguous arrays and integers; it returns an integer or None.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import re
+import stat
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache, update_wrapper
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Folders whose functions reach compiled code; a change in any of them makes all kernels anew.
+_KERNEL_FOLDERS = ("capture", "decode", "flows", "streams", "protocols")
+
+# Numba counts references to arrays at every call of a helper, with atomic instructions, unless told that a kernel
+# allocates nothing. Measured: the flow kernel takes twice as long with them (600 against 300 ns a segment).
+_OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False}
+
+_DIGEST_BYTES = 32
+
+
+# ------------------------------------------------------------------------------------------------ where it is kept
+@cache
+def _fingerprint() -> str:
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for part in (sys.version, platform.machine(), np.__version__, version("numba"), version("llvmlite"), _cpu()):
+        digest.update(part.encode() + b"\0")
+    for path in [root / "kernel.py", root / "native.py"]:
+        digest.update(path.read_bytes())
+    for folder in _KERNEL_FOLDERS:
+        for path in sorted((root / folder).glob("*.py")):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cpu() -> str:
+    import llvmlite.binding as llvm
+
+    return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+
+
+def _is_ours(path: Path) -> bool:
+    """True if only this user can write there: code from it will be run."""
+    if not hasattr(os, "getuid"):
+        return True
+    about = path.stat()
+    return about.st_uid == os.getuid() and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+@cache
+def _cache_dir() -> Path | None:
+    """Where compiled kernels are kept, or None if nothing safe is writable (then each run compiles anew)."""
+    named = os.environ.get("LONGWIRE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    for home in (Path(named) if named else Path.home() / ".cache", Path(tempfile.gettempdir()) / f"longwire-{user}"):
+        path = home / "longwire" / f"kernels-{_fingerprint()}"
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.access(path, os.W_OK) and _is_ours(path) and _is_ours(path.parent):
+                return path
+        except OSError:
+            continue
+    return None
+
+
+def is_cold() -> bool:
+    """True if nothing is compiled yet."""
+    folder = _cache_dir()
+    return folder is None or not any(folder.glob("*.o"))
+
+
+# ------------------------------------------------------------------------------------------------ kernels
+Signature = tuple[tuple[Any, int] | None, ...]  # (numpy dtype, dimensions) of each array, None for each integer
+
+
+class Kernel:
+    """A kernel as Python calls it. The first call decides the types; later calls must have the same."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        update_wrapper(self, function)
+        self.function = function
+        self._signature: Signature = ()
+        self._call: Callable[..., Any] | None = None
+
+    def __call__(self, *args: Any) -> Any:
+        if self._call is None:
+            self._prepare(args)
+        if _CHECKED:
+            return self._call(*args)  # type: ignore[misc]
+        flat: list[int] = []
+        for arg, wanted in zip(args, self._signature, strict=True):
+            if wanted is None:
+                flat.append(arg)
+                continue
+            dtype, dimensions = wanted
+            if (arg.dtype is not dtype and arg.dtype != dtype) or arg.ndim != dimensions or not arg.flags.c_contiguous:
+                raise TypeError(f"{self.function.__name__}: {arg.ndim}-dimensional {arg.dtype}, was {wanted}")
+            flat.append(arg.ctypes.data)
+            flat.extend(arg.shape)
+        return self._call(*flat)  # type: ignore[misc]
+
+    def _prepare(self, args: tuple[Any, ...]) -> None:
+        self._signature = tuple((arg.dtype, arg.ndim) if isinstance(arg, np.ndarray) else None for arg in args)
+        if _CHECKED:
+            self._call = _compiled(self.function)
+            return
+        folder = _cache_dir()
+        words = f"{self.function.__module__}.{self.function.__qualname__}"
+        path = None if folder is None else folder / f"{words}.o"
+        code = _read(path) or _compile(self.function, self._signature, path)
+        self._call = _load(code, self._signature)
+
+
+# With NUMBA_BOUNDSCHECK=1 kernels raise IndexError, which only numba's own dispatcher can pass on.
+_CHECKED = os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0")
+
+
+# ------------------------------------------------------------------------------------------------ compile
+_dispatchers: dict[int, Any] = {}
+
+
+def _compiled(function: Callable[..., Any]) -> Any:
+    """Return `function` as a numba dispatcher, the helpers it calls replaced by theirs in every module of ours."""
+    import numba
+
+    from analyzer.kernel import helpers
+
+    for plain in helpers():
+        if id(plain) not in _dispatchers:
+            _dispatchers[id(plain)] = numba.njit(plain, **_OPTIONS)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("analyzer.") and module is not None:
+            for key, value in list(vars(module).items()):
+                if id(value) in _dispatchers and value is _dispatchers[id(value)].py_func:
+                    setattr(module, key, _dispatchers[id(value)])
+    return numba.njit(function, **_OPTIONS)
+
+
+def _compile(function: Callable[..., Any], signature: Signature, path: Path | None) -> bytes:
+    """Compile a kernel behind a plain C function (pointer and length for each array); return and keep its code."""
+    import numba
+    from numba import types
+
+    names, parts, arguments = [], [], []
+    for k, wanted in enumerate(signature):
+        if wanted is None:
+            names.append(f"i{k}")
+            parts.append(f"i{k}")
+            arguments.append(types.int64)
+        else:
+            lengths = [f"n{k}_{d}" for d in range(wanted[1])]
+            names += [f"p{k}", *lengths]
+            parts.append(f"carray(p{k}, ({', '.join(lengths)},))")
+            arguments += [types.CPointer(numba.from_dtype(wanted[0])), *([types.intp] * wanted[1])]
+    call = f"kernel({', '.join(parts)})"
+    body = f"def entry({', '.join(names)}):\n    result = {call}\n    return 0 if result is None else result\n"
+    scope: dict[str, Any] = {"kernel": _compiled(function), "carray": numba.carray}
+    exec(body, scope)
+    compiled = numba.cfunc(types.int64(*arguments))(scope["entry"])
+    library = compiled._library
+    _, _, (code, _) = library.serialize_using_object_code()
+    # What the code would call if it raised. A kernel never does: it allocates nothing, and indexes are not checked.
+    outside = re.findall(r'^declare .*?@"?((?:numba|NRT)_\w+)"?\(', library.get_llvm_str(), re.MULTILINE)
+    head = "\n".join([compiled.native_name, *sorted(set(outside))]).encode() + b"\n\n"
+    packed = head + code
+    if path is not None:
+        _write(path, hashlib.sha256(packed).digest() + packed)
+    return packed
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write whole or not at all: several processes may compile at once."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(path)
+    except OSError:
+        return  # a full disk costs the next run its warm start, nothing else
+
+
+def _read(path: Path | None) -> bytes | None:
+    """Return a kernel's kept code, None if there is none or it is damaged."""
+    try:
+        content = path.read_bytes() if path is not None else b""
+    except OSError:
+        return None
+    packed = content[_DIGEST_BYTES:]
+    return packed if packed and hashlib.sha256(packed).digest() == content[:_DIGEST_BYTES] else None
+
+
+# ------------------------------------------------------------------------------------------------ load
+_engines: list[Any] = []  # they own the loaded code
+
+
+def _load(packed: bytes, signature: Signature) -> Callable[..., Any]:
+    """Return kept code as a C function. It releases the GIL while it runs."""
+    import llvmlite.binding as llvm
+
+    head, _, code = packed.partition(b"\n\n")
+    name, *outside = head.decode().split("\n")
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    for symbol in outside:
+        llvm.add_symbol(symbol, ctypes.cast(ctypes.pythonapi.Py_FatalError, ctypes.c_void_p).value)
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _engines.append(engine)
+    arguments: list[Any] = []
+    for wanted in signature:
+        arguments += [ctypes.c_int64] if wanted is None else [ctypes.c_void_p, *([ctypes.c_int64] * wanted[1])]
+    return ctypes.CFUNCTYPE(ctypes.c_int64, *arguments)(engine.get_function_address(name))

@@ -1,0 +1,158 @@
+"""Definition B7: silences of payload, whose turn it was, what filled them and what ended them."""
+
+from __future__ import annotations
+
+import pytest
+
+from analyzer.settings import Settings
+from tests.property.harness import Row, Trace, run
+from tests.talk import Talk, merge
+
+
+def used() -> Talk:
+    """Return a connection that has exchanged a request and a response by 1.02 s, everything acknowledged."""
+    return Talk().handshake().orig(b"request", at="0.5s").resp(b"response").orig_ack()
+
+
+def gaps(trace: Trace) -> list[Row]:
+    return run(trace).gaps
+
+
+def gap(talk: Talk) -> Row:
+    (row,) = gaps(talk)
+    return row
+
+
+def test_think_time() -> None:
+    row = gap(used().orig(b"next", at="30s").resp(b"ok").orig_ack())
+    assert (row["class"], row["ended_by"], row["survived"], row["censored"]) == ("think_time", "data_client", True, False)
+    assert row["duration_s"] == pytest.approx(29.48, abs=0.01)
+    assert (row["start_frame"], row["end_frame"]) == (5, 7)
+    assert (row["filled_by"], row["fill_count"]) == ("none", 0)
+
+
+def test_server_wait() -> None:
+    row = gap(used().orig(b"slow", at="1s").resp_ack().resp(b"ok", at="9s").orig_ack())
+    assert (row["class"], row["ended_by"], row["survived"]) == ("server_wait", "data_server", True)
+
+
+def test_the_first_silence_begins_with_the_handshake() -> None:
+    row = gap(Talk().handshake().orig(b"x", at="5s").resp_ack())
+    assert (row["class"], row["start_frame"], row["end_frame"]) == ("think_time", 3, 4)
+
+
+def test_midstream_begins_with_payload() -> None:
+    talk = used().orig_ack(at="20s").orig(b"x", at="30s").resp_ack()
+    assert gaps(talk.packets[6:]) == []
+
+
+def test_data_that_is_not_answered_proves_nothing() -> None:
+    row = gap(used().orig(b"next", at="30s", lost=True))
+    assert (row["ended_by"], row["survived"]) == ("data_client", False)
+
+
+def test_data_answered_late_survived() -> None:
+    talk = used().orig(b"next", at="30s", lost=True).orig_retransmit(at="30.3s").resp_ack()
+    assert gap(talk)["survived"]
+
+
+@pytest.mark.parametrize(
+    ("close", "ended_by"),
+    [("orig_fin", "fin_client"), ("resp_fin", "fin_server"), ("orig_rst", "rst_client"), ("resp_rst", "rst_server")],
+)
+def test_a_close_ends_a_silence(close: str, ended_by: str) -> None:
+    row = gap(getattr(used(), close)(at="60s"))
+    assert (row["ended_by"], row["survived"], row["censored"]) == (ended_by, False, False)
+
+
+def test_the_end_of_the_capture_censors() -> None:
+    row = run(merge(used(), Talk(("10.1.1.1", 1)).syn(at="60s"))).gaps[0]
+    assert (row["class"], row["ended_by"], row["censored"], row["survived"]) == ("trailing", "capture_end", True, False)
+    assert (row["duration_s"], row["end_frame"]) == (pytest.approx(59.48, abs=0.01), None)
+
+
+def test_after_a_half_close() -> None:
+    talk = used().orig_fin(at="1s").resp_ack().resp(b"late", at="5s").orig_ack().resp_fin().orig_ack()
+    assert gap(talk)["class"] == "after_half_close"
+
+
+def test_a_closed_connection_has_no_trailing_silence() -> None:
+    talk = used().orig_fin().resp_fin().orig_ack()
+    assert run(merge(talk, Talk(("10.1.1.1", 1)).syn(at="60s"))).gaps == []
+
+
+def test_probes_fill_a_silence() -> None:
+    talk = used()
+    for at in (15, 30, 45):
+        talk.orig_probe(at=at).resp_ack()
+    row = gap(talk.orig(b"x", at="50s").resp_ack())
+    assert (row["filled_by"], row["fill_count"]) == ("keepalive", 3)
+    assert row["longest_wire_silence_s"] == pytest.approx(15, abs=0.1)
+    assert row["duration_s"] == pytest.approx(49.48, abs=0.01)
+
+
+def test_probes_of_the_silence_before_do_not_fill_the_next() -> None:
+    talk = used().orig_probe(at="15s").resp_ack().orig(b"x", at="20s").resp(b"y").orig_ack()
+    assert [row["fill_count"] for row in gaps(talk.orig(b"z", at="30s").resp_ack())] == [1, 0]
+
+
+def test_probes_fill_the_trailing_silence() -> None:
+    row = gap(used().orig_probe(at="15s").resp_ack())
+    assert (row["class"], row["filled_by"], row["fill_count"]) == ("trailing", "keepalive", 1)
+
+
+def test_acks_and_retransmissions_do_not_end_a_silence() -> None:
+    talk = used().orig_ack(at="5s").orig_retransmit(at="10s").resp_ack().orig(b"x", at="20s").resp_ack()
+    row = gap(talk)
+    assert row["duration_s"] == pytest.approx(19.48, abs=0.01)
+    assert row["longest_wire_silence_s"] == pytest.approx(10, abs=0.1)
+
+
+def test_garbage_of_a_probe_is_no_payload() -> None:
+    assert gap(used().orig_probe(b"\0", at="61s").resp_ack())["class"] == "trailing"
+
+
+def test_a_closed_window_stalls() -> None:
+    talk = used().resp_ack(win=0, at="0.6s")
+    for at in (0.9, 1.5, 2.7):
+        talk.orig_probe(at=at).resp_ack(win=0)
+    talk.resp_ack(win=500, at="3s").orig(b"more", at="3.01s").resp_ack()
+    assert gap(talk)["class"] == "stalled_zero_window"
+
+
+@pytest.mark.xfail(strict=True, reason="gap_class runs after _take_ack has forgotten the retries that the ending segment acknowledges")
+def test_unacknowledged_data_stalls() -> None:
+    """The request is on its way for three seconds: nobody thinks, the path is down."""
+    talk = used().orig(b"next", at="1s", lost=True)
+    for at in (1.2, 1.6, 2.4):
+        talk.orig_retransmit(at=at, lost=True)
+    assert gap(talk.orig_retransmit(at="4s").resp(b"ok").orig_ack())["class"] == "stalled_unacked"
+
+
+def test_unacknowledged_data_stalls_until_a_reset() -> None:
+    talk = used().orig(b"next", at="1s", lost=True)
+    for at in (1.2, 1.6, 2.4):
+        talk.orig_retransmit(at=at, lost=True)
+    assert gap(talk.orig_rst(at="4s"))["class"] == "stalled_unacked"
+
+
+@pytest.mark.parametrize(("idle_min_s", "n"), [(0.9, 2), (2.0, 1), (5.0, 0)])
+def test_how_long_a_silence_must_be_is_a_setting(idle_min_s: float, n: int) -> None:
+    talk = used().orig(b"x", at="1.5s").resp_ack().orig(b"y", at="5s").resp_ack()
+    assert len(run(talk, settings=Settings(idle_min_ns=round(idle_min_s * 1e9))).gaps) == n
+
+
+def test_silences_follow_on_each_other() -> None:
+    talk = used()
+    for at in range(3, 30, 3):
+        talk.orig(b"q", at=at).resp(b"a").orig_ack()
+    rows = gaps(talk)
+    assert len(rows) == 9
+    assert all(row["survived"] and row["class"] == "think_time" for row in rows)
+    assert run(talk).flow["max_payload_gap_s"] == pytest.approx(2.98, abs=0.01)
+
+
+def test_a_reordered_segment_does_not_end_a_silence_twice() -> None:
+    talk = used().orig(b"a", at="9s").orig(b"b", at="9.0001s").resp_ack()
+    (one, first), (two, second) = talk.packets[6:8]
+    assert len(gaps([*talk.packets[:6], (one, second), (two, first), talk.packets[8]])) == 1
