@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import math
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.abc import MetaPathFinder
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 from analyzer.cli import console
 from analyzer.cli.request import Request
 from analyzer.errors import AnalyzerError
+from analyzer.render.folder import make_folder
 from analyzer.settings import NS, Settings
 from analyzer.tables.where import Where, parse_where
 
@@ -25,14 +29,19 @@ if TYPE_CHECKING:
 DAMAGED = 1
 
 
-def analyze_files(request: Request) -> int:
-    """Analyse, print or write, and return the exit code. A wrong request is found before anything is read."""
+def analyze_files(request: Request, *, own_process: bool = False) -> int:
+    """Analyse, print or write, and return the exit code. A wrong request is found before anything is read.
+
+    own_process  True if nothing else will ever run in this process (see `spare_pandas`)
+    """
     where = parse_where(request.where) if request.where is not None else None
     settings = _settings(request)
     if request.segments and request.out is None:
         raise AnalyzerError("--segments makes a table, and there is nowhere to write it", "add --out DIR")
+    if request.out is not None:
+        make_folder(request.out)
     with console.Progress() as progress:
-        chunks = _stream(request, settings, progress)
+        chunks = _while_loading(_stream(request, settings, progress), own_process)
         if request.out is None:
             summary = _summary(chunks, where)
         else:
@@ -47,6 +56,27 @@ def analyze_files(request: Request) -> int:
         console.say("warning: the input was damaged; what could be read of it is analysed")
         return DAMAGED
     return 0
+
+
+def _while_loading(chunks: Iterator[tuple[str, pa.Table]], own_process: bool) -> Iterator[tuple[str, pa.Table]]:
+    """Load what only the output needs while the capture is read: kernels leave the interpreter to others.
+
+    Returns `chunks`, run up to its first rows.
+    """
+    loading = threading.Thread(target=_load, args=(own_process,), daemon=True)
+    loading.start()
+    try:
+        first = next(chunks, None)
+    finally:
+        loading.join()
+    return itertools.chain([] if first is None else [first], chunks)
+
+
+def _load(own_process: bool) -> None:
+    if own_process:
+        spare_pandas()
+    for name in ("pyarrow.compute", "pyarrow.parquet", "analyzer.render.files", "analyzer.render.summary"):
+        importlib.import_module(name)
 
 
 def spare_pandas() -> None:

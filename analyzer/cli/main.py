@@ -52,7 +52,7 @@ def run() -> None:
 def main(arguments: list[str], *, own_process: bool = False) -> int:
     """Run one command and return its exit code; errors are printed, bugs raise.
 
-    own_process  True if nothing else will ever run in this process (see `spare_pandas`)
+    own_process  True if nothing else will ever run in this process (see `analyze.spare_pandas`)
     """
     for stream in (sys.stdout, sys.stderr):  # a name from the wire must not fail on a terminal that is not UTF-8
         if hasattr(stream, "reconfigure"):
@@ -84,11 +84,9 @@ def main(arguments: list[str], *, own_process: bool = False) -> int:
 
 
 def _run(request: Request, own_process: bool) -> int:
-    from analyzer.cli.analyze import analyze_files, spare_pandas
+    from analyzer.cli.analyze import analyze_files
 
-    if own_process:
-        spare_pandas()
-    return analyze_files(request)
+    return analyze_files(request, own_process=own_process)
 
 
 def _usage(error: Any) -> str:

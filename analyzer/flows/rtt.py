@@ -80,10 +80,12 @@ def quantiles(sides: Records, samples: I32) -> tuple[I64, I64]:
     has = np.flatnonzero((sides["rtt_slot"] >= 0) & (sides["rtt_n"] > 0))
     if has.size:
         n = sides["rtt_n"][has].astype(np.int64)
-        ticks = samples.reshape(-1, RTT_SAMPLES)[sides["rtt_slot"][has]].astype(np.int64)
-        ticks[np.arange(RTT_SAMPLES) >= n[:, None]] = _LONGEST  # unused places sort last
+        width = int(n.max())
+        ticks = samples[: samples.size // RTT_SAMPLES * RTT_SAMPLES].reshape(-1, RTT_SAMPLES)
+        ticks = ticks[sides["rtt_slot"][has], :width]
+        ticks[np.arange(width) >= n[:, None]] = _LONGEST  # unused places sort last
         ticks.sort(axis=1)
         row = np.arange(has.size)
-        p50[has] = ticks[row, (n - 1) // 2] * RTT_UNIT_NS
-        p95[has] = ticks[row, (95 * n + 99) // 100 - 1] * RTT_UNIT_NS
+        p50[has] = ticks[row, (n - 1) // 2].astype(np.int64) * RTT_UNIT_NS
+        p95[has] = ticks[row, (95 * n + 99) // 100 - 1].astype(np.int64) * RTT_UNIT_NS
     return p50, p95

@@ -40,6 +40,13 @@ class Finished:
     gaps: Records
 
 
+def _longer(array: I32, n: int) -> I32:
+    """Return `array` with room for n numbers; what is not used yet is not touched, so it takes no memory."""
+    longer: I32 = np.empty(n, np.int32)
+    longer[: array.size] = array
+    return longer
+
+
 class FlowTracker:
     """Owns all per-flow state. Bounded by `settings.max_flows`; knows no source and no table."""
 
@@ -98,7 +105,7 @@ class FlowTracker:
         if need > self.flows.shape[0]:
             self.flows = grown(self.flows, need)
             self.sides = grown(self.sides, 2 * self.flows.shape[0])
-            self.free = np.resize(self.free, self.flows.shape[0])
+            self.free = _longer(self.free, self.flows.shape[0])
         if 2 * need > self.slots.size:  # at most half full, so that a search ends after a step or two
             self.slots = np.full(1 << int(4 * need - 1).bit_length(), -1, np.int32)
             rebuild(self.flows, self.slots, self.meta, self.limits)
@@ -108,9 +115,8 @@ class FlowTracker:
         self.labels = grown(self.labels, n)
         pools = int(m["n_rtt"]) + n
         if pools > self.samples.size // state.RTT_SAMPLES:
-            pools *= 2
-            self.samples = np.resize(self.samples, pools * state.RTT_SAMPLES)
-            self.rtt_free = np.resize(self.rtt_free, pools)
+            self.samples = _longer(self.samples, 2 * pools * state.RTT_SAMPLES)
+            self.rtt_free = _longer(self.rtt_free, 2 * pools)
 
     # -------------------------------------------------------------------------------------- handing over
     def full(self) -> bool:
@@ -137,7 +143,9 @@ class FlowTracker:
             self.flows["ended"][victims] = state.EVICTED
             self.evicted += victims.size
             chosen = np.concatenate([chosen, victims])
-        return self._take(chosen.astype(np.int32))
+        done, spans = self._take(chosen.astype(np.int32))
+        self._release(chosen)
+        return done, spans
 
     def finish(self) -> tuple[Finished, Records]:
         """Hand over everything: the capture is over."""
@@ -168,11 +176,9 @@ class FlowTracker:
         pair = np.empty(2 * chosen.size, np.int64)
         pair[0::2], pair[1::2] = 2 * chosen.astype(np.int64), 2 * chosen.astype(np.int64) + 1
         flows, sides = self.flows[chosen], self.sides[pair]
-        pools = sides["rtt_slot"][sides["rtt_slot"] >= 0]
         p50, p95 = quantiles(sides, self.samples)
         probes = self._settled_probes(chosen)
         gaps = self._settled_gaps(chosen)
-        self._release(chosen, pair, pools)
         return Finished(flows, sides, p50, p95, probes, gaps), self.spans[: m["n_spans"]]
 
     def _split(self, rows: Records, chosen: I32) -> Mask:
@@ -208,11 +214,15 @@ class FlowTracker:
         m["n_gaps"] = kept.shape[0]
         return taken
 
-    def _release(self, chosen: I32, pair: I64, pools: I32) -> None:
+    def _release(self, chosen: I64) -> None:
+        """Give the slots back."""
         m = self.meta[0]
         m["n_ended"] -= int((self.flows["ended"][chosen] == state.REUSED).sum())
-        zero_flow, zero_side = np.zeros(1, state.FLOW), np.zeros(1, state.SIDE)
-        self.flows[chosen], self.sides[pair] = zero_flow, zero_side
+        pair = (2 * chosen[:, None] + np.arange(2)).ravel()
+        pools = self.sides["rtt_slot"][pair]
+        pools = pools[pools >= 0]
+        self.flows[chosen] = np.zeros(1, state.FLOW)
+        self.sides[pair] = np.zeros(1, state.SIDE)
         at = int(m["n_free"])
         self.free[at : at + chosen.size] = chosen
         m["n_free"] = at + chosen.size

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from analyzer.errors import AnalyzerError
+from analyzer.render.folder import make_folder
 from analyzer.render.spool import MEMORY_BYTES, Spool
 from analyzer.tables.schema import TABLES, arrow_schema
 
@@ -54,7 +55,7 @@ class TableSink:
     def __init__(self, folder: Path, format: str, where: Where | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
         if format not in FORMATS:
             raise AnalyzerError(f"there is no format {format}", f"choose one of {', '.join(FORMATS)}")
-        _make_folder(folder)
+        make_folder(folder)
         self.folder = folder
         self.format = format
         self._where = where
@@ -140,17 +141,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise AnalyzerError(f"{folder} is a file, not a folder", "name another folder with --out") from None
-    except OSError as error:
-        raise AnalyzerError(f"{folder} cannot be made: {error.strerror}", "name another folder with --out") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise AnalyzerError(f"{folder} cannot be written to", "name another folder with --out")
 
 
 def _observed(

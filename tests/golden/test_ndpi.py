@@ -20,11 +20,11 @@ FLOW = re.compile(
 )  # fmt: skip
 
 DIFFER = {
-    "ndpi/ajp.pcap": "FabricPath: nDPI drops the frames whose layers it does not know, and their copies",
+    "ndpi/ajp.pcap": "nDPI does not read the twelve FabricPath frames",
     "ndpi/capwap_data.pcapng": "TCP inside CAPWAP data, which we do not decode",
-    "ndpi/fuzz-2021-10-13.pcap": "one packet with random header fields",
-    "ndpi/ndpi_match_string_subprotocol__error.pcapng": "nDPI drops a packet shorter than its IP length",
-    "ndpi/reasm_crash_anon.pcapng": "fuzzed: nDPI drops packets with broken lengths",
+    "ndpi/fuzz-2021-10-13.pcap": "one frame of link type NULL with random bytes; tshark sees no TCP in it either",
+    "ndpi/ndpi_match_string_subprotocol__error.pcapng": "nDPI drops frame 10, which is shorter than its IP length",
+    "ndpi/reasm_crash_anon.pcapng": "fuzzed: nDPI drops nine packets with a broken IP length and counts two with a broken TCP header",
 }
 
 Count = Counter[tuple[Endpoint, Endpoint]]

@@ -205,7 +205,7 @@ DIFFERENCES = (
                _captured),
     Difference("longwire", "retransmission", "it left after the newest segment (timestamp option or IP-ID)",
                _left_later),
-    Difference("longwire", "spurious_retransmission", "acknowledged before; tshark takes the latest ACK, and no SYN or FIN",
+    Difference("longwire", "spurious_retransmission", "acknowledged before; tshark leaves SYN, FIN and older ACKs out",
                _acked),
     Difference("longwire", "out_of_order", "its time in the capture, timestamp or IP-ID is older",
                lambda c: c.before.seen == 0 and (_clock_went_back(c) or _left_earlier(c))),

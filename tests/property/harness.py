@@ -201,3 +201,4 @@ def _take(spans: Records, data: Any, tracker: FlowTracker, out: dict[tuple[int, 
             assert length > 0 or kind == SPAN_FIN
             name = {SPAN_HOLE: "hole", SPAN_CLIPPED: "clipped", SPAN_FIN: "fin"}[kind]
             stream.pieces.append((name,) if kind == SPAN_FIN else (name, length))
+            stream.end += kind == SPAN_FIN  # it takes a sequence number

@@ -179,6 +179,14 @@ def test_a_direction_that_was_not_captured_has_no_spans() -> None:
     assert (0, "s2c") not in spans
 
 
+@pytest.mark.xfail(strict=True, reason="deliver: bytes beyond a delivered FIN go on one number later")
+def test_bytes_beyond_the_fin_belong_to_no_stream() -> None:
+    """RFC 9293 section 3.10.7.4: "This should not occur since a FIN has been received"; they are ignored."""
+    talk = opened().resp(b"one").resp_fin().resp(b"never").orig_ack()
+    assert shape(talk) == [("data", b"one"), ("fin",)]
+    assert run(talk).flow["payload_bytes_s"] == 3
+
+
 # ------------------------------------------------------------------------------------------------ clipped
 def test_clipped_bytes_are_announced() -> None:
     talk = opened().resp(b"x" * 50).resp(b"y" * 50).orig_ack()
