@@ -1,7 +1,7 @@
 """The one engine for files and interfaces: `feed` packets, `finish`; finished tables come out as they are ready.
 
-capture -> decode -> flows -> streams -> classify -> tables. Time is packet time: the engine knows no clock and no source,
-and the same packets give the same tables however they are cut into batches.
+capture -> decode -> flows -> streams -> classify -> tables. Time is packet time: the engine knows no clock and no
+source, and the same packets give the same tables however they are cut into batches.
 """
 
 from __future__ import annotations

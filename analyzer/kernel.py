@@ -9,8 +9,8 @@ One source, three ways to run it, all with bit-identical results:
     @kernel   an entry point, called from Python with arrays and integers
     @helper   called only from kernels (and compiled into them), or from Python as the plain function that it is
 
-A kernel allocates nothing and keeps no objects: what it needs and what it fills are its arguments. A numpy record array
-allows `a[i].field` in compiled code but not in plain Python unless it is a `recarray`, so arrays are made by `records()`.
+A kernel allocates nothing and keeps no objects: what it needs and what it fills are its arguments. A record array
+allows `a[i].field` in compiled code, but in plain Python only if it is a `recarray`: so `records()` makes them.
 """
 
 from __future__ import annotations

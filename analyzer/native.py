@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib
 import os
 import platform
 import re
@@ -140,9 +141,9 @@ _dispatchers: dict[int, Any] = {}
 
 def _compiled(function: Callable[..., Any]) -> Any:
     """Return `function` as a numba dispatcher, the helpers it calls replaced by theirs in every module of ours."""
-    import numba
-
     from analyzer.kernel import helpers
+
+    numba: Any = importlib.import_module("numba")
 
     for plain in helpers():
         if id(plain) not in _dispatchers:
@@ -157,10 +158,11 @@ def _compiled(function: Callable[..., Any]) -> Any:
 
 def _compile(function: Callable[..., Any], signature: Signature, path: Path | None) -> bytes:
     """Compile a kernel behind a plain C function (pointer and length for each array); return and keep its code."""
-    import numba
-    from numba import types
-
-    names, parts, arguments = [], [], []
+    numba: Any = importlib.import_module("numba")  # it has no types that mypy could use
+    types = numba.types
+    names: list[str] = []
+    parts: list[str] = []
+    arguments: list[Any] = []
     for k, wanted in enumerate(signature):
         if wanted is None:
             names.append(f"i{k}")
@@ -177,7 +179,7 @@ def _compile(function: Callable[..., Any], signature: Signature, path: Path | No
     exec(body, scope)
     compiled = numba.cfunc(types.int64(*arguments))(scope["entry"])
     library = compiled._library
-    _, _, (code, _) = library.serialize_using_object_code()
+    code: bytes = library.serialize_using_object_code()[2][0]
     # What the code would call if it raised. A kernel never does: it allocates nothing, and indexes are not checked.
     outside = re.findall(r'^declare .*?@"?((?:numba|NRT)_\w+)"?\(', library.get_llvm_str(), re.MULTILINE)
     head = "\n".join([compiled.native_name, *sorted(set(outside))]).encode() + b"\n\n"

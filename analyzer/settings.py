@@ -18,7 +18,7 @@ class Settings:
 
     # --- keep-alive probes (definitions B1, B2)
     probe_quiet_ns: int = 900 * MS
-    """Silence before a keep-alive probe. The smallest KEEPIDLE a kernel accepts is 1 s; timers may fire a tick early."""
+    """Silence before a keep-alive probe. The smallest KEEPIDLE a kernel accepts is 1 s; timers may be a tick early."""
     probe_answer_ns: int = 1 * NS
     """A probe sent less than max(3 srtt, this) before the capture ended is `pending`, not unanswered."""
     dead_peer_tries: int = 3
@@ -26,9 +26,9 @@ class Settings:
 
     # --- duplicates and reordering (B3)
     duplicate_ns: int = 1 * MS
-    """Two copies of one frame are seen within this (`-i any`, mirror ports); a retransmission takes an RTT or an RTO."""
+    """Two copies of one frame are seen within this (`-i any`, mirror ports); a retransmission takes an RTT or RTO."""
     reorder_ns: int = 3 * MS
-    """A late segment within this of the newest is reordered, where the initial RTT is unknown (Wireshark's value)."""
+    """A segment this late is reordered rather than sent again, if the initial RTT is unknown (Wireshark's value)."""
     fast_retransmit_ns: int = 20 * MS
     """A retransmission this soon after the third duplicate ACK is a fast one (Wireshark's value)."""
 

@@ -33,7 +33,7 @@ _GAVE_UP = 2.5
 
 @dataclass(slots=True)
 class Verdict:
-    """(n,) per flow. kind, initiator: codes of CLOSE_KINDS and INITIATORS. confidence 0 to 1. resetter: side, -1 = none."""
+    """(n,) per flow. kind, initiator: codes of the enums. confidence 0 to 1. resetter: side of the RST, -1 = none."""
 
     kind: I64
     initiator: I64
@@ -250,7 +250,7 @@ def close_time(facts: Facts, verdict: Verdict) -> tuple[I64, I64, I64]:
 
 
 def evidence(facts: Facts) -> tuple[I64, I64]:
-    """Return (offsets, frames): each flow's last payload, FINs, RSTs with what provoked them, ICMP error, last frame."""
+    """Return (offsets, frames): last payload, FINs, RSTs with what provoked them, ICMP error, last frame of each."""
     flow, c, s = facts.flow, facts.client, facts.server
     closed = flow["close_ts"] != 0
     columns = [

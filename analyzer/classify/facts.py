@@ -54,4 +54,5 @@ class Facts:
     @property
     def both_fins_acked(self) -> Mask:
         """Both directions closed in order and both ends know."""
-        return np.logical_and(self.client["fin_acked_ts"] != 0, self.server["fin_acked_ts"] != 0)
+        both: Mask = (self.client["fin_acked_ts"] != 0) & (self.server["fin_acked_ts"] != 0)
+        return both

@@ -22,7 +22,7 @@ from analyzer.flows.state import EVICTED, ROLE_SOURCES, SEEN_SYN
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, TRIGGERS
 
-# IPFIX flowEndReason (RFC 5102 section 5.11.3): 1 idle timeout, 3 end of flow detected, 4 forced end, 5 lack of resources
+# IPFIX flowEndReason (RFC 5102 section 5.11.3): idle timeout, end of flow detected, forced end, lack of resources
 _IPFIX_IDLE, _IPFIX_END, _IPFIX_FORCED, _IPFIX_RESOURCES = 1, 3, 4, 5
 _DIED = tuple(KIND[k] for k in ("syn_timeout", "synack_timeout", "silent_death"))
 
@@ -102,7 +102,7 @@ def _round_trips(facts: Facts) -> dict[str, Any]:
     has = facts.both("srtt") > 0
     far = np.where(has[1] & (~has[0] | (smallest[1] > smallest[0])), 1, 0)
     near_min = np.where(has.all(axis=0), np.where(far == 1, smallest[0], smallest[1]), 0)
-    out: dict[str, Any] = {"rtt_min_s": _seconds(np.where(has, smallest, 0).sum(axis=0), has.any(axis=0))}
+    out: dict[str, Any] = {"rtt_min_s": _seconds(np.where(has, smallest, 0).sum(axis=0), has[0] | has[1])}
     for name, both in (("rtt_p50_s", facts.done.rtt_p50), ("rtt_p95_s", facts.done.rtt_p95)):
         picked = np.where(far == 1, both[1::2], both[0::2])
         out[name] = _seconds(picked + near_min, picked >= 0)

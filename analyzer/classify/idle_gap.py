@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.classify.facts import Facts
-from analyzer.flows.state import END_CAPTURE, GAP, GAP_CLASSES, GAP_ENDS, TRAILING
+from analyzer.flows.state import END_CAPTURE, GAP, GAP_CLASSES, GAP_ENDS, LIVE, TRAILING
 from analyzer.kernel import Mask, Records
 from analyzer.tables.build import Coded
 
@@ -22,9 +22,10 @@ def still_open(facts: Facts) -> Mask:
     """Flows on which a payload could still have come when the capture ended."""
     flow = facts.flow
     half = (facts.client["fin_seq"] != 0) ^ (facts.server["fin_seq"] != 0)
-    result: Mask = (flow["active_ts"] != 0) & ((flow["close_ts"] == 0) | (half & (flow["close_rst"] == 0)))
+    going_on = (flow["active_ts"] != 0) & ((flow["close_ts"] == 0) | (half & (flow["close_rst"] == 0)))
     no_rst = (facts.client["rst_ts"] == 0) & (facts.server["rst_ts"] == 0)
-    return result & no_rst & (flow["ended"] == 0)
+    result: Mask = going_on & no_rst & (flow["ended"] == LIVE)
+    return result
 
 
 def trailing_rows(facts: Facts) -> Records:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.decode.segment import ACK
 from analyzer.flows.state import LABELS
-from analyzer.kernel import Records
+from analyzer.kernel import I64, Mask, Records
 from analyzer.tables.build import MISSING, Coded, to_arrow
 
 if TYPE_CHECKING:
@@ -25,32 +26,34 @@ def segment_rows(segments: Records, labels: Records) -> pa.Table:
     flags = seg["flags"].astype(np.int64)
     has_ack = (flags & ACK) != 0
 
-    def optional(values: np.ndarray[tuple[int], np.dtype[np.int64]], known: np.ndarray[tuple[int], np.dtype[np.bool_]]):  # type: ignore[no-untyped-def]
-        return np.where(known, values, MISSING)
-
     columns = {
         "flow_id": label["flow_id"],
         "frame": seg["frame"],
         "ts": seg["ts_ns"],
         "dir": Coded(label["dir"], ("c2s", "s2c")),
         "seq": seg["seq"],
-        "ack": optional(seg["ack"], has_ack),
+        "ack": _optional(seg["ack"], has_ack),
         "seq_rel": label["seq_rel"],
-        "ack_rel": optional(label["ack_rel"], has_ack & (label["ack_rel"] != -1)),
+        "ack_rel": _optional(label["ack_rel"], has_ack & (label["ack_rel"] != -1)),
         "len": seg["payload_len"].astype(np.int64),
         "flags": _words(flags, _flag_letters),
-        "window": optional(label["window"], label["window"] >= 0),
-        "tsval": optional(seg["tsval"], seg["tsval"] >= 0),
-        "tsecr": optional(seg["tsecr"], seg["tsecr"] >= 0),
-        "ip_id": optional(seg["ip_id"].astype(np.int64), seg["ip_id"] >= 0),
+        "window": _optional(label["window"], label["window"] >= 0),
+        "tsval": _optional(seg["tsval"], seg["tsval"] >= 0),
+        "tsecr": _optional(seg["tsecr"], seg["tsecr"] >= 0),
+        "ip_id": _optional(seg["ip_id"].astype(np.int64), seg["ip_id"] >= 0),
         "ttl": seg["ttl"].astype(np.int64),
         "analysis": _words(label["analysis"].astype(np.int64), _label_names),
-        "answers_frame": optional(label["answers_frame"], label["answers_frame"] > 0),
+        "answers_frame": _optional(label["answers_frame"], label["answers_frame"] > 0),
     }
     return to_arrow("segments", columns)
 
 
-def _words(bits, name):  # type: ignore[no-untyped-def]
+def _optional(values: I64, known: Mask) -> I64:
+    return np.where(known, values, MISSING)
+
+
+def _words(bits: I64, name: Callable[[int], str]) -> Coded:
+    """Return bit sets as words, each distinct one named once."""
     distinct, codes = np.unique(bits, return_inverse=True)
     words = [name(int(value)) for value in distinct]
     lookup = np.array([-1 if not word else k for k, word in enumerate(words)], np.int64)

@@ -23,34 +23,34 @@ SENTENCES = {
     "fin_client_first": "The client closed in order (FIN) after {idle} s without payload; the server agreed.",
     "fin_server_first": "The server closed in order (FIN) after {idle} s without payload; the client agreed.",
     "fin_simultaneous": "Both sides closed in order at the same time: their FINs crossed.",
-    "fin_half_close": "The {who} closed its direction first (FIN) and the {other} still sent data before it closed too.",
+    "fin_half_close": "The {who} closed its direction first (FIN); the {other} still sent data before it closed too.",
     "half_closed_open": "The {who} closed (FIN) but the {other} never did: a half-closed connection, often a leaked "
     "socket (CLOSE_WAIT).",
     "fin_unanswered": "The {who} closed (FIN) and repeated it without an answer: the {other} or the path was gone.",
     "rst_after_own_fin": "The {who} closed (FIN), then reset because the {other} still had something to say.",
-    "rst_after_peer_fin": "The {who} closed in order (FIN) and the {other} answered with a reset instead of its own FIN.",
+    "rst_after_peer_fin": "The {who} closed in order (FIN); the {other} answered with a reset, not with its FIN.",
     "rst_unread_data": "The {who} reset right after data from the {other} that it never answered: consistent with a "
     "close while data was unread.",
     "rst_abort": "The {who} reset a connection in use: an abort (SO_LINGER 0) or a killed process.",
-    "rst_on_idle": "A reset in the name of the {who} after {idle} s without payload: consistent with an idle timeout of "
-    "the {who} or of a middlebox, or an abort.",
-    "rst_to_data_stale": "The {who} answered new data with a reset after {idle} s without payload: the connection was "
-    "already gone on its side.",
-    "rst_to_keepalive": "A reset in the name of the {who} answered a keep-alive probe after {idle} s without payload: it, "
-    "or a middlebox, had forgotten the connection.",
+    "rst_on_idle": "A reset in the name of the {who} after {idle} s without payload: consistent with an idle "
+    "timeout of the {who} or of a middlebox, or an abort.",
+    "rst_to_data_stale": "The {who} answered new data with a reset after {idle} s without payload: the "
+    "connection was already gone on its side.",
+    "rst_to_keepalive": "A reset in the name of the {who} answered a keep-alive probe after {idle} s without payload: "
+    "it, or a middlebox, had forgotten the connection.",
     "refused": "The server refused the connection: nothing listens on that port, or a firewall rejects it.",
     "handshake_aborted": "The client reset before the handshake was complete: a scan, a health check, or a lost race "
     "between addresses.",
     "syn_timeout": "Nobody answered the client's SYN ({tries} sent): the server is down, or the packets are dropped.",
     "synack_timeout": "The server answered ({tries} SYN-ACKs) but the client never completed the handshake.",
     "abort_retransmit": "The {who} gave up after {tries} unanswered retransmissions: the {other} or the path was gone.",
-    "abort_keepalive": "The {who} gave up after {probes} unanswered keep-alive probes: the {other} or the path was gone.",
+    "abort_keepalive": "The {who} gave up after {probes} unanswered keep-alive probes: the {other} or path was gone.",
     "abort_zero_window": "The {who} gave up on a peer whose receive window stayed closed: the {other} stopped reading.",
     "rst_injected_suspected": "A reset in the name of the {who} is consistent with a middlebox.",
     "icmp_abort": "An ICMP error quoted this connection and nothing came after it.",
     "implicit_port_reuse": "A new connection took over the same ports; the end of this one is not in the capture.",
-    "silent_death": "The last segments stayed unanswered ({tries} retransmissions, {probes} probes): the peer or the path "
-    "died silently.",
+    "silent_death": "The last segments stayed unanswered ({tries} retransmissions, {probes} probes): the peer or the "
+    "path died silently.",
     "open_active": "Still open when the capture ended.",
     "open_idle": "Still open when the capture ended, {idle} s after its last payload.",
     "capture_gap": "The end is only partly captured.",

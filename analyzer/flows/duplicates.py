@@ -2,7 +2,7 @@
 
 A copy has the same sequence numbers, length, flags, IP-ID and timestamp option within a millisecond, but took another
 way: another interface, link-layer address or VLAN, or one TTL less. Without a difference in its way it is a copy only
-if it has a non-zero IP-ID of its own (RFC 6864: never reused within the lifetime of a datagram by a source that sets it).
+if it has a non-zero IP-ID of its own (RFC 6864: not reused within the lifetime of a datagram).
 Removed before anything else looks, or every duplicate would be a retransmission.
 """
 

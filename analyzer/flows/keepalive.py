@@ -10,7 +10,7 @@ Limits  A one-byte probe looks like a retransmitted last byte; that nothing is o
 from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, RST, SYN
-from analyzer.flows.state import ANSWER_ACK, ANSWER_DATA, ANSWER_NO, ANSWER_PENDING, ANSWER_RST
+from analyzer.flows.state import ANSWER_ACK, ANSWER_DATA, ANSWER_NO, ANSWER_PENDING, ANSWER_RST, KEEPALIVE_PROBE
 from analyzer.kernel import Records, helper
 
 
@@ -35,12 +35,13 @@ def is_keepalive_probe(seg: Records, seq_rel: int, me: Records, peer: Records, q
 
 @helper
 def silence_before(now: int, me: Records, peer: Records) -> int:
-    """Return how long the timer of a probe can have run: since the last segment that was no keep-alive matter of the peer.
+    """Return how long the timer of a probe can have run: since the last segment that was no keep-alive of the peer.
 
     The peer's own probes and the answers to them do not count: they are outside the window, so Linux does not restart
     its timer for them, and two ends with the same timer probe a few milliseconds apart.
     """
-    return now - max(me.solid_ts, peer.solid_ts, me.probe_over_ts)
+    silence: int = now - max(me.solid_ts, peer.solid_ts, me.probe_over_ts)
+    return silence
 
 
 @helper
@@ -101,3 +102,38 @@ def answer_probe(prober: Records, probes: Records, seg: Records) -> int:
     prober.probe_over_ts = seg.ts_ns
     frame: int = row.frame
     return frame
+
+
+@helper
+def take_probe(
+    seg: Records, seq_rel: int, f: Records, me: Records, peer: Records, slot: int, direction: int, probes: Records,
+    m: Records,
+) -> None:  # fmt: skip
+    """Open a row for a keep-alive probe, and for the one before it if the capture began too late to know it."""
+    if me.probes == 0 and me.bare_frame != 0 and me.bare_seq == seq_rel and me.bare_answer_frame > me.bare_frame:
+        row = probes[m.n_probes]
+        open_probe(me, row, m.n_probes, f.flow_id, slot, direction, me.bare_ts, me.bare_frame, -1)
+        row.answer_ts, row.answer_frame = me.bare_answer_ts, me.bare_answer_frame
+        row.answered, row.open = 0, 0
+        me.probe_row = -1
+        m.n_probes += 1
+        f.gap_fills += 1
+    give_up_probe(me, probes)
+    row = probes[m.n_probes]
+    idle = silence_before(seg.ts_ns, me, peer)
+    open_probe(me, row, m.n_probes, f.flow_id, slot, direction, seg.ts_ns, seg.frame, idle)
+    row.length = seg.payload_len
+    m.n_probes += 1
+    f.gap_fills += 1
+
+
+@helper
+def answered_probe(seg: Records, ack_rel: int, bits: int, me: Records, peer: Records, probes: Records) -> int:
+    """If this segment answers the peer's keep-alive probe, close its row; return the probe's frame, else 0."""
+    if peer.probe_row < 0 or bits & KEEPALIVE_PROBE:
+        return 0
+    if seg.flags & RST:
+        return answer_probe(peer, probes, seg)
+    if seg.flags & (SYN | FIN) or not seg.flags & ACK or ack_rel < peer.snd_nxt:
+        return 0
+    return answer_probe(peer, probes, seg)

@@ -41,7 +41,8 @@ def _slot(me: Records, m: Records, free: I32) -> int:
         else:
             me.rtt_slot = m.n_rtt
             m.n_rtt += 1
-    return me.rtt_slot
+    slot: int = me.rtt_slot
+    return slot
 
 
 @helper

@@ -28,6 +28,8 @@ CHALLENGE_ACK = 1 << 14
 DUPLICATE_FRAME = 1 << 15
 PORT_REUSED = 1 << 16
 
+REPEATED = RETRANSMISSION | FAST_RETRANSMISSION | SPURIOUS_RETRANSMISSION | TAIL_LOSS_PROBE
+
 LABELS = (
     "keepalive_probe", "keepalive_ack", "zero_window", "zero_window_probe", "window_update", "window_full",
     "retransmission", "fast_retransmission", "spurious_retransmission", "tail_loss_probe", "out_of_order",
@@ -56,8 +58,8 @@ RTT_SAMPLES = 64  # kept per direction; when full every second one goes and the 
 
 I8, I4, I2, I1, U1 = np.int64, np.int32, np.int16, np.int8, np.uint8
 
-# The kernels are bound by memory, not by arithmetic: thousands of flows interleave, so each segment finds its flow's state
-# cold. What every segment touches therefore stands first and together (lines of 64 bytes), the rare things after it.
+# The kernels are bound by memory, not by arithmetic: thousands of flows interleave, so each segment finds its flow's
+# state cold. What every segment touches therefore stands first and together (lines of 64 bytes), the rare after it.
 FLOW = np.dtype(
     [
         # --- line 0: the key (dir 0 sends from `client`) and small flags

@@ -1,4 +1,4 @@
-"""The folder that tables are written to. Apart from `files`, so that a wrong one is refused before pyarrow is loaded."""
+"""The folder that tables are written to. Apart from `files`: a wrong one is refused before pyarrow is loaded."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ PAGE = 2048  # one Ethernet segment; larger (offloaded) ones take several pages
 PAGES = 8192  # 16 MiB for all flows together: what a 10 Gbit/s link delivers in 13 ms, the reordering a host sees
 MAX_BLOCKS = 2048  # per direction: 4 MiB, Linux's default receive buffer limit (tcp_rmem), more cannot be in flight
 
-# A hole is announced this long after the peer acknowledged beyond it. An ACK may be captured a little before the data it
-# acknowledges when packets come from several receive queues; a millisecond or two is common, ten is plenty.
+# A hole is announced this long after the peer acknowledged beyond it. An ACK may be captured a little before the data
+# it acknowledges when packets come from several receive queues; a millisecond or two is common, ten is plenty.
 HOLE_WAIT_NS = 10_000_000
 
 BLOCK = np.dtype(
@@ -127,7 +127,8 @@ def _drop_all(me: Records, blocks: Records, m: Records) -> None:
 
 @helper
 def announce_hole(
-    f: Records, me: Records, slot: int, direction: int, blocks: Records, spans: Records, m: Records, ts_ns: int, frame: int
+    f: Records, me: Records, slot: int, direction: int, blocks: Records, spans: Records, m: Records, ts_ns: int,
+    frame: int,
 ) -> None:  # fmt: skip
     """Give up on the bytes up to the next stored block (or the acknowledgement) and go on after them."""
     end = me.snd_una
@@ -188,7 +189,7 @@ def _fill(
     start: int, end: int, before: int, seg: Records, first: int, me: Records, m: Records, blocks: Records, pages: U8,
     data: U8,
 ) -> int:  # fmt: skip
-    """Store [start, end) of a segment whose payload begins at `first`, after block `before`; return the last block, or -2."""
+    """Store [start, end) of a segment whose payload begins at `first`, after block `before`; return the last, or -2."""
     while start < end:
         index = _take_block(me, m, blocks)
         if index < 0:
@@ -246,8 +247,8 @@ def store(seg: Records, first: int, me: Records, m: Records, blocks: Records, pa
 
 @helper
 def deliver(
-    seg: Records, first: int, f: Records, me: Records, slot: int, direction: int, m: Records, blocks: Records, pages: U8,
-    data: U8, spans: Records,
+    seg: Records, first: int, f: Records, me: Records, slot: int, direction: int, m: Records, blocks: Records,
+    pages: U8, data: U8, spans: Records,
 ) -> int:  # fmt: skip
     """Take a segment's payload, which begins at stream position `first`; return how many of its bytes are new."""
     end = first + seg.payload_len

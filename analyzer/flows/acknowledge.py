@@ -1,0 +1,81 @@
+"""What an acknowledgement says about the other direction: what arrived, how long it took, what was never captured.
+
+Source  RFC 9293 section 3.10.7.4 (ACK processing), RFC 6298 (round trips).
+"""
+
+from __future__ import annotations
+
+from analyzer.flows.history import scaled_letter
+from analyzer.flows.retransmission import forget_retries
+from analyzer.flows.rtt import take_sample
+from analyzer.flows.sequence import MAX_JUMP
+from analyzer.flows.silence import note_answered
+from analyzer.flows.state import ACKED_UNSEEN
+from analyzer.kernel import I32, Records, helper
+from analyzer.streams.inorder import HOLE_WAIT_NS, announce_hole, drain
+
+_AGREES = 1 << 20  # two numbers this close are of the same stretch of bytes
+
+
+@helper
+def confirmed(side: Records, number: int) -> bool:
+    """A number further ahead than any window: a stray segment, or a gigabyte that was not captured.
+
+    It is believed when a second one agrees with it.
+    """
+    near: bool = side.far != 0 and abs(number - side.far) <= _AGREES
+    side.far = 0 if near else number
+    return near
+
+
+@helper
+def take_ack(
+    seg: Records, ack_rel: int, f: Records, me: Records, peer: Records, slot: int, direction: int, m: Records,
+    samples: I32, rtt_free: I32, gaps: Records, blocks: Records, spans: Records,
+) -> int:  # fmt: skip
+    """Apply an acknowledgement to the peer's sequence space; return ACKED_UNSEEN if it covers bytes not captured."""
+    bits = 0
+    beyond = ack_rel - peer.snd_nxt
+    if beyond > MAX_JUMP and not confirmed(peer, ack_rel):
+        return ACKED_UNSEEN
+    if beyond > 0:
+        if not peer.nxt_known:
+            peer.nxt_known = 1
+            peer.bare_answer_ts, peer.bare_answer_frame = seg.ts_ns, seg.frame
+        elif peer.window_probe_end != ack_rel and peer.segments > 0:
+            bits = ACKED_UNSEEN
+            peer.unseen_acked += beyond
+            m.ack_unseen += 1
+            if m.ack_unseen == 1:
+                m.ack_unseen_flow, m.ack_unseen_frame = f.flow_id, seg.frame
+        peer.snd_nxt = ack_rel
+        if peer.segments == 0:
+            peer.deliver_nxt = ack_rel  # a direction that the capture does not have is no hole
+    if not peer.una_known or ack_rel > peer.snd_una:
+        peer.una_known = 1
+        peer.snd_una = max(ack_rel, peer.snd_una)
+        forget_retries(peer)
+        peer.window_probe_run = 0
+        take_sample(peer, ack_rel, seg.ts_ns, m, samples, rtt_free)
+        me.dup_ack_run = 0
+        if peer.fin_seq != 0 and ack_rel >= peer.fin_seq and peer.fin_acked_ts == 0:
+            peer.fin_acked_ts = seg.ts_ns
+        note_answered(f, direction, ack_rel, gaps)
+        if peer.ooo_head >= 0 and blocks[peer.ooo_head].start <= peer.deliver_nxt:
+            drain(f, peer, slot, 1 - direction, blocks, spans, m)
+    if peer.segments > 0 and peer.snd_una > peer.deliver_nxt and peer.hole_acked_ts == 0:
+        peer.hole_acked_ts = seg.ts_ns
+    return bits
+
+
+@helper
+def check_hole(
+    seg: Records, f: Records, side: Records, slot: int, direction: int, blocks: Records, spans: Records, m: Records
+) -> None:
+    """Announce a hole once it has been acknowledged long enough."""
+    if side.hole_acked_ts != 0 and seg.ts_ns - side.hole_acked_ts >= HOLE_WAIT_NS:
+        missing = side.missing_bytes
+        announce_hole(f, side, slot, direction, blocks, spans, m, seg.ts_ns, seg.frame)
+        if side.missing_bytes > missing and side.fin_seq == 0 and side.rst_ts == 0:
+            side.hist_gaps += 1
+            scaled_letter(f, direction, 71, side.hist_gaps)  # G

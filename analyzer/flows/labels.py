@@ -1,0 +1,93 @@
+"""Which labels a segment gets, from the state before it (definitions B1-B3), and what they count."""
+
+from __future__ import annotations
+
+from analyzer.decode.segment import ACK, FIN, RST, SYN
+from analyzer.flows.keepalive import is_keepalive_probe, is_zero_window_probe
+from analyzer.flows.retransmission import note_retry, repetition
+from analyzer.flows.state import (
+    CHALLENGE_ACK,
+    DUPLICATE_ACK,
+    KEEPALIVE_PROBE,
+    LOST_SEGMENT,
+    OUT_OF_ORDER,
+    REPEATED,
+    SENT_RST,
+    SENT_SYN,
+    SPURIOUS_RETRANSMISSION,
+    WINDOW_FULL,
+    WINDOW_UPDATE,
+    ZERO_WINDOW_PROBE,
+)
+from analyzer.kernel import Records, helper
+from analyzer.streams.inorder import is_stored
+
+_CLOSING = SYN | FIN | RST
+
+
+@helper
+def label_sequence(
+    seg: Records, seq_rel: int, end: int, f: Records, me: Records, peer: Records, blocks: Records, limits: Records
+) -> int:
+    """Return the labels that follow from sequence number and length (B1, B3), before any state changes."""
+    if seg.flags & RST or me.segments == 0:
+        return 0
+    if is_zero_window_probe(seg, seq_rel, me, peer):
+        return ZERO_WINDOW_PROBE
+    if is_keepalive_probe(seg, seq_rel, me, peer, limits.probe_quiet):
+        return KEEPALIVE_PROBE
+    if not me.nxt_known:
+        return 0
+    if end > seq_rel and seq_rel < me.snd_nxt:
+        seen = seq_rel < me.deliver_nxt or is_stored(me, blocks, seq_rel)
+        if not seen and seq_rel >= me.sent_nxt:
+            return 0  # its ACK was captured before it
+        if seg.flags & (SYN | FIN) and seg.payload_len == 0:
+            seen = seg.flags & SYN != 0 or me.fin_seq != 0
+        return repetition(seg, seq_rel, end, seen, me, peer, limits, f.handshake_rtt)
+    if seq_rel > me.snd_nxt:
+        return LOST_SEGMENT
+    bits = 0
+    if seg.payload_len > 0 and me.syns > 0 and peer.syns > 0 and me.una_known and end - me.snd_una == peer.rwnd:
+        bits |= WINDOW_FULL
+    return bits
+
+
+@helper
+def label_ack(seg: Records, seq_rel: int, ack_rel: int, f: Records, me: Records, peer: Records, limits: Records) -> int:
+    """Return the labels of a pure ACK: window update, duplicate or challenge ACK."""
+    if seg.flags & (_CLOSING | ACK) != ACK or seg.payload_len != 0 or me.segments == 0 or peer.segments == 0:
+        return 0
+    now = seg.ts_ns
+    provoked = peer.last_kind == SENT_SYN or peer.last_kind == SENT_RST
+    soon = now - peer.last_ts <= max(limits.stimulus, 3 * (me.srtt + peer.srtt) // 2)
+    if f.handshake_ts != 0 and provoked and soon:
+        return CHALLENGE_ACK  # RFC 5961 sections 3 and 4
+    if not peer.una_known or ack_rel != me.last_ack or seq_rel != me.snd_nxt:
+        return 0
+    if seg.window != me.last_window:
+        return WINDOW_UPDATE if seg.window > 0 else 0
+    # RFC 5681 section 2: an ACK is a duplicate only while the other side has data outstanding
+    if seg.window > 0 and ack_rel < peer.snd_nxt:
+        return DUPLICATE_ACK
+    return 0
+
+
+@helper
+def count_labels(bits: int, seg: Records, f: Records, me: Records, peer: Records, direction: int) -> None:
+    if bits & REPEATED:
+        me.retransmits += 1
+        if bits & SPURIOUS_RETRANSMISSION:
+            me.spurious += 1
+        else:
+            note_retry(me, seg.ts_ns)
+    if bits & OUT_OF_ORDER:
+        me.out_of_order += 1
+    if bits & DUPLICATE_ACK:
+        me.duplicate_acks += 1
+        me.dup_ack_run += 1
+        me.dup_ack_ts = seg.ts_ns
+    if bits & ZERO_WINDOW_PROBE:
+        me.window_probes += 1
+        me.window_probe_run += 1
+        f.gap_zero_ts = seg.ts_ns

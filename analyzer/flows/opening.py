@@ -1,0 +1,119 @@
+"""How a flow begins: a slot, who is the client, where its numbers start, and the end of the handshake.
+
+Source  RFC 9293 section 3.5 (handshake), RFC 7323 section 2 (window scale), RFC 792 and RFC 4443 (ICMP errors).
+"""
+
+from __future__ import annotations
+
+from analyzer.decode.segment import ACK, FIN, RST, SYN
+from analyzer.flows.sequence import MASK
+from analyzer.flows.state import LIVE, SEEN_ACK, SEEN_DATA, SEEN_FIN, SEEN_RST, SEEN_SYN, SEEN_SYN_ACK
+from analyzer.flows.table import find, role_of_sender, set_endpoints
+from analyzer.kernel import I32, Records, helper
+
+_CLOSING = SYN | FIN | RST
+_MAX_SCALE = 14  # RFC 7323 section 2.3
+
+
+@helper
+def new_flow(seg: Records, flows: Records, sides: Records, free: I32, m: Records) -> tuple[int, int]:
+    """Claim a slot for the flow that this segment begins; return (slot, direction of the segment)."""
+    if m.n_free > 0:
+        m.n_free -= 1
+        slot = int(free[m.n_free])
+    else:
+        slot = m.n_slots
+        m.n_slots += 1
+    direction, source = role_of_sender(seg)
+    f = flows[slot]
+    set_endpoints(f, seg, direction)
+    f.flow_id = m.n_flows
+    m.n_flows += 1
+    f.first_ts, f.first_frame = seg.ts_ns, seg.frame
+    f.ip_version, f.role_source = seg.ip_version, source
+    f.link, f.vlan, f.vlan_inner, f.tunnel, f.file = seg.link, seg.vlan, seg.vlan_inner, seg.tunnel, seg.file
+    f.ended, f.live = LIVE, 1
+    f.gap_row, f.gap_dir = -1, -1
+    for d in range(2):
+        side = sides[2 * slot + d]
+        side.isn, side.rwnd, side.wscale, side.mss = -1, -1, -1, -1
+        side.newest_tsval, side.newest_ip_id = -1, -1
+        side.probe_row, side.rtt_slot = -1, -1
+        side.ooo_head, side.ooo_tail = -1, -1
+        side.rst_ack = -1
+    return slot, direction
+
+
+@helper
+def reuses_port(seg: Records, me: Records) -> bool:
+    """True if this SYN opens another connection on the same addresses and ports."""
+    return bool(seg.flags & (SYN | ACK) == SYN and me.isn >= 0 and me.segments > 0 and seg.seq != me.isn)
+
+
+@helper
+def note_icmp(seg: Records, flows: Records, slots: I32, limits: Records) -> None:
+    """Link an ICMP error to the flow it quotes (RFC 792, RFC 4443)."""
+    at, _ = find(seg, flows, slots, limits)
+    if slots[at] < 0:
+        return
+    f = flows[slots[at]]
+    f.icmp_count += 1
+    f.icmp_ts, f.icmp_frame, f.icmp_code = seg.ts_ns, seg.frame, seg.window
+    kind, code = seg.window >> 8, seg.window & 255
+    # RFC 1122 section 4.2.3.9: protocol and port unreachable are hard errors; so is prohibition (RFC 1812 5.2.7.1).
+    if seg.ip_version == 4:
+        hard = kind == 3 and code in (1, 2, 3, 9, 10, 13)
+    else:
+        hard = kind == 1
+    f.icmp_hard = 1 if hard else 0
+
+
+@helper
+def set_bases(seg: Records, me: Records, peer: Records) -> None:
+    """Fix where each direction's numbers begin: at the SYN, or as if one had been just before the first segment."""
+    if me.isn < 0:
+        if seg.flags & SYN:
+            me.isn, me.snd_nxt, me.nxt_known = seg.seq, 0, 1
+        else:
+            me.isn, me.snd_nxt = (seg.seq - 1) & MASK, 1
+            me.nxt_known = 1 if seg.payload_len > 0 else 0
+        me.snd_una, me.deliver_nxt = me.snd_nxt, 1
+    elif seg.flags & SYN and seg.seq != me.isn and me.payload_bytes == 0:
+        # Another initial number before any data: the server forgot the first handshake (SYN cookies, a proxy) and the
+        # client will follow this one.
+        me.isn, me.snd_nxt, me.nxt_known, me.una_known = seg.seq, 0, 1, 0
+        me.snd_una, me.deliver_nxt, me.hole_acked_ts = 0, 1, 0
+    if peer.isn < 0 and seg.flags & ACK and not seg.flags & RST:
+        peer.isn, peer.snd_nxt, peer.nxt_known = (seg.ack - 1) & MASK, 1, 1
+        peer.snd_una, peer.deliver_nxt = 1, 1
+
+
+@helper
+def take_syn(seg: Records, f: Records, me: Records, direction: int) -> None:
+    me.syns += 1
+    me.mss = seg.mss
+    me.wscale = min(seg.wscale, _MAX_SCALE)
+    me.sack_ok = seg.sack_ok
+    me.ts_ok = 1 if seg.tsval >= 0 else 0
+    if seg.flags & ACK:
+        f.completeness |= SEEN_SYN_ACK
+        f.syn_ack_ts = seg.ts_ns
+    else:
+        f.completeness |= SEEN_SYN
+        f.syn_ts = seg.ts_ns
+
+
+@helper
+def take_completeness(seg: Records, f: Records, me: Records, direction: int, seq_rel: int) -> None:
+    """Wireshark's completeness bits, and the end of the handshake."""
+    flags = seg.flags
+    if flags & (_CLOSING | ACK) == ACK:
+        f.completeness |= SEEN_DATA if seg.payload_len > 0 else SEEN_ACK
+    if flags & (FIN | ACK) == FIN | ACK:
+        f.completeness |= SEEN_FIN
+    if flags & RST:
+        f.completeness |= SEEN_RST
+    if f.handshake_ts == 0 and f.syn_ack_ts != 0 and direction == 0 and flags & (SYN | RST | ACK) == ACK:
+        f.handshake_ts = seg.ts_ns
+        if f.syn_ts != 0:
+            f.handshake_rtt = seg.ts_ns - f.syn_ts

@@ -1,0 +1,150 @@
+"""What a segment adds to its own direction: sequence space, payload, window, and what is remembered of it."""
+
+from __future__ import annotations
+
+from analyzer.decode.segment import ACK, FIN, RST, SYN
+from analyzer.flows.acknowledge import confirmed
+from analyzer.flows.history import scaled_letter
+from analyzer.flows.rtt import start_timing, void_timing
+from analyzer.flows.sequence import MAX_JUMP
+from analyzer.flows.state import (
+    KEEPALIVE_ACK,
+    KEEPALIVE_PROBE,
+    OUT_OF_ORDER,
+    REPEATED,
+    SENT_ACK,
+    SENT_AGAIN,
+    SENT_DATA,
+    SENT_FIN,
+    SENT_PROBE,
+    SENT_RST,
+    SENT_SYN,
+    SENT_WINDOW_PROBE,
+    ZERO_WINDOW,
+    ZERO_WINDOW_PROBE,
+)
+from analyzer.kernel import U8, Records, helper
+from analyzer.streams.inorder import deliver, skip_to, store
+
+_CLOSING = SYN | FIN | RST
+
+
+@helper
+def take_new_sequence(seg: Records, end: int, bits: int, me: Records) -> None:
+    """Advance snd_nxt over what was sent for the first time; time it for a round trip."""
+    if bits & (KEEPALIVE_PROBE | ZERO_WINDOW_PROBE):
+        if bits & ZERO_WINDOW_PROBE and end > me.snd_nxt:
+            me.window_probe_end = end  # one byte ahead, counted only once it is acknowledged
+        return
+    me.sent_nxt = max(me.sent_nxt, end) if end - me.sent_nxt <= MAX_JUMP else me.sent_nxt
+    if end <= me.snd_nxt:
+        if bits & REPEATED:
+            void_timing(me, end - 1)
+        return
+    if end - me.snd_nxt > MAX_JUMP and not confirmed(me, end):
+        return
+    me.snd_nxt, me.sent_nxt = end, end
+    me.nxt_known = 1
+    me.new_data_ts = seg.ts_ns
+    if not bits & REPEATED:
+        start_timing(me, end, seg.ts_ns)
+
+
+@helper
+def take_payload(
+    seg: Records, seq_rel: int, bits: int, f: Records, me: Records, peer: Records, slot: int, direction: int,
+    m: Records, blocks: Records, pages: U8, data: U8, spans: Records,
+) -> int:  # fmt: skip
+    """Deliver or store a segment's payload; return how many of its bytes are new to the capture."""
+    if seg.payload_len == 0 or seg.flags & RST or bits & KEEPALIVE_PROBE:
+        return 0
+    first = seq_rel + (1 if seg.flags & SYN else 0)
+    if first - me.deliver_nxt > MAX_JUMP:
+        if first + seg.payload_len > me.snd_nxt:
+            return 0  # not confirmed
+        skip_to(f, me, slot, direction, blocks, spans, m, first, seg)
+    if bits & ZERO_WINDOW_PROBE and seg.payload_len == 1:
+        store(seg, first, me, m, blocks, pages, data)  # waits for its acknowledgement
+        return 0
+    new = deliver(seg, first, f, me, slot, direction, m, blocks, pages, data, spans)
+    me.payload_bytes += new
+    if new > 0:
+        if peer.payload_ts > me.payload_ts or seg.ts_ns - f.payload_ts >= 50_000_000:
+            me.burst_idle = seg.ts_ns - f.active_ts if f.active_ts != 0 else 0
+        if peer.fin_seq != 0:
+            me.data_after_peer_fin += new
+            if seg.ts_ns - peer.fin_ts >= max(f.handshake_rtt, 1_000_000):
+                me.late_data_after_peer_fin += new
+    return new
+
+
+@helper
+def take_window(seg: Records, f: Records, me: Records, peer: Records, direction: int) -> int:
+    """Note the window a side offers; return ZERO_WINDOW if it is closed."""
+    scale = 0
+    if not seg.flags & SYN and me.wscale > 0 and peer.wscale >= 0:
+        scale = me.wscale
+    if seg.flags & RST:
+        return 0
+    me.last_window = seg.window
+    me.rwnd = seg.window << scale
+    if seg.window != 0:
+        return 0
+    if peer.zeek_state != 5 and me.zeek_state != 6:  # CLOSED, RESET: a zero window there means nothing
+        me.hist_zero_windows += 1
+        scaled_letter(f, direction, 87, me.hist_zero_windows)  # W
+    if seg.flags & (SYN | FIN):
+        return 0
+    me.zero_windows += 1
+    f.gap_zero_ts = seg.ts_ns
+    return ZERO_WINDOW
+
+
+@helper
+def kind_of(seg: Records, bits: int, new: int) -> int:
+    if seg.flags & RST:
+        return SENT_RST
+    if seg.flags & SYN:
+        return SENT_SYN
+    if seg.flags & FIN:
+        return SENT_FIN
+    if bits & KEEPALIVE_PROBE:
+        return SENT_PROBE
+    if bits & ZERO_WINDOW_PROBE:
+        return SENT_WINDOW_PROBE
+    if seg.payload_len > 0:
+        return SENT_DATA if new > 0 else SENT_AGAIN
+    return SENT_ACK
+
+
+@helper
+def vote(seg: Records, me: Records) -> None:
+    """Keep the majority TTL and link-layer way of a side's ordinary segments (Boyer-Moore)."""
+    if seg.flags & (SYN | RST):
+        return
+    if me.ttl_votes == 0:
+        me.ttl = seg.ttl
+    me.ttl_votes += 1 if me.ttl == seg.ttl else -1
+    if me.l2_votes == 0:
+        me.l2 = seg.l2
+    me.l2_votes += 1 if me.l2 == seg.l2 else -1
+
+
+@helper
+def remember(seg: Records, me: Records, seq_rel: int, ack_rel: int, bits: int, new: int, f: Records) -> None:
+    me.last_kind = kind_of(seg, bits, new)
+    me.last_ts, me.last_frame = seg.ts_ns, seg.frame
+    if not bits & (KEEPALIVE_PROBE | KEEPALIVE_ACK):
+        me.solid_ts = seg.ts_ns
+    if seg.flags & ACK and not seg.flags & RST:
+        me.last_ack = ack_rel
+    if new > 0:
+        me.payload_ts = seg.ts_ns
+        f.payload_ts, f.payload_frame = seg.ts_ns, seg.frame
+    if not bits & (OUT_OF_ORDER | REPEATED):
+        me.newest_tsval = max(me.newest_tsval, seg.tsval)
+        if seg.ip_id > 0:
+            me.newest_ip_id = seg.ip_id
+    if not me.nxt_known and seg.payload_len == 0 and not seg.flags & _CLOSING:
+        me.bare_ts, me.bare_frame, me.bare_seq = seg.ts_ns, seg.frame, seq_rel
+    me.segments += 1
