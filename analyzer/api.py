@@ -118,14 +118,16 @@ def stream(
 
     if notice is not None and cache_is_cold():
         notice(_COMPILING)
+    from analyzer.ahead import ahead
     from analyzer.capture.reader import open_captures
     from analyzer.engine import Engine
 
     ledger = Ledger()
     reader = open_captures(_as_list(paths), ledger, progress=progress)
     engine = Engine(settings or Settings(), ledger, reader.files, segments=segments)
-    for batch in reader:
-        yield from engine.feed(batch)
+    batches = map(engine.decode, reader)
+    for decoded in ahead(batches) if len(reader.files) == 1 else batches:
+        yield from engine.take(decoded)
     yield from engine.finish()
 
 

@@ -17,7 +17,7 @@ from analyzer.decode.decoder import Decoder
 from analyzer.decode.segment import TCP
 from analyzer.flows.state import DUPLICATE_FRAME
 from analyzer.flows.tracker import Finished, FlowTracker
-from analyzer.kernel import Records
+from analyzer.kernel import U8, Records
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from analyzer.classify.endpoints import Endpoints
 
 Chunk = tuple[str, "pa.Table"]
+Decoded = tuple[Records, U8, int]  # segments, the bytes they point into, time of the latest packet
 
 
 class Engine:
@@ -45,11 +46,19 @@ class Engine:
 
     def feed(self, batch: PacketBatch) -> Iterator[Chunk]:
         """Take a batch of packets in capture order; yield the (table, rows) that are ready."""
-        if batch.packets.shape[0] == 0:
-            return
+        yield from self.take(self.decode(batch))
+
+    def decode(self, batch: PacketBatch) -> Decoded:
+        """The first half of `feed`, which knows no flow: it may run one batch ahead of the second, in another thread."""
         segments, data = self.decoder.decode(batch)
+        latest = int(batch.packets["ts_ns"].max()) if batch.packets.shape[0] else 0
+        return segments, data, latest
+
+    def take(self, decoded: Decoded) -> Iterator[Chunk]:
+        """The second half of `feed`: find the flows and yield the (table, rows) that are ready."""
+        segments, data, latest = decoded
         labels, _spans = self.tracker.feed(segments, data)
-        self.end_ns = max(self.end_ns, int(batch.packets["ts_ns"].max()))
+        self.end_ns = max(self.end_ns, latest)
         self._count_by_file(segments, labels)
         if self.want_segments:
             from analyzer.classify.segments import segment_rows
@@ -62,8 +71,8 @@ class Engine:
     def finish(self) -> Iterator[Chunk]:
         """The capture is over: yield everything that was still open, and the tables about the whole."""
         self.decoder.finish()
-        done, _ = self.tracker.finish()
-        yield from self._rows(done)
+        for done, _ in self.tracker.finish():
+            yield from self._rows(done)
         self._note_anomalies()
         from analyzer.classify.whole import whole_tables
 

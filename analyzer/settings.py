@@ -39,8 +39,8 @@ class Settings:
     """A FIN acknowledged and not returned for this long is a half-closed leak (CLOSE_WAIT)."""
 
     # --- caps: each buffer ends somewhere, and reaching it is counted in `anomalies`
-    max_flows: int = 262_144
-    """Flows open at once, about 1 kB each: a quarter of a gigabyte in the worst case (a SYN flood)."""
+    max_flows: int = 131_072
+    """Flows open at once, 2 kB each: a quarter of a gigabyte in the worst case (a SYN flood)."""
     max_fragment_bytes: int = 16 << 20
     """IP fragments waiting for the rest: 256 whole 64 kB packets."""
 

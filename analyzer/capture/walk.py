@@ -141,7 +141,9 @@ class Numbering:
 
 
 class Window:
-    """The reused buffer: data[start:end] is what was read and not used yet.
+    """Two reused buffers by turns: data[start:end] is what was read and not used yet.
+
+    The tail of one moves to the front of the other, so a batch stays whole while the next is read.
 
     offset   file position of data[0]    eof   nothing follows data[end]
     """
@@ -149,6 +151,7 @@ class Window:
     def __init__(self, source: Source, size: int) -> None:
         self.size = max(size, 64)
         self.data: U8 = np.empty(self.size, np.uint8)
+        self._other: U8 = np.empty(self.size, np.uint8)
         self.start = self.end = self.offset = 0
         self.eof = False
         self._source = source
@@ -181,7 +184,10 @@ class Window:
         held = self.end - self.start
         # A pipe fills the buffer in small steps: move only when little room is left, or the tail is copied each time.
         if self.start and (len(self.data) - self.end < self.size // 8 or len(self.data) - self.start < need):
-            self.data[:held] = self.data[self.start : self.end]
+            if len(self._other) < len(self.data):
+                self._other = np.empty(len(self.data), np.uint8)
+            self._other[:held] = self.data[self.start : self.end]
+            self.data, self._other = self._other, self.data
             self.offset += self.start
             self.start, self.end = 0, held
         if len(self.data) - self.start < need:
@@ -212,6 +218,7 @@ class RecordReader:
         self._numbering = numbering
         # Room for packets of 48 bytes on average; a batch simply ends when it is full.
         self.out = records(max(buffer_bytes // 64, 64), PACKET)
+        self._other_out = records(len(self.out), PACKET)
         self.state = records(1, WALK)
         self.walk = self.state[0]
         self.walk["file"] = file
@@ -248,7 +255,7 @@ class RecordReader:
     # --- the loop
 
     def batches(self) -> Iterator[PacketBatch]:
-        """Yield the file's packets in file order; each batch is valid until the next is asked for."""
+        """Yield the file's packets in file order; each batch is valid until the one after the next is asked for."""
         walk = self.walk
         while True:
             if walk["out"] == 0:
@@ -295,7 +302,8 @@ class RecordReader:
             walk[name] = 0
         walk["packets"] += n
         walk["out"] = 0
-        return PacketBatch(self.out[:n], self.window.data[: self.window.end])
+        self.out, self._other_out = self._other_out, self.out
+        return PacketBatch(self._other_out[:n], self.window.data[: self.window.end])
 
     def _note(self, code: str, tally: str, first: str) -> None:
         count = int(self.walk[tally])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +17,15 @@ from analyzer.streams.inorder import PAGES, SPAN, flush, new_store
 
 # The worst case for one segment: a keep-alive probe that also proves the one before it, a silence ended, and three
 # spans (a hole announced, captured bytes, clipped bytes) besides those of stored blocks, of which there are 2 * PAGES.
+_BATCH_FLOWS = 1 << 15  # more than a 1 MiB batch can open, at 64 bytes a packet
 _PROBES_PER_SEGMENT, _GAPS_PER_SEGMENT, _SPANS_PER_SEGMENT = 2, 1, 8
 
 # Rows of open flows are kept until the flow ends, so that a verdict sees all of them. Past this many (64 MiB of either
 # kind; a probe a second for twelve days) the settled ones are handed over early.
 MAX_ROWS_HELD = 1 << 20
+
+# Flows classified together: enough that numpy's cost per call does not count, few enough that their columns stay small.
+_FLOWS_AT_ONCE = 1 << 15
 
 
 @dataclass(slots=True)
@@ -52,10 +57,12 @@ class FlowTracker:
 
     def __init__(self, settings: Settings) -> None:
         self.max_flows = settings.max_flows
-        self.flows = records(1024, state.FLOW)
-        self.sides = records(2048, state.SIDE)
+        # Room for all from the start: memory that is not touched is not taken, and nothing is ever copied to grow.
+        room = settings.max_flows + _BATCH_FLOWS
+        self.flows = records(room, state.FLOW)
+        self.sides = records(2 * room, state.SIDE)
         self.slots: I32 = np.full(4096, -1, np.int32)
-        self.free: I32 = np.zeros(1024, np.int32)
+        self.free: I32 = np.zeros(room, np.int32)
         self.meta = records(1, state.META)
         self.meta["spent_block"] = -1
         self.probes = records(1024, state.PROBE)
@@ -147,10 +154,14 @@ class FlowTracker:
         self._release(chosen)
         return done, spans
 
-    def finish(self) -> tuple[Finished, Records]:
-        """Hand over everything: the capture is over."""
+    def finish(self) -> Iterator[tuple[Finished, Records]]:
+        """Hand over everything, some flows at a time: the capture is over."""
         n = int(self.meta[0]["n_slots"])
-        return self._take(np.flatnonzero(self.flows["live"][:n] == 1).astype(np.int32))
+        flows = self.flows[:n]
+        here = np.flatnonzero(flows["live"] == 1)
+        here = here[np.argsort(flows["flow_id"][here])].astype(np.int32)
+        for start in range(0, max(here.size, 1), _FLOWS_AT_ONCE):
+            yield self._take(here[start : start + _FLOWS_AT_ONCE])
 
     def _least_telling(self, count: int) -> I64:
         """Return slots to give up: closed flows first, then unanswered SYNs, then the shortest-lived; old before new.

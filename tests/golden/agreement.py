@@ -20,8 +20,8 @@ PLACE = Path(__file__).parents[1] / "AGREEMENT.md"
 HEAD = """# Agreement
 
 How far longwire agrees with four other programs about the captures of `../shared/corpus`, and the reason wherever it
-does not. Written by `python -m tests.golden.agreement`; a test holds it to date. The reasons are not opinions: those about
-labels are conditions checked on each segment (`tests/golden/test_tshark_labels.py`).
+does not. Written by `python -m tests.golden.agreement`; a test holds it to date. The reasons are not opinions: those
+about labels are conditions checked on each segment (`tests/golden/test_tshark_labels.py`).
 """
 
 

@@ -24,7 +24,7 @@ DIFFER = {
     "ndpi/capwap_data.pcapng": "TCP inside CAPWAP data, which we do not decode",
     "ndpi/fuzz-2021-10-13.pcap": "one frame of link type NULL with random bytes; tshark sees no TCP in it either",
     "ndpi/ndpi_match_string_subprotocol__error.pcapng": "nDPI drops frame 10, which is shorter than its IP length",
-    "ndpi/reasm_crash_anon.pcapng": "fuzzed: nDPI drops nine packets with a broken IP length and counts two with a broken TCP header",
+    "ndpi/reasm_crash_anon.pcapng": "fuzzed: nDPI drops nine broken IP lengths and counts two broken TCP headers",
 }
 
 Count = Counter[tuple[Endpoint, Endpoint]]

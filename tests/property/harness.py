@@ -1,7 +1,7 @@
 """From a trace to tables, without files: what the tests of flows, streams and verdicts stand on.
 
-    result = run(Talk().handshake().orig(b"hi", at="1s").orig_rst())
-    assert result.close["close_kind"] == "rst_abort"
+result = run(Talk().handshake().orig(b"hi", at="1s").orig_rst())
+assert result.close["close_kind"] == "rst_abort"
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def batches(
     """Cut a trace into packet batches at the places named; frames are numbered from 1."""
     packets = packets_of(trace)
     edges = sorted({0, len(packets), *(cut for cut in cuts if 0 < cut < len(packets))})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         rows = records(end - start, PACKET)
         data = bytearray()
         for row, (ts_ns, frame) in enumerate(packets[start:end]):
@@ -145,7 +146,7 @@ def run_batches(given: Iterable[PacketBatch], settings: Settings | None = None) 
 
 # ------------------------------------------------------------------------------------------------ streams
 class Stream:
-    """What came out of one direction: pieces in stream order, each ("data", bytes), ("hole", n), ("clipped", n), ("fin",)."""
+    """What came out of one direction, in stream order: ("data", bytes), ("hole", n), ("clipped", n) or ("fin",)."""
 
     def __init__(self) -> None:
         self.pieces: list[tuple[Any, ...]] = []
@@ -179,8 +180,8 @@ def spans_of(
         segments, data = decoder.decode(batch)
         _, spans = tracker.feed(segments, data)
         _take(spans, data, tracker, out)
-    _, spans = tracker.finish()
-    _take(spans, np.empty(0, np.uint8), tracker, out)
+    for _, spans in tracker.finish():
+        _take(spans, np.empty(0, np.uint8), tracker, out)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def from_file(path: Path, buffer_bytes: int) -> Result:
     return Result({name: in_order(name, [rows for n, rows in chunks if n == name]) for name in TABLES})
 
 
-@pytest.mark.xfail(strict=True, reason="Engine._rows judges flows on reused ports by the time of the batch they left in")
+@pytest.mark.xfail(strict=True, reason="Engine._rows judges flows on reused ports as of the batch they left in")
 def test_reused_ports_do_not_depend_on_batches() -> None:
     """More than a thousand replaced flows are handed over early; their idle_wire_s is counted to wherever that was."""
     talks_ = [Talk(isn=(1000 * k, 7), t0=100 + k / 100).syn().syn_ack().ack() for k in range(1, 1200)]
@@ -145,7 +146,7 @@ def test_when_it_happened_does_not_matter(packets: list[Packet], by_ns: int) -> 
             assert all(after[column] - before[column] == by_ns for column in times if column in before)
 
 
-@pytest.mark.xfail(strict=True, reason="0 means never in FLOW and SIDE: a capture whose clock begins at 0 loses its first frame")
+@pytest.mark.xfail(strict=True, reason="0 means never in FLOW and SIDE, so a first frame at 0 is lost")
 def test_a_clock_that_begins_at_zero() -> None:
     """Simulators and `editcap -t` write such files; the first frame is at 0.000000."""
     talk = Talk(t0=0).handshake().orig(b"x", at="1s").resp_ack()
@@ -225,7 +226,7 @@ def segmented(draw: st.DrawFn) -> tuple[bytes, list[tuple[int, bytes]]]:
     size = draw(st.integers(1, 400))
     stream = bytes(k * 7 % 256 for k in range(size)) * draw(st.sampled_from([1, 1, 13]))
     edges = sorted({0, len(stream), *draw(st.lists(st.integers(0, len(stream)), max_size=10))})
-    pieces = [(a, stream[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [(a, stream[a:b]) for a, b in pairwise(edges)]
     for _ in range(draw(st.integers(0, 5))):
         a, b = sorted((draw(st.integers(0, len(stream))), draw(st.integers(0, len(stream)))))
         pieces.append((a, stream[a:b] or stream[:1]) if a < b else (0, stream[:1]))

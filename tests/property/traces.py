@@ -101,7 +101,8 @@ def hostile_packets(most: int = 40) -> st.SearchStrategy[list[Packet]]:
     """Draw segments with any numbers in them, on few ports so that they meet."""
     edge = st.sampled_from([0, 1, 2**30, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 1000, 1001, 1002, 2000])
     number = edge | st.integers(0, 2**32 - 1)
-    time = st.sampled_from([0, 1, 999, 10**6, 10**9, 1_700_000_000 * 10**9, 2**62]) | st.integers(0, 2**33)
+    latest = (2**32 - 1) * 10**9  # that a pcap file can say
+    time = st.sampled_from([0, 1, 999, 10**6, 10**9, 1_700_000_000 * 10**9, latest]) | st.integers(0, 2**33)
     return st.lists(
         st.builds(
             hostile, time, number, number, st.integers(0, 511), st.sampled_from([0, 1, 65535]), st.booleans(),

@@ -77,6 +77,24 @@ def test_stream_gives_the_same_rows_when_flows_leave_early(tmp_path: Path) -> No
     assert len(whole.flows) == len(whole.closes) == 50
 
 
+def test_a_capture_of_several_buffers(tmp_path: Path) -> None:
+    """Three times what is read at once: read and decoded ahead, with the result of one batch."""
+    talks = [Talk(("10.0.0.1", 1000 + k), t0=100 + k / 1000).handshake() for k in range(4)]
+    for talk in talks:
+        for k in range(40):
+            talk.resp(bytes([k]) * 20_000).orig_ack().resp_drop(5)
+        talk.resp_fin().orig_fin().resp_ack()
+    packets = merge(*talks)
+    path = tmp_path / "large.pcap"
+    path.write_bytes(write_pcap(packets, nano=True))
+    assert path.stat().st_size > 3 << 20
+    whole = run(packets)
+    for _ in range(3):
+        from_file = analyze(path, segments=True)
+        for name in set(TABLES) - {"captures"}:
+            assert fingerprint(from_file.arrow(name)) == fingerprint(whole.tables[name]), name
+
+
 def test_a_capture_cut_into_files_is_one(capture: Path, tmp_path: Path) -> None:
     packets = conversation().packets
     parts = [tmp_path / "a.pcap", tmp_path / "b.pcap"]

@@ -25,7 +25,8 @@ def gap(talk: Talk) -> Row:
 
 def test_think_time() -> None:
     row = gap(used().orig(b"next", at="30s").resp(b"ok").orig_ack())
-    assert (row["class"], row["ended_by"], row["survived"], row["censored"]) == ("think_time", "data_client", True, False)
+    assert (row["class"], row["ended_by"]) == ("think_time", "data_client")
+    assert (row["survived"], row["censored"]) == (True, False)
     assert row["duration_s"] == pytest.approx(29.48, abs=0.01)
     assert (row["start_frame"], row["end_frame"]) == (5, 7)
     assert (row["filled_by"], row["fill_count"]) == ("none", 0)
@@ -49,6 +50,13 @@ def test_midstream_begins_with_payload() -> None:
 def test_data_that_is_not_answered_proves_nothing() -> None:
     row = gap(used().orig(b"next", at="30s", lost=True))
     assert (row["ended_by"], row["survived"]) == ("data_client", False)
+
+
+@pytest.mark.xfail(strict=True, reason="note_active: the next silence settles the row that still waits for its answer")
+def test_data_answered_after_the_next_silence_survived() -> None:
+    """Two sends two seconds apart, both lost at first, both acknowledged in the end."""
+    talk = used().orig(b"a", at="30s", lost=True).orig(b"b", at="32s", lost=True)
+    assert [row["survived"] for row in gaps(talk.orig_retransmit(2, at="32.3s").resp_ack())] == [True, True]
 
 
 def test_data_answered_late_survived() -> None:
@@ -120,7 +128,7 @@ def test_a_closed_window_stalls() -> None:
     assert gap(talk)["class"] == "stalled_zero_window"
 
 
-@pytest.mark.xfail(strict=True, reason="gap_class runs after _take_ack has forgotten the retries that the ending segment acknowledges")
+@pytest.mark.xfail(strict=True, reason="gap_class: _take_ack has already forgotten the retries")
 def test_unacknowledged_data_stalls() -> None:
     """The request is on its way for three seconds: nobody thinks, the path is down."""
     talk = used().orig(b"next", at="1s", lost=True)

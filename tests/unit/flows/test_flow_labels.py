@@ -137,7 +137,7 @@ def test_out_of_order_is_late_not_resent() -> None:
     assert result.flow["payload_bytes_s"] == 300
 
 
-@pytest.mark.parametrize("make", [dict(timestamps=False), dict(ipv6=True, timestamps=False)])
+@pytest.mark.parametrize("make", [{"timestamps": False}, {"ipv6": True, "timestamps": False}])
 def test_out_of_order_without_timestamps(make: dict[str, bool]) -> None:
     packets = burst(3, **make).packets
     packets[3], packets[4] = (packets[3][0], packets[4][1]), (packets[4][0], packets[3][1])
@@ -183,7 +183,7 @@ def test_window_update() -> None:
     assert result.labels[6] == "window_update"
 
 
-@pytest.mark.xfail(strict=True, reason="_label_ack: the SYN-ACK that the handshake's ACK answered provokes a second time")
+@pytest.mark.xfail(strict=True, reason="_label_ack: the SYN-ACK was answered already by the handshake's ACK")
 def test_a_second_ack_after_the_handshake_is_no_challenge() -> None:
     """A window update right after the handshake answers nothing."""
     assert run(Talk().handshake().orig_ack(win=900)).labels[3] == "window_update"
@@ -237,4 +237,4 @@ def test_keepalive_labels() -> None:
 def test_duplicate_frame() -> None:
     talk = used()
     at, frame = talk.packets[3]
-    assert run(talk.packets[:4] + [(at + 1000, frame)] + talk.packets[4:]).labels[4] == "duplicate_frame"
+    assert run([*talk.packets[:4], (at + 1000, frame), *talk.packets[4:]]).labels[4] == "duplicate_frame"

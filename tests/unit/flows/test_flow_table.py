@@ -338,6 +338,7 @@ def test_rows_of_a_flow_that_was_given_up_are_kept() -> None:
 def test_slots_are_used_again_without_memory_of_the_flow_before() -> None:
     """The same trace after a thousand others gives the same rows."""
     trace = used(t0=50).orig_probe(at="61s").resp_ack().resp_fin().orig_fin().resp_ack()
-    alone, later = run(trace), run([*flood(300, t0=10), *trace.packets], range(0, 400, 5), settings=Settings(max_flows=8))
+    many = [*flood(300, t0=10), *trace.packets]
+    alone, later = run(trace), run(many, range(0, 400, 5), settings=Settings(max_flows=8))
     last = later.rows("flows")[-1]
     assert {k: v for k, v in last.items() if k != "flow_id"} == {k: v for k, v in alone.flow.items() if k != "flow_id"}
