@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield `items` in order, each made by another thread while the one before it is used; errors come in their place."""
+    """Yield `items` in order, each made by another thread while the one before it is used; errors come last."""
     slot: list[T] = []
     failure: list[BaseException] = []
     ready, wanted = threading.Semaphore(0), threading.Semaphore(0)

@@ -30,7 +30,6 @@ CODES: dict[str, str] = {
     "flow.evicted": "more open flows than the cap; the least telling ones were closed early",
     "flow.ack_unseen": "data was acknowledged that the capture does not have",
     "stream.reorder_cap": "more out-of-order bytes than longwire holds; a hole was declared early",
-    "stream.conflicting_overlap": "two segments carry different bytes for the same place; the first copy is kept",
     "tcp.bad_flags": "a segment with flags that exclude each other (SYN with FIN or RST)",
 }
 

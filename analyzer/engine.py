@@ -49,7 +49,7 @@ class Engine:
         yield from self.take(self.decode(batch))
 
     def decode(self, batch: PacketBatch) -> Decoded:
-        """The first half of `feed`, which knows no flow: it may run one batch ahead of the second, in another thread."""
+        """The first half of `feed`, which knows no flow: it may run one batch ahead of the second in another thread."""
         segments, data = self.decoder.decode(batch)
         latest = int(batch.packets["ts_ns"].max()) if batch.packets.shape[0] else 0
         return segments, data, latest

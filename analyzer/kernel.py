@@ -67,12 +67,20 @@ def cache_is_cold() -> bool:
 _LINE = 64
 
 
+class _Row(np.record):  # type: ignore[misc]  # numpy marks a base of it final
+    """A record whose fields come before numpy's own attributes, one of which is called `flags`."""
+
+    def __getattribute__(self, name: str) -> Any:
+        fields = np.void.__getattribute__(self, "dtype").fields
+        return self[name] if fields is not None and name in fields else np.record.__getattribute__(self, name)
+
+
 def records(n: int, dtype: np.dtype[Any]) -> Records:
     """Return `n` zeroed records that kernels can read and write as `a[i].field`, compiled or not."""
     room = np.zeros(n * dtype.itemsize + _LINE, np.uint8)  # on a cache line's start, so that a dtype can count lines
     start = -room.ctypes.data % _LINE
     array = room[start : start + n * dtype.itemsize].view(dtype)
-    return array.view(np.recarray) if JIT_DISABLED else array
+    return array.view(np.dtype((_Row, dtype))).view(np.recarray) if JIT_DISABLED else array
 
 
 def grown(array: Records, n: int) -> Records:

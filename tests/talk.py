@@ -300,7 +300,7 @@ class Talk:
         """Lay the options out as Linux does; each piece is padded to four bytes."""
         tsval, tsecr = over["tsval"], over.get("tsecr", side.ts_recent if flags & ACK else 0)
         sack = over.get("sack", ())
-        stamp = struct.pack("!BBII", 8, 10, tsval % 2**32, tsecr) if self.timestamps else b""
+        stamp = struct.pack("!BBII", 8, 10, tsval % 2**32, tsecr % 2**32) if self.timestamps else b""
         if flags & SYN:
             scale = b"" if self.wscale is None else struct.pack("!BBBB", 1, 3, 3, self.wscale)
             return struct.pack("!BBH", 2, 4, self.mss) + b"\x04\x02" + (stamp or b"\1\1") + scale

@@ -17,7 +17,7 @@ import numpy as np
 
 from analyzer.classify.facts import Array, Facts
 from analyzer.decode.segment import ACK
-from analyzer.flows.state import REUSED, SENT_AGAIN, SENT_DATA, SENT_PROBE
+from analyzer.flows.state import REUSED, SENT_AGAIN, SENT_DATA, SENT_PROBE, SENT_SYN
 from analyzer.kernel import I64, Mask
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, TRIGGERS
@@ -154,8 +154,8 @@ def _judge_fins(facts: Facts, case: _Case) -> None:
     case.add(any_fin & y_unseen & (x == _CLIENT), "fin_client_first", "client", 0.6, inferred=True)
     case.add(any_fin & y_unseen, "fin_server_first", "server", 0.6, inferred=True)
     case.add(any_fin & ~x_acked & (facts.of(x, "fins") >= 3), "fin_unanswered", x, 0.9)
-    lost = facts.of(y, "unseen_acked") > 0  # X acknowledged something of Y, perhaps its FIN, that was not captured
-    case.add(any_fin & x_acked & lost, "capture_gap", "unknown", 0.6, inferred=True)
+    lost = facts.of(y, "lost_after_peer_fin") != 0  # after its FIN X acknowledged something, perhaps Y's FIN
+    case.add(any_fin & lost, "capture_gap", "unknown", 0.6, inferred=True)
     waited = facts.end_ns - facts.of(x, "fin_ts") >= facts.settings.half_close_wait_ns
     case.add(any_fin, "half_closed_open", x, np.where(x_acked, np.where(waited, 0.95, 0.7), 0.5))
 
@@ -176,6 +176,9 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
     case.add(unanswered, "syn_timeout", "none", np.where(client["syns"] >= 2, 0.95, 0.6))
     half = opening & (server["syns"] > 0) & ((server["syns"] >= 2) | second)
     case.add(half, "synack_timeout", "none", np.where(server["syns"] >= 2, 0.9, 0.5))
+    # The client's ACK is there but the SYN-ACK comes again: the accept queue is full, and the ACK was dropped.
+    full_queue = (server["syns"] >= 2) & (server["last_kind"] == SENT_SYN) & (server["payload_bytes"] == 0)
+    case.add(full_queue, "synack_timeout", "none", 0.8, inferred=True)
 
     for k, side in ((_CLIENT, client), (_SERVER, server)):
         run = side["unanswered_run"] + (side["probe_row"] >= 0)
@@ -246,7 +249,8 @@ def close_time(facts: Facts, verdict: Verdict) -> tuple[I64, I64, I64]:
     when = np.where(closed, flow["close_ts"], flow["last_ts"])
     wire = np.where(closed, flow["close_idle_wire"], facts.end_ns - flow["last_ts"])
     payload = np.where(closed, flow["close_idle_payload"], facts.end_ns - flow["active_ts"])
-    return when, wire, np.where(flow["active_ts"] != 0, payload, MISSING)
+    alone = facts.both("segments").sum(axis=0) <= 1
+    return when, np.where(alone & closed, MISSING, wire), np.where(flow["active_ts"] != 0, payload, MISSING)
 
 
 def evidence(facts: Facts) -> tuple[I64, I64]:
@@ -289,7 +293,7 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "close_kind_base": Coded(verdict.kind, CLOSE_KINDS),
         "initiator": Coded(verdict.initiator, INITIATORS),
         "trigger": Coded(trigger, TRIGGERS),
-        "idle_wire_s": wire / 1e9,
+        "idle_wire_s": np.where(wire == MISSING, np.nan, wire / 1e9),
         "idle_payload_s": idle_payload,
         "idle_app_s": idle_payload,  # no heartbeat is recognised yet, so none is removed
         "age_s": age,

@@ -38,7 +38,7 @@ class Endpoints:
         rows["version"] = flow["ip_version"]
         rows["client_hi"], rows["client_lo"] = flow["client_hi"], flow["client_lo"]
         rows["lifetime_s"] = (flow["last_ts"] - flow["first_ts"]) / 1e9
-        rows["bytes"] = facts.both("payload_bytes").sum(axis=0)
+        rows["bytes"] = facts.both("wire_bytes").sum(axis=0)
         rows["rst"] = np.isin(verdict.kind, _RST)
         closed = (flow["close_ts"] != 0) & (flow["close_idle_payload"] >= facts.settings.idle_min_ns)
         rows["idle"] = closed

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.flows.state import LIVE
 from analyzer.flows.tracker import Finished
 from analyzer.kernel import I64, Mask, Records
 from analyzer.settings import Settings
@@ -17,7 +18,8 @@ Array = NDArray[Any]
 class Facts:
     """What is known of n finished flows.
 
-    flow (n,) FLOW    client, server (n,) SIDE    end_ns  when the capture ended (or was when they were given up)
+    flow (n,) FLOW    client, server (n,) SIDE
+    capture_end_ns  time of the last packet so far    end_ns (n,)  until when each flow was watched
     """
 
     def __init__(self, done: Finished, end_ns: int, settings: Settings) -> None:
@@ -25,7 +27,8 @@ class Facts:
         self.flow: Records = done.flows
         self.client: Records = done.sides[0::2]
         self.server: Records = done.sides[1::2]
-        self.end_ns = end_ns
+        self.capture_end_ns = end_ns
+        self.end_ns: I64 = np.where(self.flow["ended"] == LIVE, end_ns, self.flow["ended_ts"])
         self.settings = settings
         self.n = int(done.flows.shape[0])
 
@@ -48,7 +51,7 @@ class Facts:
     @property
     def stimulus_ns(self) -> I64:
         """How soon a RST must follow a segment to have been provoked by it (definitions B5)."""
-        window: I64 = np.maximum(self.settings.stimulus_ns, 3 * self.path_rtt // 2)
+        window: I64 = np.maximum(self.settings.stimulus_ns, self.path_rtt + self.path_rtt // 2)
         return window
 
     @property

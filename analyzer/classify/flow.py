@@ -15,7 +15,7 @@ from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.community import address_text, community_id
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.idle_gap import still_open
-from analyzer.classify.keepalive import timers
+from analyzer.classify.keepalive import timers, unanswered
 from analyzer.classify.zeek import conn_state, history
 from analyzer.decode.segment import tunnel_name
 from analyzer.flows.state import EVICTED, ROLE_SOURCES, SEEN_SYN
@@ -32,6 +32,9 @@ def flows(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> dict[str, A
     flow = facts.flow
     probing = timers(facts, verdict.kind == KIND["abort_keepalive"])
     wire_at_end, idle_at_end = _gaps_at_end(facts)
+    negotiated = (facts.client["syns"] > 0) & (facts.server["syns"] > 0)
+    once = (facts.client["syns"] == 1) & (facts.server["syns"] == 1)  # a repeated SYN: which one was answered?
+    longest_idle = _seconds(idle_at_end, (flow["payload_ts"] != 0) | (idle_at_end > 0))
     columns: dict[str, Any] = {
         "flow_id": flow["flow_id"],
         "community_id": community_id(flow),
@@ -49,13 +52,16 @@ def flows(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> dict[str, A
         "duration_s": (flow["last_ts"] - flow["first_ts"]) / 1e9,
         "start_seen": (flow["completeness"] & SEEN_SYN) != 0,
         "end_seen": (flow["close_ts"] != 0) & ((verdict.resetter >= 0) | (facts.both("fin_seq") != 0).all(axis=0)),
-        "handshake_rtt_s": _seconds(flow["handshake_rtt"], flow["handshake_rtt"] > 0),
-        "sack_ok": (facts.client["sack_ok"] & facts.server["sack_ok"]) == 1,
-        "timestamps_ok": (facts.client["ts_ok"] & facts.server["ts_ok"]) == 1,
+        "handshake_rtt_s": _seconds(flow["handshake_rtt"], (flow["handshake_rtt"] > 0) & once),
+        "sack_ok": np.ma.MaskedArray((facts.client["sack_ok"] & facts.server["sack_ok"]) == 1, ~negotiated),
+        "timestamps_ok": np.ma.MaskedArray((facts.client["ts_ok"] & facts.server["ts_ok"]) == 1, ~negotiated),
         "app_protocol": Coded(np.zeros(facts.n, np.int8), ("unknown",)),
-        "max_wire_gap_s": np.maximum(flow["max_wire_gap"], wire_at_end) / 1e9,
-        "max_payload_gap_s": idle_at_end / 1e9,
-        "max_app_gap_s": idle_at_end / 1e9,
+        "max_wire_gap_s": _seconds(
+            np.maximum(flow["max_wire_gap"], wire_at_end),
+            (facts.both("segments").sum(axis=0) > 1) | (wire_at_end > 0),
+        ),
+        "max_payload_gap_s": longest_idle,
+        "max_app_gap_s": longest_idle,
         "keepidle_s": probing.idle_s,
         "keepintvl_s": probing.interval_s,
         "keepcnt": probing.count,
@@ -71,19 +77,18 @@ def flows(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> dict[str, A
     }
     columns.update(_round_trips(facts))
     for suffix, side in (("_c", facts.client), ("_s", facts.server)):
-        columns.update(_side_columns(side, suffix))
+        columns.update(_side_columns(facts, side, suffix))
     return columns
 
 
-def _side_columns(side: Any, suffix: str) -> dict[str, Any]:
+def _side_columns(facts: Facts, side: Any, suffix: str) -> dict[str, Any]:
     syn = side["syns"] > 0
-    pending = (side["probe_row"] >= 0).astype(np.int64)
     counts = {
         "frames": side["frames"],
         "wire_bytes": side["wire_bytes"],
         "payload_bytes": side["payload_bytes"],
-        "mss": np.where(syn & (side["mss"] >= 0), side["mss"], MISSING),
-        "wscale": np.where(syn & (side["wscale"] >= 0), side["wscale"], MISSING),
+        "mss": np.where(syn & (side["mss"] >= 0), side["mss"].astype(np.int64), MISSING),
+        "wscale": np.where(syn & (side["wscale"] >= 0), side["wscale"].astype(np.int64), MISSING),
         "retransmits": side["retransmits"],
         "spurious": side["spurious"],
         "out_of_order": side["out_of_order"],
@@ -91,7 +96,7 @@ def _side_columns(side: Any, suffix: str) -> dict[str, Any]:
         "zero_windows": side["zero_windows"],
         "missing_bytes": side["missing_bytes"],
         "keepalive_probes": side["probes"].astype(np.int64),
-        "keepalive_unanswered": side["unanswered"] + pending,
+        "keepalive_unanswered": unanswered(facts, side),
     }
     return {name + suffix: values.astype(np.int64) for name, values in counts.items()}
 

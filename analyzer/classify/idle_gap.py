@@ -36,9 +36,9 @@ def trailing_rows(facts: Facts) -> Records:
     rows = np.zeros(here.size, GAP)
     chosen = flow[here]
     rows["flow_id"] = chosen["flow_id"]
-    rows["start_ts"], rows["end_ts"] = chosen["active_ts"], facts.end_ns
+    rows["start_ts"], rows["end_ts"] = chosen["active_ts"], facts.capture_end_ns
     rows["start_frame"], rows["end_frame"] = chosen["active_frame"], -1
-    rows["longest_wire"] = np.maximum(chosen["gap_wire"], facts.end_ns - chosen["last_ts"])
+    rows["longest_wire"] = np.maximum(chosen["gap_wire"], facts.capture_end_ns - chosen["last_ts"])
     rows["fills"] = chosen["gap_fills"]
     rows["gap_class"], rows["ended_by"] = TRAILING, END_CAPTURE
     return rows

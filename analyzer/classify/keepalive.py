@@ -18,22 +18,38 @@ from numpy.typing import NDArray
 
 from analyzer.classify.facts import Facts
 from analyzer.flows.state import ANSWER_NO, ANSWER_PENDING, ANSWERS
-from analyzer.kernel import I64
+from analyzer.kernel import I64, Records
 from analyzer.tables.build import MISSING, Coded
 
 F64 = NDArray[np.float64]
+
+_LONGEST_RTT_NS = 60_000_000_000  # what seems longer is a clock that jumped
+
+
+def patience(facts: Facts) -> I64:
+    """Return how long each flow's last probe must have waited before it counts as unanswered, in ns."""
+    longest: I64 = np.maximum(facts.settings.probe_answer_ns, 3 * np.minimum(facts.path_rtt, _LONGEST_RTT_NS))
+    return longest
+
+
+def unanswered(facts: Facts, side: Records) -> I64:
+    """Return how many probes of a side stayed unanswered for good."""
+    last = (side["probe_row"] >= 0) & (facts.end_ns - side["probe_ts"] >= patience(facts))
+    count: I64 = side["unanswered"] + last.astype(np.int64)
+    return count
 
 
 def answers(facts: Facts) -> NDArray[np.int8]:
     """Return each probe's answer, `pending` turned to `no` where the capture waited long enough for one."""
     rows = facts.done.probes
-    patience = np.full(rows.shape[0], facts.settings.probe_answer_ns, np.int64)
+    wait = np.full(rows.shape[0], facts.settings.probe_answer_ns, np.int64)
+    end = np.full(rows.shape[0], facts.capture_end_ns, np.int64)
     where = _row_of_flow(facts, rows["flow_id"])
     known = where >= 0
-    patience[known] = np.maximum(patience[known], 3 * facts.path_rtt[where[known]])
+    wait[known], end[known] = patience(facts)[where[known]], facts.end_ns[where[known]]
     answered: NDArray[np.int8] = rows["answered"].copy()
     waiting = answered == ANSWER_PENDING
-    answered[waiting & (facts.end_ns - rows["ts"] >= patience)] = ANSWER_NO
+    answered[waiting & (end - rows["ts"] >= wait)] = ANSWER_NO
     return answered
 
 

@@ -73,6 +73,8 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array, age_s: Array) -> pa.A
         facts.client["unanswered_run"] + (facts.client["probe_row"] >= 0),
         facts.server["unanswered_run"] + (facts.server["probe_row"] >= 0),
     )
+    stale = facts.of(np.maximum(verdict.resetter, 0), "rst_burst_idle") / 1e9
+    idle_s = np.where(verdict.kind == CLOSE_KINDS.index("rst_to_data_stale"), stale, idle_s)  # before the new data
     result = pa.nulls(facts.n, pa.string())
     for code in np.unique(verdict.kind).tolist():
         here = verdict.kind == code

@@ -35,8 +35,9 @@ class Decoder:
     def decode(self, batch: PacketBatch) -> tuple[Records, U8]:
         """Return (n,) SEGMENT, slot i for packet i, and the bytes that `payload_off` points into.
 
-        The slots are reused by the call after the next, so that one batch can be decoded while another is used. Where `kind` is NOTHING only ts_ns, frame, wire_len, link, file and
-        clipped mean something. The bytes are the batch's own, with reassembled datagrams appended if there were any.
+        The slots are reused by the call after the next: one batch can be decoded while another is used. Where `kind`
+        is NOTHING only ts_ns, frame, wire_len, link, file and clipped mean something. The bytes are the batch's own,
+        with reassembled datagrams appended if there were any.
         """
         n = batch.packets.shape[0]
         self._segments, self._other_segments = self._other_segments, self._segments

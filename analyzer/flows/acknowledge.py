@@ -5,7 +5,7 @@ Source  RFC 9293 section 3.10.7.4 (ACK processing), RFC 6298 (round trips).
 
 from __future__ import annotations
 
-from analyzer.flows.history import scaled_letter
+from analyzer.flows.history import scaled_letter, was_established
 from analyzer.flows.retransmission import forget_retries
 from analyzer.flows.rtt import take_sample
 from analyzer.flows.sequence import MAX_JUMP
@@ -45,6 +45,8 @@ def take_ack(
         elif peer.window_probe_end != ack_rel and peer.segments > 0:
             bits = ACKED_UNSEEN
             peer.unseen_acked += beyond
+            if me.fin_seq != 0:
+                peer.lost_after_peer_fin = 1
             m.ack_unseen += 1
             if m.ack_unseen == 1:
                 m.ack_unseen_flow, m.ack_unseen_frame = f.flow_id, seg.frame
@@ -70,12 +72,20 @@ def take_ack(
 
 @helper
 def check_hole(
-    seg: Records, f: Records, side: Records, slot: int, direction: int, blocks: Records, spans: Records, m: Records
+    seg: Records,
+    f: Records,
+    side: Records,
+    other: Records,
+    slot: int,
+    direction: int,
+    blocks: Records,
+    spans: Records,
+    m: Records,
 ) -> None:
     """Announce a hole once it has been acknowledged long enough."""
     if side.hole_acked_ts != 0 and seg.ts_ns - side.hole_acked_ts >= HOLE_WAIT_NS:
         missing = side.missing_bytes
         announce_hole(f, side, slot, direction, blocks, spans, m, seg.ts_ns, seg.frame)
-        if side.missing_bytes > missing and side.fin_seq == 0 and side.rst_ts == 0:
+        if side.missing_bytes > missing and was_established(side) and was_established(other):
             side.hist_gaps += 1
             scaled_letter(f, direction, 71, side.hist_gaps)  # G

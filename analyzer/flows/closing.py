@@ -33,6 +33,9 @@ def note_fin(f: Records, seg: Records, direction: int, me: Records, end: int, ac
         return False
     note_close(f, seg, direction, False)
     me.fin_seq, me.fin_ts, me.fin_frame, me.fin_ack = end, seg.ts_ns, seg.frame, ack_rel
+    me.fin_idle_wire = seg.ts_ns - f.last_ts if f.last_ts != 0 else 0
+    me.fin_idle_payload = seg.ts_ns - f.active_ts if f.active_ts != 0 else 0
+    me.fin_payload_frame = f.payload_frame
     return True
 
 
@@ -40,6 +43,7 @@ def note_fin(f: Records, seg: Records, direction: int, me: Records, end: int, ac
 def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Records, seq_rel: int) -> bool:
     """Count a RST; return True if it is the side's first, whose circumstances are then kept."""
     me.rsts += 1
+    me.last_rst_seq = seq_rel
     if me.rst_ts != 0:
         return False
     note_close(f, seg, direction, True)
@@ -64,14 +68,27 @@ def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Record
 
 
 @helper
-def note_life_after_rst(f: Records, seg: Records, me: Records, peer: Records) -> None:
+def note_life_after_rst(f: Records, seg: Records, direction: int, me: Records, peer: Records) -> None:
     """A segment of the side that was reset, long after it must have known: the RST was lost or not believed.
 
     RFC 5961 section 3 lets a receiver ignore a RST that is not exactly at rcv_nxt, and a firewall may drop it. What was
     under way when the RST was sent arrives within a round trip; anything later shows that the connection went on.
     """
-    if f.close_rst == 0 or peer.rst_ts == 0 or seg.ts_ns - peer.rst_ts < max(me.srtt + peer.srtt, _RST_GRACE_NS):
+    if peer.rst_ts == 0 or seg.ts_ns - peer.rst_ts < max(me.srtt + peer.srtt, _RST_GRACE_NS):
         return
     f.rst_ignored += 1
-    f.close_rst, f.close_ts, f.close_frame = 0, 0, 0
     me.rst_ts, me.rst_frame, peer.rst_ts, peer.rst_frame = 0, 0, 0, 0
+    if f.close_rst == 0:
+        return  # a FIN came first and still stands
+    f.close_rst, f.close_ts, f.close_frame = 0, 0, 0
+    if me.fin_ts != 0 and (peer.fin_ts == 0 or me.fin_ts <= peer.fin_ts):
+        _close_by_fin(f, me, direction)
+    elif peer.fin_ts != 0:
+        _close_by_fin(f, peer, 1 - direction)
+
+
+@helper
+def _close_by_fin(f: Records, side: Records, direction: int) -> None:
+    f.close_ts, f.close_frame, f.close_dir = side.fin_ts, side.fin_frame, direction
+    f.close_idle_wire, f.close_idle_payload = side.fin_idle_wire, side.fin_idle_payload
+    f.close_payload_frame = side.fin_payload_frame

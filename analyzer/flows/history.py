@@ -102,6 +102,12 @@ def _from_inactive(me: Records, peer: Records, direction: int, flags: int, lengt
 
 
 @helper
+def was_established(side: Records) -> bool:
+    """True for an end that is established, or closed in order after it was: only there Zeek notes a hole (G)."""
+    return bool(side.zeek_state == ESTABLISHED or (side.zeek_state == CLOSED and side.zeek_prev == ESTABLISHED))
+
+
+@helper
 def advance_state(me: Records, peer: Records, direction: int, flags: int, length: int) -> None:
     """One step of Zeek's endpoint state machine for the sender of a segment."""
     state = me.zeek_state

@@ -10,6 +10,7 @@ Limits  A one-byte probe looks like a retransmitted last byte; that nothing is o
 from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, RST, SYN
+from analyzer.flows.retransmission import is_older_tsval
 from analyzer.flows.state import ANSWER_ACK, ANSWER_DATA, ANSWER_NO, ANSWER_PENDING, ANSWER_RST, KEEPALIVE_PROBE
 from analyzer.kernel import Records, helper
 
@@ -29,7 +30,7 @@ def is_keepalive_probe(seg: Records, seq_rel: int, me: Records, peer: Records, q
         return False  # its last byte is not acknowledged: a retransmission
     if peer.rwnd == 0:
         return False  # then it is a zero-window probe
-    older = seg.tsval >= 0 and me.newest_tsval >= 0 and seg.tsval < me.newest_tsval
+    older = seg.tsval >= 0 and me.newest_tsval >= 0 and is_older_tsval(seg.tsval, me.newest_tsval)
     return silence_before(seg.ts_ns, me, peer) >= quiet_ns and not older
 
 
@@ -94,7 +95,6 @@ def answer_probe(prober: Records, probes: Records, seg: Records) -> int:
     row.open = 0
     if seg.flags & RST:
         row.answered = ANSWER_RST
-        prober.unanswered += 1
     else:
         row.answered = ANSWER_DATA if seg.payload_len > 0 else ANSWER_ACK
         prober.unanswered_run = 0

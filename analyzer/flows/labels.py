@@ -20,7 +20,7 @@ from analyzer.flows.state import (
     ZERO_WINDOW_PROBE,
 )
 from analyzer.kernel import Records, helper
-from analyzer.streams.inorder import is_stored
+from analyzer.streams.inorder import HOLE_WAIT_NS, is_stored
 
 _CLOSING = SYN | FIN | RST
 
@@ -30,16 +30,17 @@ def label_sequence(
     seg: Records, seq_rel: int, end: int, f: Records, me: Records, peer: Records, blocks: Records, limits: Records
 ) -> int:
     """Return the labels that follow from sequence number and length (B1, B3), before any state changes."""
-    if seg.flags & RST or me.segments == 0:
+    if seg.flags & RST:
         return 0
     if is_zero_window_probe(seg, seq_rel, me, peer):
         return ZERO_WINDOW_PROBE
     if is_keepalive_probe(seg, seq_rel, me, peer, limits.probe_quiet):
         return KEEPALIVE_PROBE
-    if not me.nxt_known:
+    if not me.nxt_known or me.segments == 0:
         return 0
     if end > seq_rel and seq_rel < me.snd_nxt:
-        seen = seq_rel < me.deliver_nxt or is_stored(me, blocks, seq_rel)
+        given_up = me.hole_acked_ts != 0 and seg.ts_ns - me.hole_acked_ts >= HOLE_WAIT_NS
+        seen = seq_rel < me.deliver_nxt or given_up or is_stored(me, blocks, seq_rel)
         if not seen and seq_rel >= me.sent_nxt:
             return 0  # its ACK was captured before it
         if seg.flags & (SYN | FIN) and seg.payload_len == 0:
@@ -59,8 +60,10 @@ def label_ack(seg: Records, seq_rel: int, ack_rel: int, f: Records, me: Records,
     if seg.flags & (_CLOSING | ACK) != ACK or seg.payload_len != 0 or me.segments == 0 or peer.segments == 0:
         return 0
     now = seg.ts_ns
-    provoked = peer.last_kind == SENT_SYN or peer.last_kind == SENT_RST
-    soon = now - peer.last_ts <= max(limits.stimulus, 3 * (me.srtt + peer.srtt) // 2)
+    # Only a RST inside the window but not at its start is challenged; an exact one resets, one outside is dropped.
+    by_rst = peer.last_kind == SENT_RST and peer.last_rst_seq > ack_rel
+    provoked = by_rst or (peer.last_kind == SENT_SYN and peer.last_ts > f.handshake_ts)
+    soon = now - peer.last_ts <= max(limits.stimulus, me.srtt + peer.srtt + (me.srtt + peer.srtt) // 2)
     if f.handshake_ts != 0 and provoked and soon:
         return CHALLENGE_ACK  # RFC 5961 sections 3 and 4
     if not peer.una_known or ack_rel != me.last_ack or seq_rel != me.snd_nxt:

@@ -6,12 +6,11 @@ Source  RFC 9293 section 3.5 (handshake), RFC 7323 section 2 (window scale), RFC
 from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, RST, SYN
-from analyzer.flows.sequence import MASK
+from analyzer.flows.sequence import MASK, unwrapped
 from analyzer.flows.state import LIVE, SEEN_ACK, SEEN_DATA, SEEN_FIN, SEEN_RST, SEEN_SYN, SEEN_SYN_ACK
 from analyzer.flows.table import find, role_of_sender, set_endpoints
 from analyzer.kernel import I32, Records, helper
 
-_CLOSING = SYN | FIN | RST
 _MAX_SCALE = 14  # RFC 7323 section 2.3
 
 
@@ -36,7 +35,7 @@ def new_flow(seg: Records, flows: Records, sides: Records, free: I32, m: Records
     f.gap_row, f.gap_dir = -1, -1
     for d in range(2):
         side = sides[2 * slot + d]
-        side.isn, side.rwnd, side.wscale, side.mss = -1, -1, -1, -1
+        side.isn, side.other_isn, side.rwnd, side.wscale, side.mss = -1, -1, -1, -1, -1
         side.newest_tsval, side.newest_ip_id = -1, -1
         side.probe_row, side.rtt_slot = -1, -1
         side.ooo_head, side.ooo_tail = -1, -1
@@ -51,21 +50,32 @@ def reuses_port(seg: Records, me: Records) -> bool:
 
 
 @helper
-def note_icmp(seg: Records, flows: Records, slots: I32, limits: Records) -> None:
+def note_icmp(seg: Records, flows: Records, sides: Records, slots: I32, limits: Records) -> None:
     """Link an ICMP error to the flow it quotes (RFC 792, RFC 4443)."""
-    at, _ = find(seg, flows, slots, limits)
+    at, direction = find(seg, flows, slots, limits)
     if slots[at] < 0:
         return
-    f = flows[slots[at]]
-    f.icmp_count += 1
-    f.icmp_ts, f.icmp_frame, f.icmp_code = seg.ts_ns, seg.frame, seg.window
+    f, quoted = flows[slots[at]], sides[2 * slots[at] + direction]
+    seq_rel = unwrapped(seg.seq, quoted.isn, quoted.snd_nxt)
+    if quoted.isn < 0 or seq_rel < quoted.snd_una or seq_rel > quoted.snd_nxt:
+        return  # not of data under way: old, or forged (RFC 5927 section 4.1)
     kind, code = seg.window >> 8, seg.window & 255
     # RFC 1122 section 4.2.3.9: protocol and port unreachable are hard errors; so is prohibition (RFC 1812 5.2.7.1).
     if seg.ip_version == 4:
         hard = kind == 3 and code in (1, 2, 3, 9, 10, 13)
     else:
         hard = kind == 1
-    f.icmp_hard = 1 if hard else 0
+    f.icmp_count += 1
+    if hard or not f.icmp_hard:
+        f.icmp_ts, f.icmp_frame, f.icmp_code = seg.ts_ns, seg.frame, seg.window
+        f.icmp_hard = 1 if hard else 0
+
+
+@helper
+def _rebase(side: Records, isn: int) -> None:
+    """Count a direction's sequence numbers from another initial one; nothing was delivered yet."""
+    side.isn, side.snd_nxt, side.sent_nxt, side.nxt_known = isn, 0, 0, 1
+    side.una_known, side.snd_una, side.deliver_nxt, side.hole_acked_ts = 0, 0, 1, 0
 
 
 @helper
@@ -78,11 +88,18 @@ def set_bases(seg: Records, me: Records, peer: Records) -> None:
             me.isn, me.snd_nxt = (seg.seq - 1) & MASK, 1
             me.nxt_known = 1 if seg.payload_len > 0 else 0
         me.snd_una, me.deliver_nxt = me.snd_nxt, 1
-    elif seg.flags & SYN and seg.seq != me.isn and me.payload_bytes == 0:
-        # Another initial number before any data: the server forgot the first handshake (SYN cookies, a proxy) and the
-        # client will follow this one.
-        me.isn, me.snd_nxt, me.nxt_known, me.una_known = seg.seq, 0, 1, 0
-        me.snd_una, me.deliver_nxt, me.hole_acked_ts = 0, 1, 0
+    elif seg.flags & SYN and seg.seq != me.isn and me.payload_bytes == 0 and me.fin_seq == 0 and peer.fin_seq == 0:
+        # Another initial number before any data: the server forgot the first handshake (SYN cookies, a proxy). The
+        # client's next ACK says which one it follows.
+        if me.una_known and me.snd_una > 0:
+            me.other_isn = seg.seq
+        else:
+            me.other_isn = me.isn
+            _rebase(me, seg.seq)
+    if peer.other_isn >= 0 and seg.flags & ACK and seg.ack == (peer.other_isn + 1) & MASK and peer.payload_bytes == 0:
+        first = peer.isn
+        _rebase(peer, peer.other_isn)
+        peer.other_isn, peer.snd_nxt = first, 1
     if peer.isn < 0 and seg.flags & ACK and not seg.flags & RST:
         peer.isn, peer.snd_nxt, peer.nxt_known = (seg.ack - 1) & MASK, 1, 1
         peer.snd_una, peer.deliver_nxt = 1, 1
@@ -107,7 +124,7 @@ def take_syn(seg: Records, f: Records, me: Records, direction: int) -> None:
 def take_completeness(seg: Records, f: Records, me: Records, direction: int, seq_rel: int) -> None:
     """Wireshark's completeness bits, and the end of the handshake."""
     flags = seg.flags
-    if flags & (_CLOSING | ACK) == ACK:
+    if flags & (SYN | ACK) == ACK:
         f.completeness |= SEEN_DATA if seg.payload_len > 0 else SEEN_ACK
     if flags & (FIN | ACK) == FIN | ACK:
         f.completeness |= SEEN_FIN

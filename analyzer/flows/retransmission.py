@@ -8,6 +8,8 @@ Limits  At one capture point a segment that was lost before it and sent again ca
 
 from __future__ import annotations
 
+from analyzer.decode.segment import SYN
+from analyzer.flows.sequence import HALF, MASK
 from analyzer.flows.state import (
     FAST_RETRANSMISSION,
     OUT_OF_ORDER,
@@ -22,10 +24,16 @@ IP_ID_WINDOW = 1 << 15  # half of the 16-bit space: which of two IP-IDs is older
 
 
 @helper
+def is_older_tsval(tsval: int, newest: int) -> bool:
+    """Compare timestamps modulo 2**32 (RFC 7323 section 5.2): Linux starts them anywhere."""
+    return 0 < (newest - tsval) & MASK < HALF
+
+
+@helper
 def sent_earlier(seg: Records, me: Records) -> int:
     """Return 1 if the segment left its sender before the newest one seen, 0 if after, -1 if nothing tells."""
     if seg.tsval >= 0 and me.newest_tsval >= 0 and seg.tsval != me.newest_tsval:
-        return 1 if seg.tsval < me.newest_tsval else 0
+        return 1 if is_older_tsval(seg.tsval, me.newest_tsval) else 0
     if seg.ip_version == 4 and seg.ip_id > 0 and me.newest_ip_id > 0:
         back = (me.newest_ip_id - seg.ip_id) & 0xFFFF
         if 0 < back < IP_ID_WINDOW:
@@ -54,7 +62,7 @@ def repetition(
         return FAST_RETRANSMISSION | RETRANSMISSION
     if not seen and earlier != 0 and late < (irtt if irtt > 0 else limits.reorder):
         return OUT_OF_ORDER
-    if end == me.snd_nxt and me.retries == 0 and peer.dup_ack_run == 0:
+    if end == me.snd_nxt and me.retries == 0 and peer.dup_ack_run == 0 and not seg.flags & SYN:
         path = me.srtt + peer.srtt
         if path > 0 and path <= now - me.last_ts < max(MIN_RTO_NS, 2 * path):
             return TAIL_LOSS_PROBE | RETRANSMISSION
@@ -70,7 +78,7 @@ def note_retry(me: Records, now: int) -> None:
         me.retry_gap = now - me.new_data_ts
     else:
         gap = now - me.retry_ts
-        if 2 * gap >= 3 * me.retry_gap:  # a factor of 1.5 forgives jitter and the first, shorter tail loss probe
+        if gap - me.retry_gap >= me.retry_gap // 2:  # 1.5 times forgives jitter and a first, shorter tail loss probe
             me.retry_doublings += 1
         me.retry_gap = gap
     me.retries += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from analyzer.decode.segment import ACK, FIN, RST, SYN
 from analyzer.flows.acknowledge import confirmed
 from analyzer.flows.history import scaled_letter
+from analyzer.flows.retransmission import is_older_tsval
 from analyzer.flows.rtt import start_timing, void_timing
 from analyzer.flows.sequence import MAX_JUMP
 from analyzer.flows.state import (
@@ -24,7 +25,7 @@ from analyzer.flows.state import (
     ZERO_WINDOW_PROBE,
 )
 from analyzer.kernel import U8, Records, helper
-from analyzer.streams.inorder import deliver, skip_to, store
+from analyzer.streams.inorder import deliver, skip_to, store_probe
 
 _CLOSING = SYN | FIN | RST
 
@@ -63,8 +64,10 @@ def take_payload(
         if first + seg.payload_len > me.snd_nxt:
             return 0  # not confirmed
         skip_to(f, me, slot, direction, blocks, spans, m, first, seg)
+    if me.fin_seq != 0 and first + seg.payload_len >= me.fin_seq:
+        return 0  # beyond its own FIN
     if bits & ZERO_WINDOW_PROBE and seg.payload_len == 1:
-        store(seg, first, me, m, blocks, pages, data)  # waits for its acknowledgement
+        store_probe(seg, first, me, m, blocks, pages, data)
         return 0
     new = deliver(seg, first, f, me, slot, direction, m, blocks, pages, data, spans)
     me.payload_bytes += new
@@ -142,7 +145,8 @@ def remember(seg: Records, me: Records, seq_rel: int, ack_rel: int, bits: int, n
         me.payload_ts = seg.ts_ns
         f.payload_ts, f.payload_frame = seg.ts_ns, seg.frame
     if not bits & (OUT_OF_ORDER | REPEATED):
-        me.newest_tsval = max(me.newest_tsval, seg.tsval)
+        if me.newest_tsval < 0 or not is_older_tsval(seg.tsval, me.newest_tsval):
+            me.newest_tsval = seg.tsval
         if seg.ip_id > 0:
             me.newest_ip_id = seg.ip_id
     if not me.nxt_known and seg.payload_len == 0 and not seg.flags & _CLOSING:

@@ -21,13 +21,13 @@ from analyzer.kernel import Records, helper
 
 
 @helper
-def gap_class(f: Records, client: Records, server: Records, now: int) -> int:
+def gap_class(f: Records, stalled: bool, now: int) -> int:
     """Return the class of the silence that is running, from the state just before the segment that ends it."""
     if f.gap_half_closed:
         return AFTER_HALF_CLOSE
     if f.gap_zero_ts != 0 and 2 * (f.gap_zero_ts - f.active_ts) >= now - f.active_ts:
         return STALLED_ZERO_WINDOW  # closed for most of it; a window that opened early does not explain the rest
-    if client.retries > 0 or server.retries > 0:
+    if stalled:
         return STALLED_UNACKED
     return SERVER_WAIT if f.gap_dir == 0 else THINK_TIME
 
@@ -53,11 +53,12 @@ def settle(f: Records, gaps: Records) -> None:
 @helper
 def note_active(
     f: Records, seg: Records, slot: int, direction: int, how: int, end: int, client: Records, server: Records,
-    gaps: Records, m: Records, idle_min: int,
+    gaps: Records, m: Records, idle_min: int, stalled: bool,
 ) -> None:  # fmt: skip
     """A segment that ends the silence: write its row if it was long enough, and begin the next.
 
     how   END_DATA, END_FIN or END_RST    end   sequence number whose acknowledgement proves the path still worked
+    stalled  something was being retransmitted when it came
     """
     now = seg.ts_ns
     if f.active_ts != 0:
@@ -70,7 +71,7 @@ def note_active(
             row.start_ts, row.end_ts = f.active_ts, now
             row.start_frame, row.end_frame = f.active_frame, seg.frame
             row.longest_wire, row.fills = min(f.gap_wire, silence), f.gap_fills
-            row.gap_class = gap_class(f, client, server, now)
+            row.gap_class = gap_class(f, stalled, now)
             row.ended_by = how + direction
             row.survived, row.open = 0, 0
             if how == END_DATA:

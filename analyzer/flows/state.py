@@ -92,8 +92,9 @@ FLOW = np.dtype(
         # --- rare: ICMP errors that quote this flow, and what was around it
         ("icmp_count", I4), ("icmp_ts", I8), ("icmp_frame", I8), ("icmp_code", I4),
         ("link", I4), ("vlan", I4), ("vlan_inner", I4), ("tunnel", I4), ("file", I4),
+        ("ended_ts", I8),  # when it was replaced or given up
         ("history", U1, (HISTORY_MAX,)),
-        ("_to_line", U1, (56,)),
+        ("_to_line", U1, (48,)),
     ],
     align=True,
 )  # fmt: skip
@@ -130,9 +131,10 @@ SIDE = np.dtype(
         ("ring_at", I4), ("syns", I4),
         ("srtt", I8), ("rst_ts", I8),
         # --- line 4: the last frames, to know a copy
-        ("ring", I8, (2 * DUPLICATE_RING,)),
+        ("ring", I8, (4 * DUPLICATE_RING,)),
         # --- rare: options of the SYN
         ("mss", I4), ("sack_ok", I1), ("ts_ok", I1),
+        ("other_isn", I8),  # the initial number of another SYN-ACK, -1 = none
         ("far", I8),  # a number beyond MAX_JUMP that a second segment must confirm, 0 = none
         # --- rare: counts
         ("retransmits", I8), ("spurious", I8), ("out_of_order", I8), ("duplicate_acks", I8),
@@ -152,6 +154,8 @@ SIDE = np.dtype(
         ("rttvar", I8), ("rtt_min", I8), ("rtt_slot", I4), ("rtt_n", I4), ("rtt_stride", I4), ("rtt_skip", I4),
         # --- rare: FIN
         ("fin_ts", I8), ("fin_frame", I8), ("fin_ack", I8), ("fin_acked_ts", I8), ("fins", I4),
+        ("fin_idle_wire", I8), ("fin_idle_payload", I8), ("fin_payload_frame", I8),
+        ("lost_after_peer_fin", I1),  # the peer acknowledged something of this side, not captured, after its own FIN
         ("data_after_peer_fin", I8), ("late_data_after_peer_fin", I8),
         ("burst_idle", I8),  # payload silence before this side's latest burst of data
         # --- rare: the first RST, as things stood just before it
@@ -160,10 +164,10 @@ SIDE = np.dtype(
         ("rst_stimulus_ts", I8), ("rst_stimulus_frame", I8), ("rst_stimulus_ack", I8), ("rst_burst_idle", I8),
         ("rst_idle_payload", I8), ("rst_outstanding", I8), ("rst_peer_outstanding", I8),
         ("rst_retries", I4), ("rst_probe_run", I4), ("rst_window_probe_run", I4), ("rst_doublings", I4),
-        ("rst_l2", I8),
+        ("rst_l2", I8), ("last_rst_seq", I8),
         # --- rare: out-of-order store
         ("ooo_blocks", I4), ("ooo_bytes", I8),
-        ("_to_line", U1, (16,)),
+        ("_to_line", U1, (32,)),
     ],
     align=True,
 )  # fmt: skip
@@ -208,7 +212,7 @@ META = np.dtype(
         ("n_probes", I8), ("n_gaps", I8), ("n_spans", I8), ("n_rtt", I8), ("n_rtt_free", I8),
         ("n_ended", I8),  # flows whose port pair was reused: done, waiting to be collected
         ("duplicates", I8), ("tcp_segments", I8),
-        ("free_block", I8), ("spent_block", I8), ("blocks_used", I8),
+        ("free_block", I8), ("spent_block", I8), ("blocks_held", I8), ("no_room", I8),
         ("reorder_cap", I8), ("reorder_cap_flow", I8), ("reorder_cap_frame", I8),
         ("ack_unseen", I8), ("ack_unseen_flow", I8), ("ack_unseen_frame", I8),
         ("bad_flags", I8), ("bad_flags_flow", I8), ("bad_flags_frame", I8),

@@ -62,13 +62,14 @@ def _observe(
     if flags & RST:
         first_rst = note_rst(f, seg, direction, me, peer, seq_rel)
     else:
-        note_life_after_rst(f, seg, me, peer)
+        note_life_after_rst(f, seg, direction, me, peer)
     note_wire(f, now)
     if bits & KEEPALIVE_PROBE:
         take_probe(seg, seq_rel, f, me, peer, slot, direction, probes, m)
 
     # Everything that must see the state before this segment has now seen it.
     established = f.handshake_ts != 0
+    stalled = me.retries > 0 or peer.retries > 0
     if seg.payload_len > 0 and end <= me.snd_nxt and me.segments > 0 and not flags & RST:
         me.hist_retransmits += 1
         scaled_letter(f, direction, 84, me.hist_retransmits)  # T
@@ -85,8 +86,8 @@ def _observe(
     if not flags & RST:
         count_labels(bits, seg, f, me, peer, direction)
         take_new_sequence(seg, end, bits, me)
-    check_hole(seg, f, me, slot, direction, blocks, spans, m)
-    check_hole(seg, f, peer, slot, 1 - direction, blocks, spans, m)
+    check_hole(seg, f, me, peer, slot, direction, blocks, spans, m)
+    check_hole(seg, f, peer, me, slot, 1 - direction, blocks, spans, m)
     first_fin = False
     if flags & FIN and not flags & (SYN | RST):
         first_fin = note_fin(f, seg, direction, me, end, ack_rel)
@@ -97,11 +98,11 @@ def _observe(
     client = me if direction == 0 else peer
     server = peer if direction == 0 else me
     if new > 0:
-        note_active(f, seg, slot, direction, END_DATA, end, client, server, gaps, m, limits.idle_min)
+        note_active(f, seg, slot, direction, END_DATA, end, client, server, gaps, m, limits.idle_min, stalled)
     elif first_rst:
-        note_active(f, seg, slot, direction, END_RST, end, client, server, gaps, m, limits.idle_min)
+        note_active(f, seg, slot, direction, END_RST, end, client, server, gaps, m, limits.idle_min, stalled)
     elif first_fin:
-        note_active(f, seg, slot, direction, END_FIN, end, client, server, gaps, m, limits.idle_min)
+        note_active(f, seg, slot, direction, END_FIN, end, client, server, gaps, m, limits.idle_min, stalled)
     elif f.handshake_ts == now and not established:
         begin(f, seg, -1, client, server)  # the handshake's end; a flow joined midstream begins with its first payload
     remember(seg, me, seq_rel, ack_rel, bits, new, f)
@@ -140,14 +141,14 @@ def track(
         if seg.kind == NOTHING:
             continue
         if seg.kind == ICMP_QUOTE:
-            note_icmp(seg, flows, slots, limits)
+            note_icmp(seg, flows, sides, slots, limits)
             continue
         m.tcp_segments += 1
         at, direction = find(seg, flows, slots, limits)
         slot = int(slots[at])
         reused = 0
         if slot >= 0 and reuses_port(seg, sides[2 * slot + direction]):
-            flows[slot].ended = REUSED
+            flows[slot].ended, flows[slot].ended_ts = REUSED, seg.ts_ns
             m.n_ended += 1
             slot = -1
             reused = PORT_REUSED
@@ -164,14 +165,14 @@ def track(
             label.analysis = DUPLICATE_FRAME
             label.seq_rel = unwrapped(seg.seq, me.isn, me.snd_nxt)
             label.ack_rel = unwrapped(seg.ack, peer.isn, peer.snd_una) if seg.flags & ACK and peer.isn >= 0 else -1
-            label.window = me.rwnd
+            label.window = me.rwnd if me.rwnd >= 0 else seg.window
         else:
             _observe(
                 seg, data, f, me, peer, slot, direction, m, limits, probes, gaps, spans, samples, rtt_free, blocks,
                 pages, label,
             )  # fmt: skip
             label.analysis |= reused
-        f.last_ts, f.last_frame = seg.ts_ns, seg.frame
+            f.last_ts, f.last_frame = seg.ts_ns, seg.frame
 
 
 @kernel

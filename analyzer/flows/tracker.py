@@ -15,10 +15,10 @@ from analyzer.kernel import I32, I64, U8, Mask, Records, grown, records
 from analyzer.settings import Settings
 from analyzer.streams.inorder import PAGES, SPAN, flush, new_store
 
-# The worst case for one segment: a keep-alive probe that also proves the one before it, a silence ended, and three
-# spans (a hole announced, captured bytes, clipped bytes) besides those of stored blocks, of which there are 2 * PAGES.
+# The worst case for one segment: a keep-alive probe that also proves the one before it, a silence ended, and for either
+# direction a hole, captured bytes, clipped bytes and a FIN. A stored block gives up to three spans when delivered.
 _BATCH_FLOWS = 1 << 15  # more than a 1 MiB batch can open, at 64 bytes a packet
-_PROBES_PER_SEGMENT, _GAPS_PER_SEGMENT, _SPANS_PER_SEGMENT = 2, 1, 8
+_PROBES_PER_SEGMENT, _GAPS_PER_SEGMENT, _SPANS_PER_SEGMENT, _SPANS_PER_BLOCK = 2, 1, 8, 3
 
 # Rows of open flows are kept until the flow ends, so that a verdict sees all of them. Past this many (64 MiB of either
 # kind; a probe a second for twelve days) the settled ones are handed over early.
@@ -67,7 +67,7 @@ class FlowTracker:
         self.meta["spent_block"] = -1
         self.probes = records(1024, state.PROBE)
         self.gaps = records(1024, state.GAP)
-        self.spans = records(2 * PAGES + 1024, SPAN)
+        self.spans = records(_SPANS_PER_BLOCK * PAGES + 1024, SPAN)
         self.samples: I32 = np.zeros(256 * state.RTT_SAMPLES, np.int32)
         self.rtt_free: I32 = np.zeros(256, np.int32)
         self.blocks, self.pages = new_store()
@@ -118,7 +118,7 @@ class FlowTracker:
             rebuild(self.flows, self.slots, self.meta, self.limits)
         self.probes = grown(self.probes, int(m["n_probes"]) + _PROBES_PER_SEGMENT * n)
         self.gaps = grown(self.gaps, int(m["n_gaps"]) + _GAPS_PER_SEGMENT * n)
-        self.spans = grown(self.spans, 2 * PAGES + _SPANS_PER_SEGMENT * n)
+        self.spans = grown(self.spans, _SPANS_PER_BLOCK * PAGES + _SPANS_PER_SEGMENT * n)
         self.labels = grown(self.labels, n)
         pools = int(m["n_rtt"]) + n
         if pools > self.samples.size // state.RTT_SAMPLES:
@@ -148,6 +148,7 @@ class FlowTracker:
         if self.live >= self.max_flows and excess > 0:
             victims = self._least_telling(excess)
             self.flows["ended"][victims] = state.EVICTED
+            self.flows["ended_ts"][victims] = flows["last_ts"].max()
             self.evicted += victims.size
             chosen = np.concatenate([chosen, victims])
         done, spans = self._take(chosen.astype(np.int32))
@@ -158,8 +159,8 @@ class FlowTracker:
         """Hand over everything, some flows at a time: the capture is over."""
         n = int(self.meta[0]["n_slots"])
         flows = self.flows[:n]
-        here = np.flatnonzero(flows["live"] == 1)
-        here = here[np.argsort(flows["flow_id"][here])].astype(np.int32)
+        live = np.flatnonzero(flows["live"] == 1)
+        here: I32 = live[np.argsort(flows["flow_id"][live])].astype(np.int32)
         for start in range(0, max(here.size, 1), _FLOWS_AT_ONCE):
             yield self._take(here[start : start + _FLOWS_AT_ONCE])
 
@@ -180,8 +181,7 @@ class FlowTracker:
 
     def _take(self, chosen: I32) -> tuple[Finished, Records]:
         m = self.meta[0]
-        # Two rows per stored block and per direction at most
-        self.spans = grown(self.spans, 2 * PAGES + 4 * chosen.size)
+        self.spans = grown(self.spans, _SPANS_PER_BLOCK * PAGES + _SPANS_PER_SEGMENT * chosen.size)
         m["n_spans"] = 0
         flush(self.flows, self.sides, chosen, self.blocks, self.spans, self.meta)
         pair = np.empty(2 * chosen.size, np.int64)

@@ -34,7 +34,9 @@ SPAN = np.dtype(
 
 # ------------------------------------------------------------------------------------------------ the store
 PAGE = 2048  # one Ethernet segment; larger (offloaded) ones take several pages
-PAGES = 8192  # 16 MiB for all flows together: what a 10 Gbit/s link delivers in 13 ms, the reordering a host sees
+HELD = 8192  # pages that may wait, 16 MiB for all flows together: what a 10 Gbit/s link delivers in 13 ms
+SPENT = 1 << 15  # pages delivered in a batch stay readable until the next, so that many more must be there
+PAGES = HELD + SPENT
 MAX_BLOCKS = 2048  # per direction: 4 MiB, Linux's default receive buffer limit (tcp_rmem), more cannot be in flight
 
 # A hole is announced this long after the peer acknowledged beyond it. An ACK may be captured a little before the data
@@ -43,7 +45,7 @@ HOLE_WAIT_NS = 10_000_000
 
 BLOCK = np.dtype(
     [("start", np.int64), ("length", np.int64), ("captured", np.int64), ("frame", np.int64), ("ts_ns", np.int64),
-     ("next", np.int32)],
+     ("next", np.int32), ("counted", np.int8)],  # counted: its bytes are in payload_bytes
     align=True,
 )  # fmt: skip
 
@@ -95,6 +97,8 @@ def drain(f: Records, me: Records, slot: int, direction: int, blocks: Records, s
             break
         skip = me.deliver_nxt - b.start
         if skip < b.length:
+            if not b.counted:
+                me.payload_bytes += b.length - skip
             _emit_bytes(
                 spans, m, f, slot, direction, IN_STORE, me.deliver_nxt, b.length - skip, b.captured - skip,
                 index * PAGE + skip, b.frame, b.ts_ns,
@@ -103,6 +107,7 @@ def drain(f: Records, me: Records, slot: int, direction: int, blocks: Records, s
         me.ooo_head = b.next
         me.ooo_blocks -= 1
         me.ooo_bytes -= b.length
+        m.blocks_held -= 1
         b.next = m.spent_block
         m.spent_block = index
     if me.ooo_head < 0:
@@ -121,6 +126,7 @@ def _drop_all(me: Records, blocks: Records, m: Records) -> None:
         me.ooo_head = blocks[index].next
         blocks[index].next = m.spent_block
         m.spent_block = index
+        m.blocks_held -= 1
     me.ooo_tail = -1
     me.ooo_blocks, me.ooo_bytes = 0, 0
 
@@ -145,6 +151,13 @@ def announce_hole(
         _drop_all(me, blocks, m)  # bytes beyond the FIN belong to no stream
     me.hole_acked_ts = ts_ns if me.snd_una > me.deliver_nxt else 0
     drain(f, me, slot, direction, blocks, spans, m)
+
+
+@helper
+def store_probe(seg: Records, first: int, me: Records, m: Records, blocks: Records, pages: U8, data: U8) -> None:
+    """Keep the byte of a zero-window probe: it enters the stream and the count once it is acknowledged or comes again."""
+    if first >= me.deliver_nxt and store(seg, first, me, m, blocks, pages, data) > 0:
+        blocks[me.ooo_tail].counted = 0
 
 
 @helper
@@ -178,9 +191,10 @@ def is_stored(me: Records, blocks: Records, at: int) -> bool:
 def _take_block(me: Records, m: Records, blocks: Records) -> int:
     """Return a free block, or -1 if the store or this direction's share of it is full."""
     index = m.free_block
-    if index < 0 or me.ooo_blocks >= MAX_BLOCKS:
+    if index < 0 or me.ooo_blocks >= MAX_BLOCKS or m.blocks_held >= HELD:
         return -1
     m.free_block = blocks[index].next
+    m.blocks_held += 1
     return int(index)
 
 
@@ -197,7 +211,7 @@ def _fill(
         length = min(end - start, PAGE)
         b = blocks[index]
         b.start, b.length = start, length
-        b.frame, b.ts_ns = seg.frame, seg.ts_ns
+        b.frame, b.ts_ns, b.counted = seg.frame, seg.ts_ns, 1
         b.captured = min(max(first + seg.payload_cap - start, 0), length)
         source = seg.payload_off + (start - first)
         for k in range(b.captured):
@@ -219,8 +233,9 @@ def _fill(
 
 @helper
 def store(seg: Records, first: int, me: Records, m: Records, blocks: Records, pages: U8, data: U8) -> int:
-    """Keep the bytes of a late segment that are not stored yet; return how many, or -1 if there was no room for all."""
+    """Keep the bytes of a late segment that are not stored yet; return how many. `no_room` is set if some were not."""
     held = me.ooo_bytes
+    m.no_room = 0
     at, end = max(first, me.deliver_nxt), first + seg.payload_len
     before = -1
     if me.ooo_tail >= 0 and blocks[me.ooo_tail].start <= at:
@@ -236,7 +251,8 @@ def store(seg: Records, first: int, me: Records, m: Records, blocks: Records, pa
         if at < stop:
             before = _fill(at, stop, before, seg, first, me, m, blocks, pages, data)
             if before == -2:
-                return -1
+                m.no_room = 1
+                break
         if following < 0:
             break
         at = max(at, blocks[following].start + blocks[following].length)
@@ -246,37 +262,51 @@ def store(seg: Records, first: int, me: Records, m: Records, blocks: Records, pa
 
 
 @helper
+def _in_order(
+    seg: Records, first: int, f: Records, me: Records, slot: int, direction: int, m: Records, blocks: Records,
+    spans: Records,
+) -> int:  # fmt: skip
+    """Deliver a segment that begins at or before deliver_nxt; what waits in the store came first and wins."""
+    end = first + seg.payload_len
+    new = 0
+    while me.deliver_nxt < end:
+        at = me.deliver_nxt
+        stop = end
+        if me.ooo_head >= 0:
+            stop = min(end, max(blocks[me.ooo_head].start, at))
+        if at < stop:
+            skip = at - first
+            _emit_bytes(
+                spans, m, f, slot, direction, IN_BATCH, at, stop - at, seg.payload_cap - skip, seg.payload_off + skip,
+                seg.frame, seg.ts_ns,
+            )  # fmt: skip
+            new += stop - at
+            me.deliver_nxt = stop
+        drain(f, me, slot, direction, blocks, spans, m)
+    return new
+
+
+@helper
 def deliver(
     seg: Records, first: int, f: Records, me: Records, slot: int, direction: int, m: Records, blocks: Records,
     pages: U8, data: U8, spans: Records,
 ) -> int:  # fmt: skip
     """Take a segment's payload, which begins at stream position `first`; return how many of its bytes are new."""
-    end = first + seg.payload_len
-    if end <= me.deliver_nxt:
+    if first + seg.payload_len <= me.deliver_nxt:
         return 0
     if first <= me.deliver_nxt:
-        skip = me.deliver_nxt - first
-        # What waits in the store past this point is not new; the store is short or empty, so this costs nothing.
-        new = end - me.deliver_nxt
-        i = me.ooo_head
-        while i >= 0 and blocks[i].start < end:
-            new -= min(end, blocks[i].start + blocks[i].length) - max(blocks[i].start, me.deliver_nxt)
-            i = blocks[i].next
-        _emit_bytes(
-            spans, m, f, slot, direction, IN_BATCH, me.deliver_nxt, end - me.deliver_nxt, seg.payload_cap - skip,
-            seg.payload_off + skip, seg.frame, seg.ts_ns,
-        )  # fmt: skip
-        me.deliver_nxt = end
-        drain(f, me, slot, direction, blocks, spans, m)
-        return int(max(new, 0))
+        return _in_order(seg, first, f, me, slot, direction, m, blocks, spans)
     new = store(seg, first, me, m, blocks, pages, data)
-    if new < 0:  # no room: declare the hole now rather than later, and try once more
+    if m.no_room:  # declare the hole now rather than later, and try once more
         m.reorder_cap += 1
         if m.reorder_cap == 1:
             m.reorder_cap_flow, m.reorder_cap_frame = f.flow_id, seg.frame
         announce_hole(f, me, slot, direction, blocks, spans, m, seg.ts_ns, seg.frame)
-        new = 0
-    return int(new)
+        if first <= me.deliver_nxt:
+            new += _in_order(seg, first, f, me, slot, direction, m, blocks, spans)
+        else:
+            new += store(seg, first, me, m, blocks, pages, data)
+    return new
 
 
 @kernel
@@ -285,7 +315,7 @@ def flush(
 ) -> None:  # fmt: skip
     """Deliver everything that still waits for the flows in `chosen` (slots), announcing the holes before it.
 
-    `spans` must have room for two rows per stored block and two per chosen flow.
+    `spans` must have room for three rows per stored block and some per chosen flow.
     """
     m = meta[0]
     for k in range(chosen.size):

@@ -44,7 +44,6 @@ def sound(result: Result, flows: int | None = None) -> None:
         assert row["len"] <= 1
 
 
-@pytest.mark.xfail(strict=True, reason="track: a copied RST of a side not seen otherwise has no window")
 def test_schema_of_a_copy() -> None:
     frame = Talk().handshake().resp_rst().packets[3][1]
     assert problems("segments", run([(0, frame), (1000, frame)]).tables["segments"]) == []
@@ -82,7 +81,6 @@ def from_file(path: Path, buffer_bytes: int) -> Result:
     return Result({name: in_order(name, [rows for n, rows in chunks if n == name]) for name in TABLES})
 
 
-@pytest.mark.xfail(strict=True, reason="Engine._rows judges flows on reused ports as of the batch they left in")
 def test_reused_ports_do_not_depend_on_batches() -> None:
     """More than a thousand replaced flows are handed over early; their idle_wire_s is counted to wherever that was."""
     talks_ = [Talk(isn=(1000 * k, 7), t0=100 + k / 100).syn().syn_ack().ack() for k in range(1, 1200)]

@@ -71,7 +71,6 @@ def in_a_process(paths: list[Path], **env: str) -> dict[str, str]:
     return told
 
 
-@pytest.mark.xfail(strict=True, reason="kernel.records: `seg.flags` of a recarray's row is numpy's own attribute")
 def test_interpreted_kernels_give_the_same_tables(tmp_path: Path) -> None:
     paths = write_captures(tmp_path)
     assert in_a_process(paths, NUMBA_DISABLE_JIT="1") == fingerprints(paths)
@@ -113,7 +112,6 @@ run(Talk(t0=0).handshake().orig(b"x", at=1).orig_retransmit(at=last, tsval=9).or
 """
 
 
-@pytest.mark.xfail(strict=True, reason="kernel.records, see above; then note_retry: 3 * retry_gap overflows")
 def test_no_arithmetic_overflows() -> None:
     """Compiled code wraps silently, numpy's scalars warn: interpreted with warnings as errors, hostile numbers pass."""
     env = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from analyzer.anomalies import Ledger
 from analyzer.capture.batch import PACKET, FileInfo, PacketBatch
@@ -94,7 +93,6 @@ def test_endpoints() -> None:
     assert by_name["[fd00::a00:9]:443"]["rst_share"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="Endpoints.add sums payload_bytes; the schema says bytes on the wire")
 def test_endpoints_count_bytes_on_the_wire() -> None:
     """conclusions.py: "bytes on the wire, both directions"."""
     talk = used()

@@ -128,7 +128,6 @@ def test_a_closed_window_stalls() -> None:
     assert gap(talk)["class"] == "stalled_zero_window"
 
 
-@pytest.mark.xfail(strict=True, reason="gap_class: _take_ack has already forgotten the retries")
 def test_unacknowledged_data_stalls() -> None:
     """The request is on its way for three seconds: nobody thinks, the path is down."""
     talk = used().orig(b"next", at="1s", lost=True)

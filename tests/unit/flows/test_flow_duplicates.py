@@ -78,7 +78,6 @@ def test_copies_of_ipv6_frames_differ_in_their_way(copy: Copy) -> None:
     assert told(run(twice), *apart) == told(run(once), *apart)
 
 
-@pytest.mark.xfail(strict=True, reason="a copy moves flow.last_ts, from which silences of the wire are counted")
 def test_a_copy_does_not_shorten_the_silence_after_it() -> None:
     once, twice = run(conversation()), run(doubled(conversation().packets, routed, 900_000))
     assert [twice.flow["max_wire_gap_s"], twice.close["idle_wire_s"]] == [

@@ -183,7 +183,6 @@ def test_window_update() -> None:
     assert result.labels[6] == "window_update"
 
 
-@pytest.mark.xfail(strict=True, reason="_label_ack: the SYN-ACK was answered already by the handshake's ACK")
 def test_a_second_ack_after_the_handshake_is_no_challenge() -> None:
     """A window update right after the handshake answers nothing."""
     assert run(Talk().handshake().orig_ack(win=900)).labels[3] == "window_update"

@@ -108,17 +108,12 @@ def test_a_late_segment_around_one_that_waits() -> None:
     assert shape(talk) == [("data", b"abcdefg")]
 
 
-NOT_FIRST = "deliver: the segment that fills a hole overwrites what waits behind it (first copy should win)"
-
-
-@pytest.mark.xfail(strict=True, reason=NOT_FIRST)
 def test_what_waits_is_the_first_copy_too() -> None:
     """The segment that fills the hole also covers bytes that came before it with other content."""
     talk = opened().resp(b"cdef", seq=3).resp(b"abXXXXgh", seq=1)
     assert shape(talk) == [("data", b"abcdefgh")]
 
 
-@pytest.mark.xfail(strict=True, reason=NOT_FIRST)
 def test_what_waits_is_kept_if_its_copy_was_clipped() -> None:
     """Captured bytes are not given up for a copy that the snap length cut."""
     frames = opened().resp(b"cdef", seq=3).resp(b"abcdef", seq=1, at="1s").packets
@@ -179,7 +174,6 @@ def test_a_direction_that_was_not_captured_has_no_spans() -> None:
     assert (0, "s2c") not in spans
 
 
-@pytest.mark.xfail(strict=True, reason="deliver: bytes beyond a delivered FIN go on one number later")
 def test_bytes_beyond_the_fin_belong_to_no_stream() -> None:
     """RFC 9293 section 3.10.7.4: "This should not occur since a FIN has been received"; they are ignored."""
     talk = opened().resp(b"one").resp_fin().resp(b"never").orig_ack()
@@ -187,7 +181,6 @@ def test_bytes_beyond_the_fin_belong_to_no_stream() -> None:
     assert run(talk).flow["payload_bytes_s"] == 3
 
 
-@pytest.mark.xfail(strict=True, reason="_set_bases: another initial number after the FIN begins the stream again")
 def test_a_stream_does_not_begin_twice() -> None:
     """The SYN of the next connection was not captured, its SYN-ACK was."""
     talk = opened().resp_fin().orig_ack()
@@ -250,7 +243,6 @@ def test_a_full_share_waits_no_longer() -> None:
     assert run(talk.resp(b"12345")).anomalies == {"stream.reorder_cap": 1}
 
 
-@pytest.mark.xfail(strict=True, reason="deliver: the segment that found no room is dropped, not tried once more")
 def test_a_full_share_loses_nothing_but_the_hole() -> None:
     """`deliver`: no room, so the hole is declared now, and the segment is tried once more."""
     talk = late_segments(MAX_BLOCKS + 10)
@@ -297,7 +289,6 @@ def clipped_and_late() -> tuple[list[Packet], int]:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="flush writes up to three rows per stored block, _take makes room for two")
 def test_the_last_spans_have_room() -> None:
     """Per stored block: a hole, what was captured, what was clipped. Bounds are checked in plain Python."""
     env = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
