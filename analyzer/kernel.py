@@ -10,7 +10,7 @@ One source, three ways to run it, all with bit-identical results:
     @helper   called only from kernels (and compiled into them), or from Python as the plain function that it is
 
 A kernel allocates nothing and keeps no objects: what it needs and what it fills are its arguments. A record array
-allows `a[i].field` in compiled code, but in plain Python only if it is a `recarray`: so `records()` makes them.
+allows `a[i].field` in compiled code, but in plain Python only if its rows are of a class of ours: see `records()`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def records(n: int, dtype: np.dtype[Any]) -> Records:
     room = np.zeros(n * dtype.itemsize + _LINE, np.uint8)  # on a cache line's start, so that a dtype can count lines
     start = -room.ctypes.data % _LINE
     array = room[start : start + n * dtype.itemsize].view(dtype)
-    return array.view(np.dtype((_Row, dtype))).view(np.recarray) if JIT_DISABLED else array
+    return array.view(np.dtype((_Row, dtype))) if JIT_DISABLED else array
 
 
 def grown(array: Records, n: int) -> Records:

@@ -120,15 +120,22 @@ def drain(f: Records, me: Records, slot: int, direction: int, blocks: Records, s
 
 
 @helper
+def _drop_head(me: Records, blocks: Records, m: Records) -> None:
+    index = me.ooo_head
+    me.ooo_head = blocks[index].next
+    me.ooo_blocks -= 1
+    me.ooo_bytes -= blocks[index].length
+    blocks[index].next = m.spent_block
+    m.spent_block = index
+    m.blocks_held -= 1
+    if me.ooo_head < 0:
+        me.ooo_tail = -1
+
+
+@helper
 def _drop_all(me: Records, blocks: Records, m: Records) -> None:
     while me.ooo_head >= 0:
-        index = me.ooo_head
-        me.ooo_head = blocks[index].next
-        blocks[index].next = m.spent_block
-        m.spent_block = index
-        m.blocks_held -= 1
-    me.ooo_tail = -1
-    me.ooo_blocks, me.ooo_bytes = 0, 0
+        _drop_head(me, blocks, m)
 
 
 @helper
@@ -155,7 +162,7 @@ def announce_hole(
 
 @helper
 def store_probe(seg: Records, first: int, me: Records, m: Records, blocks: Records, pages: U8, data: U8) -> None:
-    """Keep the byte of a zero-window probe: it enters the stream and the count once it is acknowledged or comes again."""
+    """Keep the byte of a zero-window probe: it counts, and enters the stream, once acknowledged or sent again."""
     if first >= me.deliver_nxt and store(seg, first, me, m, blocks, pages, data) > 0:
         blocks[me.ooo_tail].counted = 0
 
@@ -322,6 +329,8 @@ def flush(
         slot = chosen[k]
         for direction in range(2):
             me = sides[2 * slot + direction]
+            if me.ooo_head >= 0 and not blocks[me.ooo_head].counted and me.snd_una <= blocks[me.ooo_head].start:
+                _drop_head(me, blocks, m)  # the byte of a window probe that was never accepted
             while me.ooo_head >= 0:
                 announce_hole(
                     flows[slot], me, slot, direction, blocks, spans, m, me.last_ts, me.last_frame

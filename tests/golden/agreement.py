@@ -77,7 +77,7 @@ def label_agreement() -> str:
     )
 
 
-def label_differences(bug: bool) -> str:
+def label_differences() -> str:
     """Return the classes of differences with their counts and an example."""
     met: Counter[labels.Difference] = Counter()
     example: dict[labels.Difference, str] = {}
@@ -86,7 +86,7 @@ def label_differences(bug: bool) -> str:
             if difference is not None:
                 met[difference] += 1
                 example.setdefault(difference, f"`{file}` {c.before.row.frame}")
-    rows = [(d.who, d.label, met[d], d.reason, example[d]) for d in labels.DIFFERENCES if met[d] and d.bug == bug]
+    rows = [(d.who, d.label, met[d], d.reason, example[d]) for d in labels.DIFFERENCES if met[d]]
     return table(("only", "label", "segments", "reason", "first example"), rows) if rows else "None.\n"
 
 
@@ -128,9 +128,7 @@ def render() -> str:
             label_agreement(),
             duplicates(),
             "### Why tshark and we differ\n",
-            label_differences(bug=False),
-            "### Errors of ours, not mended yet\n",
-            label_differences(bug=True),
+            label_differences(),
             "## Captures with an exception\n",
             exceptions(),
         )

@@ -1,8 +1,8 @@
 """Real programs, labelled by construction: closes, initiators, idle gaps and keep-alive probes of every connection.
 
 The labels say what the programs did (`lab/README.md` of the shared corpus); a capture shows the shape of it. Which
-shapes a label may take is written down in `SHAPES`. Where the two capture points of a scenario saw different things, the label
-says so and each file is held to its own.
+shapes a label may take is written down in `SHAPES`. Where the two capture points of a scenario saw different things,
+the label says so and each file is held to its own.
 """
 
 from __future__ import annotations

@@ -41,10 +41,6 @@ FLOWS_DIFFER = {
         {"history"},
         "IP's total length counts Ethernet padding, PPPoE's length does not; Zeek takes it for payload",
     ),
-    "zeek/tunnels__gtp__gtp1_gn_normal_incl_fragmentation.pcap": (
-        {"history"},
-        "Bug: Zeek writes G for a hole found after the FIN if both sides were established, track.py only before it",
-    ),
 }
 """Captures where some flows differ, in which columns at most, and why."""
 
