@@ -23,7 +23,7 @@ Path = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
 Notice = Callable[[str], None]
 
-_COMPILING = "compiling kernels (first run only, about 15 s)"
+_COMPILING = "compiling kernels (first run only, about 20 s)"
 
 
 class Analysis(Mapping[str, "pd.DataFrame"]):

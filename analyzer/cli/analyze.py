@@ -72,10 +72,16 @@ def _while_loading(chunks: Iterator[tuple[str, pa.Table]], own_process: bool) ->
     return itertools.chain([] if first is None else [first], chunks)
 
 
+_NEEDED_LATER = (
+    "pyarrow.compute", "pyarrow.parquet", "analyzer.classify.flow", "analyzer.classify.sentences",
+    "analyzer.classify.whole", "analyzer.render.files", "analyzer.render.summary",
+)  # fmt: skip
+
+
 def _load(own_process: bool) -> None:
     if own_process:
         spare_pandas()
-    for name in ("pyarrow.compute", "pyarrow.parquet", "analyzer.render.files", "analyzer.render.summary"):
+    for name in _NEEDED_LATER:
         importlib.import_module(name)
 
 
