@@ -230,7 +230,7 @@ def stale_reuse(truth: Truth) -> None:
     client.close()
     truth.connection(
         40008, 8008, close_kind="rst_to_data_stale", initiator="server", race="stale_reuse", rst_s=1, fin_s=1, fin_c=0,
-        idle_gaps=[{"length_s": round(gap + unnoticed, 2)}],
+        idle_gaps=[{"length_s": round(gap, 2)}, {"length_s": round(unnoticed, 2)}],
     )  # fmt: skip
 
 
