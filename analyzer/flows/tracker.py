@@ -25,7 +25,7 @@ _PROBES_PER_SEGMENT, _GAPS_PER_SEGMENT, _SPANS_PER_SEGMENT, _SPANS_PER_BLOCK = 2
 MAX_ROWS_HELD = 1 << 20
 
 # Flows classified together: enough that numpy's cost per call does not count, few enough that their columns stay small.
-_FLOWS_AT_ONCE = 1 << 15
+_FLOWS_AT_ONCE = 1 << 13
 
 
 @dataclass(slots=True)
