@@ -1,7 +1,7 @@
-"""What the pcap and pcapng walks share: the reused buffer, the state a kernel carries, and the reading loop.
+"""What the pcap and pcapng walks share: the reused buffers, the state a kernel carries, and the reading loop.
 
-One buffer of about 1 MiB is filled by `readinto`, a kernel walks the records in it, and the bytes of a record that is
-not whole yet move to the front before the next fill. The buffer stays in the L2 cache and memory stays flat.
+Two buffers of about 2 MiB are filled by `readinto` in turn, a kernel walks the records in one, and the bytes of a record
+that is not whole yet move to the front of the other before the next fill. Memory stays flat whatever the file's size.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Window:
             if self.eof:
                 return False
             self._make_room(need)
-            # A grown buffer is filled no further than it must be: 1 MiB stays in the cache, 16 MiB do not.
+            # A grown buffer is filled no further than it must be: 2 MiB stay in the cache, 16 MiB do not.
             room = min(len(self.data), max(self.size, self.start + need))
             got = self._source.readinto(self.data.data[self.end : room])
             self.end += got
