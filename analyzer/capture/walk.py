@@ -1,7 +1,7 @@
 """What the pcap and pcapng walks share: the reused buffers, the state a kernel carries, and the reading loop.
 
-Two buffers of about 2 MiB are filled by `readinto` in turn, a kernel walks the records in one, and the bytes of a record
-that is not whole yet move to the front of the other before the next fill. Memory stays flat whatever the file's size.
+Two buffers of about 2 MiB are filled by `readinto` in turn, a kernel walks the records in one, and the bytes of a
+record that is not whole yet move to the front of the other before the next fill. Memory stays flat whatever the size.
 """
 
 from __future__ import annotations
