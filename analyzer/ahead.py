@@ -12,6 +12,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# A maker that waits for a pipe cannot be woken; it is a daemon, and whoever stopped asking must not wait with it.
+_PATIENCE_S = 0.2
+
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
     """Yield `items` in order, each made by another thread while the one before it is used; errors come last."""
@@ -48,4 +51,4 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
     finally:
         stopped = True
         wanted.release()
-        maker.join()
+        maker.join(_PATIENCE_S)

@@ -10,16 +10,19 @@ A kernel's arguments are C-contiguous arrays and integers; it returns an integer
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import importlib
 import os
 import platform
 import re
+import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from functools import cache, update_wrapper
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +41,7 @@ _KERNEL_FOLDERS = ("capture", "decode", "flows", "streams", "protocols")
 _OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False}
 
 _DIGEST_BYTES = 32
+_KEPT_S = 30 * 86400
 
 
 # ------------------------------------------------------------------------------------------------ where it is kept
@@ -62,28 +66,49 @@ def _cpu() -> str:
     return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
 
 
-def _is_ours(path: Path) -> bool:
-    """True if only this user can write there: code from it will be run."""
+def _is_private(folder: Path) -> bool:
+    """Make a folder that only this user can write to: code from it will be run. False if it is not, and cannot be."""
+    folder.mkdir(mode=0o700, exist_ok=True)
     if not hasattr(os, "getuid"):
         return True
-    about = path.stat()
-    return about.st_uid == os.getuid() and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+        return False
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        folder.chmod(0o700)
+    return True
+
+
+def _homes() -> Iterator[tuple[Path, ...]]:
+    """Yield where the cache may be: folders from the outermost that must be ours to the cache itself."""
+    leaf = f"kernels-{_fingerprint()}"
+    named = os.environ.get("LONGWIRE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
+    with contextlib.suppress(RuntimeError, OSError):  # a user without a home
+        home = Path(named) if named else Path.home() / ".cache"
+        home.mkdir(parents=True, exist_ok=True)
+        yield home / "longwire", home / "longwire" / leaf
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    shared = Path(tempfile.gettempdir()) / f"longwire-{user}"
+    yield shared, shared / leaf
 
 
 @cache
 def _cache_dir() -> Path | None:
     """Where compiled kernels are kept, or None if nothing safe is writable (then each run compiles anew)."""
-    named = os.environ.get("LONGWIRE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    for home in (Path(named) if named else Path.home() / ".cache", Path(tempfile.gettempdir()) / f"longwire-{user}"):
-        path = home / "longwire" / f"kernels-{_fingerprint()}"
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if os.access(path, os.W_OK) and _is_ours(path) and _is_ours(path.parent):
-                return path
-        except OSError:
-            continue
+    for folders in _homes():
+        with contextlib.suppress(OSError):
+            if all(_is_private(folder) for folder in folders) and os.access(folders[-1], os.W_OK):
+                _forget_old(folders[-1])
+                return folders[-1]
     return None
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove the kernels of versions that were not used for a month. A folder's time is that of its last use."""
+    os.utime(folder)
+    for other in folder.parent.glob("kernels-*"):
+        if other != folder and time.time() - other.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def is_cold() -> bool:
@@ -129,7 +154,8 @@ class Kernel:
             return
         folder = _cache_dir()
         words = f"{self.function.__module__}.{self.function.__qualname__}"
-        path = None if folder is None else folder / f"{words}.o"
+        types = hashlib.sha256(repr(self._signature).encode()).hexdigest()[:8]
+        path = None if folder is None else folder / f"{words}-{types}.o"
         code = _read(path) or _compile(self.function, self._signature, path)
         self._call = _load(code, self._signature)
 

@@ -62,13 +62,16 @@ class RawReader(Protocol):
 
 
 class _Standard:
-    """Standard input as a raw reader; closing it is not ours to do."""
+    """Standard input as a raw reader; closing it is not ours to do.
+
+    Python's own buffer before it is left out: a thread that waits in it holds its lock, and Ctrl-C then aborts.
+    """
 
     def __init__(self) -> None:
-        self._buffer: Any = sys.stdin.buffer
+        self._raw: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
 
     def readinto(self, buffer: memoryview, /) -> int | None:
-        got: int | None = self._buffer.readinto1(buffer)
+        got: int | None = self._raw.readinto(buffer)
         return got
 
     def close(self) -> None:

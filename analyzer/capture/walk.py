@@ -154,6 +154,7 @@ class Window:
         self._other: U8 = np.empty(self.size, np.uint8)
         self.start = self.end = self.offset = 0
         self.eof = False
+        self.handed_on = False  # a batch that points into `data` was yielded
         self._source = source
 
     def ensure(self, need: int) -> bool:
@@ -184,10 +185,13 @@ class Window:
         held = self.end - self.start
         # A pipe fills the buffer in small steps: move only when little room is left, or the tail is copied each time.
         if self.start and (len(self.data) - self.end < self.size // 8 or len(self.data) - self.start < need):
-            if len(self._other) < len(self.data):
-                self._other = np.empty(len(self.data), np.uint8)
-            self._other[:held] = self.data[self.start : self.end]
-            self.data, self._other = self._other, self.data
+            tail = self.data[self.start : self.end]
+            if self.handed_on:  # the reader of the last batch still looks at this buffer, and at no other
+                if len(self._other) < len(self.data):
+                    self._other = np.empty(len(self.data), np.uint8)
+                self.data, self._other = self._other, self.data
+                self.handed_on = False
+            self.data[:held] = tail
             self.offset += self.start
             self.start, self.end = 0, held
         if len(self.data) - self.start < need:
@@ -216,7 +220,7 @@ class RecordReader:
         self.ledger = ledger
         self.window = Window(source, buffer_bytes)
         self._numbering = numbering
-        # Room for packets of 48 bytes on average; a batch simply ends when it is full.
+        # Room for packets of 48 bytes and their headers on average; a batch simply ends when it is full.
         self.out = records(max(buffer_bytes // 64, 64), PACKET)
         self._other_out = records(len(self.out), PACKET)
         self.state = records(1, WALK)
@@ -303,6 +307,7 @@ class RecordReader:
         walk["packets"] += n
         walk["out"] = 0
         self.out, self._other_out = self._other_out, self.out
+        self.window.handed_on = True
         return PacketBatch(self._other_out[:n], self.window.data[: self.window.end])
 
     def _note(self, code: str, tally: str, first: str) -> None:

@@ -105,6 +105,10 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
         np.where(of_x("rst_ack") == 1, 0.99, 0.9),
     )  # fmt: skip
     case.add(has & unestablished & (x == _CLIENT), "handshake_aborted", "client", 0.95)
+    gave_up = has & unestablished & (facts.server["syns"] >= 2)  # on a handshake that the client never completed
+    case.add(gave_up, "synack_timeout", "server", 0.8, inferred=True)
+    only_resets = (facts.both("segments") == facts.both("rsts")).all(axis=0)
+    case.add(has & only_resets, "capture_gap", "unknown", 0.5, inferred=True)
 
     x_fin = (of_x("fin_seq") != 0) & (of_x("fin_ts") <= when)
     y_fin = (facts.of(y, "fin_seq") != 0) & (facts.of(y, "fin_ts") <= when)
@@ -249,8 +253,9 @@ def close_time(facts: Facts, verdict: Verdict) -> tuple[I64, I64, I64]:
     when = np.where(closed, flow["close_ts"], flow["last_ts"])
     wire = np.where(closed, flow["close_idle_wire"], facts.end_ns - flow["last_ts"])
     payload = np.where(closed, flow["close_idle_payload"], facts.end_ns - flow["active_ts"])
+    known = np.where(closed, flow["close_idle_payload"] >= 0, flow["active_ts"] != 0)
     alone = facts.both("segments").sum(axis=0) <= 1
-    return when, np.where(alone & closed, MISSING, wire), np.where(flow["active_ts"] != 0, payload, MISSING)
+    return when, np.where(alone & closed, MISSING, wire), np.where(known, payload, MISSING)
 
 
 def evidence(facts: Facts) -> tuple[I64, I64]:

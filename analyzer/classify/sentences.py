@@ -31,7 +31,7 @@ SENTENCES = {
     "rst_after_peer_fin": "The {who} closed in order (FIN); the {other} answered with a reset, not with its FIN.",
     "rst_unread_data": "The {who} reset right after data from the {other} that it never answered: consistent with a "
     "close while data was unread.",
-    "rst_abort": "The {who} reset a connection in use: an abort (SO_LINGER 0) or a killed process.",
+    "rst_abort": "The {who} reset the connection without a FIN: an abort (SO_LINGER 0) or a killed process.",
     "rst_on_idle": "A reset in the name of the {who} after {idle} s without payload: consistent with an idle "
     "timeout of the {who} or of a middlebox, or an abort.",
     "rst_to_data_stale": "The {who} answered new data with a reset after {idle} s without payload: the "
@@ -56,6 +56,8 @@ SENTENCES = {
     "capture_gap": "The end is only partly captured.",
 }
 
+_NO_PAYLOAD = "Still open when the capture ended; it carried no payload in all of it."
+
 assert set(SENTENCES) == set(CLOSE_KINDS)
 
 
@@ -75,6 +77,7 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array, age_s: Array) -> pa.A
     )
     stale = facts.of(np.maximum(verdict.resetter, 0), "rst_burst_idle") / 1e9
     idle_s = np.where(verdict.kind == CLOSE_KINDS.index("rst_to_data_stale"), stale, idle_s)  # before the new data
+    silent = np.isnan(idle_s) & (verdict.kind == CLOSE_KINDS.index("open_idle"))
     result = pa.nulls(facts.n, pa.string())
     for code in np.unique(verdict.kind).tolist():
         here = verdict.kind == code
@@ -85,6 +88,8 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array, age_s: Array) -> pa.A
         }  # fmt: skip
         filled = _filled(SENTENCES[CLOSE_KINDS[code]], values, int(here.sum()))
         result = pc.replace_with_mask(result, pa.array(here), filled)
+    if silent.any():
+        result = pc.if_else(pa.array(silent), _NO_PAYLOAD, result)
     return result
 
 

@@ -56,6 +56,8 @@ def take_ack(
     if not peer.una_known or ack_rel > peer.snd_una:
         peer.una_known = 1
         peer.snd_una = max(ack_rel, peer.snd_una)
+        if peer.retries > 0:
+            f.gap_stall_ts = seg.ts_ns
         forget_retries(peer)
         peer.window_probe_run = 0
         take_sample(peer, ack_rel, seg.ts_ns, m, samples, rtt_free)

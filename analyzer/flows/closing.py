@@ -15,13 +15,13 @@ _RST_GRACE_NS = 200_000_000
 
 @helper
 def note_close(f: Records, seg: Records, direction: int, rst: bool) -> None:
-    """Remember the first closing segment of a flow and the silences before it."""
+    """Remember the first closing segment of a flow and the silences before it (-1 = no payload was seen)."""
     if f.close_ts != 0:
         return
     f.close_ts, f.close_frame = seg.ts_ns, seg.frame
     f.close_dir, f.close_rst = direction, 1 if rst else 0
     f.close_idle_wire = seg.ts_ns - f.last_ts if f.last_ts != 0 else 0
-    f.close_idle_payload = seg.ts_ns - f.active_ts if f.active_ts != 0 else 0
+    f.close_idle_payload = seg.ts_ns - f.active_ts if f.active_ts != 0 else -1
     f.close_payload_frame = f.payload_frame
 
 
@@ -34,7 +34,7 @@ def note_fin(f: Records, seg: Records, direction: int, me: Records, end: int, ac
     note_close(f, seg, direction, False)
     me.fin_seq, me.fin_ts, me.fin_frame, me.fin_ack = end, seg.ts_ns, seg.frame, ack_rel
     me.fin_idle_wire = seg.ts_ns - f.last_ts if f.last_ts != 0 else 0
-    me.fin_idle_payload = seg.ts_ns - f.active_ts if f.active_ts != 0 else 0
+    me.fin_idle_payload = seg.ts_ns - f.active_ts if f.active_ts != 0 else -1
     me.fin_payload_frame = f.payload_frame
     return True
 
@@ -54,7 +54,7 @@ def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Record
     me.rst_stimulus, me.rst_stimulus_ts, me.rst_stimulus_frame = peer.last_kind, peer.last_ts, peer.last_frame
     me.rst_stimulus_ack = peer.last_ack
     me.rst_burst_idle = peer.burst_idle
-    me.rst_idle_payload = seg.ts_ns - f.active_ts if f.active_ts != 0 else 0
+    me.rst_idle_payload = seg.ts_ns - (f.active_ts if f.active_ts != 0 else f.first_ts)  # at least
     me.rst_outstanding = me.snd_nxt - me.snd_una if me.una_known else 0
     me.rst_peer_outstanding = peer.snd_nxt - peer.snd_una if peer.una_known else 0
     me.rst_retries, me.rst_doublings = me.retries, me.retry_doublings

@@ -76,7 +76,7 @@ def take_payload(
             me.burst_idle = seg.ts_ns - f.active_ts if f.active_ts != 0 else 0
         if peer.fin_seq != 0:
             me.data_after_peer_fin += new
-            if seg.ts_ns - peer.fin_ts >= max(f.handshake_rtt, 1_000_000):
+            if seg.ts_ns - peer.fin_ts >= max(f.handshake_rtt, me.srtt + peer.srtt, 1_000_000):
                 me.late_data_after_peer_fin += new
     return new
 

@@ -27,7 +27,7 @@ def gap_class(f: Records, stalled: bool, now: int) -> int:
         return AFTER_HALF_CLOSE
     if f.gap_zero_ts != 0 and 2 * (f.gap_zero_ts - f.active_ts) >= now - f.active_ts:
         return STALLED_ZERO_WINDOW  # closed for most of it; a window that opened early does not explain the rest
-    if stalled:
+    if stalled or (f.gap_stall_ts != 0 and 2 * (f.gap_stall_ts - f.active_ts) >= now - f.active_ts):
         return STALLED_UNACKED
     return SERVER_WAIT if f.gap_dir == 0 else THINK_TIME
 
@@ -88,6 +88,7 @@ def begin(f: Records, seg: Records, direction: int, client: Records, server: Rec
     f.gap_wire, f.gap_fills = 0, 0
     f.gap_dir = direction
     f.gap_half_closed = 1 if client.fin_seq != 0 or server.fin_seq != 0 else 0
+    f.gap_stall_ts = 0
     f.gap_zero_ts = seg.ts_ns if client.rwnd == 0 or server.rwnd == 0 else 0
 
 

@@ -92,9 +92,10 @@ FLOW = np.dtype(
         # --- rare: ICMP errors that quote this flow, and what was around it
         ("icmp_count", I4), ("icmp_ts", I8), ("icmp_frame", I8), ("icmp_code", I4),
         ("link", I4), ("vlan", I4), ("vlan_inner", I4), ("tunnel", I4), ("file", I4),
+        ("gap_stall_ts", I8),  # latest retransmission in the silence, or the ACK that ended it, 0 = none
         ("ended_ts", I8),  # when it was replaced or given up
         ("history", U1, (HISTORY_MAX,)),
-        ("_to_line", U1, (48,)),
+        ("_to_line", U1, (40,)),
     ],
     align=True,
 )  # fmt: skip
@@ -166,7 +167,7 @@ SIDE = np.dtype(
         ("rst_retries", I4), ("rst_probe_run", I4), ("rst_window_probe_run", I4), ("rst_doublings", I4),
         ("rst_l2", I8), ("last_rst_seq", I8),
         # --- rare: out-of-order store
-        ("ooo_blocks", I4), ("ooo_bytes", I8),
+        ("ooo_blocks", I4), ("dropped", I4), ("ooo_bytes", I8),
         ("_to_line", U1, (32,)),
     ],
     align=True,

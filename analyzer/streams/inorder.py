@@ -35,7 +35,7 @@ SPAN = np.dtype(
 # ------------------------------------------------------------------------------------------------ the store
 PAGE = 2048  # one Ethernet segment; larger (offloaded) ones take several pages
 HELD = 8192  # pages that may wait, 16 MiB for all flows together: what a 10 Gbit/s link delivers in 13 ms
-SPENT = 1 << 15  # pages delivered in a batch stay readable until the next, so that many more must be there
+SPENT = (1 << 15) + 2048  # pages delivered in a batch stay readable until the next: one for each segment of a batch
 PAGES = HELD + SPENT
 MAX_BLOCKS = 2048  # per direction: 4 MiB, Linux's default receive buffer limit (tcp_rmem), more cannot be in flight
 
@@ -183,6 +183,8 @@ def skip_to(
 @helper
 def is_stored(me: Records, blocks: Records, at: int) -> bool:
     """True if the byte at `at` waits in the store."""
+    if me.ooo_tail < 0 or blocks[me.ooo_tail].start + blocks[me.ooo_tail].length <= at:
+        return False
     i = me.ooo_head
     while i >= 0:
         b = blocks[i]
@@ -215,11 +217,12 @@ def _fill(
         index = _take_block(me, m, blocks)
         if index < 0:
             return -2
-        length = min(end - start, PAGE)
+        captured = first + seg.payload_cap - start
+        length = min(end - start, PAGE) if captured > 0 else end - start  # what was clipped takes no room
         b = blocks[index]
         b.start, b.length = start, length
         b.frame, b.ts_ns, b.counted = seg.frame, seg.ts_ns, 1
-        b.captured = min(max(first + seg.payload_cap - start, 0), length)
+        b.captured = min(max(captured, 0), length)
         source = seg.payload_off + (start - first)
         for k in range(b.captured):
             pages[index * PAGE + k] = data[source + k]
@@ -313,6 +316,8 @@ def deliver(
             new += _in_order(seg, first, f, me, slot, direction, m, blocks, spans)
         else:
             new += store(seg, first, me, m, blocks, pages, data)
+            if m.no_room:
+                me.dropped = 1
     return new
 
 
@@ -331,6 +336,8 @@ def flush(
             me = sides[2 * slot + direction]
             if me.ooo_head >= 0 and not blocks[me.ooo_head].counted and me.snd_una <= blocks[me.ooo_head].start:
                 _drop_head(me, blocks, m)  # the byte of a window probe that was never accepted
+            if me.dropped:
+                me.snd_una = max(me.snd_una, me.sent_nxt)  # what found no room is missing, acknowledged or not
             while me.ooo_head >= 0:
                 announce_hole(
                     flows[slot], me, slot, direction, blocks, spans, m, me.last_ts, me.last_frame

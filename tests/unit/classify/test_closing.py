@@ -506,3 +506,19 @@ def test_offers_are_unknown_without_a_handshake() -> None:
 def test_a_handshake_with_a_repeated_syn_has_no_round_trip() -> None:
     """Which of the two was answered?"""
     assert run(Talk().syn(lost=True).syn(at="1s").syn_ack().ack()).flow["handshake_rtt_s"] is None
+
+
+def test_an_idle_connection_joined_midstream_and_reset() -> None:
+    """No payload in the capture: the silence is at least as long as the capture saw."""
+    talk = Talk().handshake().orig(b"ask").resp(b"answer").orig_ack()
+    for k in range(1, 6):
+        talk.orig_probe(at=f"{60 * k}s").resp_ack()
+    packets = list(talk.resp_rst(at="350s").packets)[6:]
+    result = run(packets)
+    assert close(packets) == ("rst_on_idle", "server")
+    assert result.rows("closes")[0]["idle_payload_s"] is None
+
+
+def test_a_lone_reset_is_no_verdict() -> None:
+    packets = list(Talk().handshake().orig(b"ask").resp_rst().packets)[-1:]
+    assert close(packets) == ("capture_gap", "unknown")

@@ -305,3 +305,17 @@ def test_written_captures_give_the_same_spans(tmp_path: Path) -> None:
     path = tmp_path / "hole.pcap"
     path.write_bytes(write_pcap(talk.packets, nano=True))
     assert analyze(path).flows.missing_bytes_s.tolist() == [7]
+
+
+def test_clipped_segments_take_no_room_in_the_store() -> None:
+    """Headers-only captures of offloaded segments: nothing is held, so nothing may be given up, however many swap."""
+    talk = opened()
+    for _ in range(300):
+        talk.resp(b"x" * 60_000, whole=True).resp(b"y" * 60_000, whole=True).orig_ack()
+    packets = list(talk.packets)
+    for k in range(3, len(packets) - 1, 3):
+        packets[k], packets[k + 1] = (packets[k][0], packets[k + 1][1]), (packets[k + 1][0], packets[k][1])
+    result = run(packets, snaplen=66)
+    assert result.flow["payload_bytes_s"] == 300 * 120_000
+    assert result.flow["missing_bytes_s"] == 0
+    assert "stream.reorder_cap" not in {row["code"] for row in result.rows("anomalies")}
