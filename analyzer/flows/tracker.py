@@ -52,6 +52,12 @@ def _longer(array: I32, n: int) -> I32:
     return longer
 
 
+def _rows(array: Records, index: I32 | I64) -> Records:
+    """Return array[index], copied as plain bytes: numpy copies a structured row field by field, ten times slower."""
+    whole = array.view(np.dtype((np.void, array.dtype.itemsize)))
+    return whole[index].view(array.dtype)
+
+
 class FlowTracker:
     """Owns all per-flow state. Bounded by `settings.max_flows`; knows no source and no table."""
 
@@ -186,7 +192,7 @@ class FlowTracker:
         flush(self.flows, self.sides, chosen, self.blocks, self.spans, self.meta)
         pair = np.empty(2 * chosen.size, np.int64)
         pair[0::2], pair[1::2] = 2 * chosen.astype(np.int64), 2 * chosen.astype(np.int64) + 1
-        flows, sides = self.flows[chosen], self.sides[pair]
+        flows, sides = _rows(self.flows, chosen), _rows(self.sides, pair)
         p50, p95 = quantiles(sides, self.samples)
         probes = self._settled_probes(chosen)
         gaps = self._settled_gaps(chosen)
