@@ -44,7 +44,6 @@ def take_ack(
             peer.bare_answer_ts, peer.bare_answer_frame = seg.ts_ns, seg.frame
         elif peer.window_probe_end != ack_rel and peer.segments > 0:
             bits = ACKED_UNSEEN
-            peer.unseen_acked += beyond
             if me.fin_seq != 0:
                 peer.lost_after_peer_fin = 1
             m.ack_unseen += 1

@@ -49,7 +49,7 @@ def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Record
     note_close(f, seg, direction, True)
     me.rst_ts, me.rst_frame = seg.ts_ns, seg.frame
     me.rst_seq = seq_rel
-    me.rst_flags, me.rst_window, me.rst_ttl, me.rst_l2 = seg.flags, seg.window, seg.ttl, seg.l2
+    me.rst_flags, me.rst_window = seg.flags, seg.window
     me.rst_ack = (seg.ack - peer.isn) & 0xFFFFFFFF if seg.flags & ACK and peer.isn >= 0 else -1
     me.rst_stimulus, me.rst_stimulus_ts, me.rst_stimulus_frame = peer.last_kind, peer.last_ts, peer.last_frame
     me.rst_stimulus_ack = peer.last_ack

@@ -68,7 +68,7 @@ def open_probe(
     row.answered, row.open = ANSWER_PENDING, 1
     me.probe_row = row_index
     me.probe_gap = ts - me.probe_ts if me.probe_ts != 0 else max(idle, 0)
-    me.probe_ts, me.probe_frame, me.probe_over_ts = ts, frame, ts
+    me.probe_ts, me.probe_over_ts = ts, ts
     me.probes += 1
 
 

@@ -92,6 +92,5 @@ def count_labels(bits: int, seg: Records, f: Records, me: Records, peer: Records
         me.dup_ack_run += 1
         me.dup_ack_ts = seg.ts_ns
     if bits & ZERO_WINDOW_PROBE:
-        me.window_probes += 1
         me.window_probe_run += 1
         f.gap_zero_ts = seg.ts_ns

@@ -73,7 +73,6 @@ def repetition(
 def note_retry(me: Records, now: int) -> None:
     """Count a repetition of unacknowledged data, and whether the waits double (RFC 6298 section 5.5)."""
     if me.retries == 0:
-        me.retry_start = now
         me.retry_doublings = 0
         me.retry_gap = now - me.new_data_ts
     else:

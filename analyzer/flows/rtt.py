@@ -53,10 +53,9 @@ def take_sample(me: Records, ack: int, now: int, m: Records, samples: I32, free:
     rtt = max(now - me.timed_ts, 0)
     me.timed_end = 0
     if me.srtt == 0:
-        me.srtt, me.rttvar, me.rtt_min = max(rtt, 1), rtt // 2, rtt
+        me.srtt, me.rtt_min = max(rtt, 1), rtt
         me.rtt_stride = 1
     else:
-        me.rttvar += (abs(me.srtt - rtt) - me.rttvar) // 4
         me.srtt = max(me.srtt + (rtt - me.srtt) // 8, 1)
         me.rtt_min = min(me.rtt_min, rtt)
     if me.rtt_skip > 0:

@@ -74,10 +74,9 @@ def take_payload(
     if new > 0:
         if peer.payload_ts > me.payload_ts or seg.ts_ns - f.payload_ts >= 50_000_000:
             me.burst_idle = seg.ts_ns - f.active_ts if f.active_ts != 0 else 0
-        if peer.fin_seq != 0:
-            me.data_after_peer_fin += new
-            if seg.ts_ns - peer.fin_ts >= max(f.handshake_rtt, me.srtt + peer.srtt, 1_000_000):
-                me.late_data_after_peer_fin += new
+        late_ns = max(f.handshake_rtt, me.srtt + peer.srtt, 1_000_000)  # sooner, it was under way before the FIN came
+        if peer.fin_seq != 0 and seg.ts_ns - peer.fin_ts >= late_ns:
+            me.late_data_after_peer_fin += new
     return new
 
 
@@ -118,19 +117,6 @@ def kind_of(seg: Records, bits: int, new: int) -> int:
     if seg.payload_len > 0:
         return SENT_DATA if new > 0 else SENT_AGAIN
     return SENT_ACK
-
-
-@helper
-def vote(seg: Records, me: Records) -> None:
-    """Keep the majority TTL and link-layer way of a side's ordinary segments (Boyer-Moore)."""
-    if seg.flags & (SYN | RST):
-        return
-    if me.ttl_votes == 0:
-        me.ttl = seg.ttl
-    me.ttl_votes += 1 if me.ttl == seg.ttl else -1
-    if me.l2_votes == 0:
-        me.l2 = seg.l2
-    me.l2_votes += 1 if me.l2 == seg.l2 else -1
 
 
 @helper

@@ -127,10 +127,11 @@ SIDE = np.dtype(
         ("probe_row", I8),  # row of `probes` that waits for an answer, -1 = none
         ("ooo_head", I4), ("ooo_tail", I4),  # blocks that wait for a hole to fill
         # --- line 3: habits
-        ("l2", I8), ("l2_votes", I4), ("ttl_votes", I4), ("ttl", I2), ("zeek_state", I1), ("zeek_prev", I1),
-        ("hist_bits", I4), ("retries", I4), ("dup_ack_run", I4), ("newest_ip_id", I4), ("window_probe_run", I4),
+        ("zeek_state", I1), ("zeek_prev", I1), ("hist_bits", I4), ("retries", I4),
+        ("dup_ack_run", I4), ("newest_ip_id", I4), ("window_probe_run", I4),
         ("ring_at", I4), ("syns", I4),
-        ("srtt", I8), ("rst_ts", I8),
+        ("srtt", I8), ("rst_ts", I8), ("window_probe_end", I8),
+        ("probe_over_ts", I8),  # latest probe or answer to it: KEEPIDLE or KEEPINTVL runs from here
         # --- line 4: the last frames, to know a copy
         ("ring", I8, (4 * DUPLICATE_RING,)),
         # --- rare: options of the SYN
@@ -139,33 +140,31 @@ SIDE = np.dtype(
         ("far", I8),  # a number beyond MAX_JUMP that a second segment must confirm, 0 = none
         # --- rare: counts
         ("retransmits", I8), ("spurious", I8), ("out_of_order", I8), ("duplicate_acks", I8),
-        ("zero_windows", I8), ("missing_bytes", I8), ("unseen_acked", I8), ("dup_ack_ts", I8),
+        ("zero_windows", I8), ("missing_bytes", I8), ("dup_ack_ts", I8),
         ("hist_syn", I8), ("hist_fin", I8), ("hist_rst", I8),
         ("hist_retransmits", I8), ("hist_zero_windows", I8), ("hist_gaps", I8),
         # --- rare: keep-alive probes of this side
-        ("probes", I4), ("unanswered", I4), ("unanswered_run", I4), ("window_probes", I4),
+        ("probes", I4), ("unanswered", I4), ("unanswered_run", I4),
         ("probe_ts", I8), ("probe_gap", I8),
-        ("probe_over_ts", I8),  # latest probe or answer to it: KEEPIDLE or KEEPINTVL runs from here
-        ("probe_frame", I8), ("window_probe_end", I8),
         ("bare_ts", I8), ("bare_frame", I8), ("bare_seq", I8),  # last zero-length segment while snd_nxt was unknown
         ("bare_answer_ts", I8), ("bare_answer_frame", I8),
         # --- rare: retries of unacknowledged data
-        ("retry_doublings", I4), ("retry_ts", I8), ("retry_gap", I8), ("retry_start", I8),
+        ("retry_doublings", I4), ("retry_ts", I8), ("retry_gap", I8),
         # --- once per round trip
-        ("rttvar", I8), ("rtt_min", I8), ("rtt_slot", I4), ("rtt_n", I4), ("rtt_stride", I4), ("rtt_skip", I4),
+        ("rtt_min", I8), ("rtt_slot", I4), ("rtt_n", I4), ("rtt_stride", I4), ("rtt_skip", I4),
         # --- rare: FIN
         ("fin_ts", I8), ("fin_frame", I8), ("fin_ack", I8), ("fin_acked_ts", I8), ("fins", I4),
         ("fin_idle_wire", I8), ("fin_idle_payload", I8), ("fin_payload_frame", I8),
         ("lost_after_peer_fin", I1),  # the peer acknowledged something of this side, not captured, after its own FIN
-        ("data_after_peer_fin", I8), ("late_data_after_peer_fin", I8),
+        ("late_data_after_peer_fin", I8),
         ("burst_idle", I8),  # payload silence before this side's latest burst of data
         # --- rare: the first RST, as things stood just before it
         ("rsts", I4), ("rst_frame", I8), ("rst_seq", I8), ("rst_ack", I8), ("rst_window", I4),
-        ("rst_ttl", I2), ("rst_flags", I2), ("rst_stimulus", I1), ("rst_unread", I1), ("rst_late_data", I1),
+        ("rst_flags", I2), ("rst_stimulus", I1), ("rst_unread", I1), ("rst_late_data", I1),
         ("rst_stimulus_ts", I8), ("rst_stimulus_frame", I8), ("rst_stimulus_ack", I8), ("rst_burst_idle", I8),
         ("rst_idle_payload", I8), ("rst_outstanding", I8), ("rst_peer_outstanding", I8),
         ("rst_retries", I4), ("rst_probe_run", I4), ("rst_window_probe_run", I4), ("rst_doublings", I4),
-        ("rst_l2", I8), ("last_rst_seq", I8),
+        ("last_rst_seq", I8),
         # --- rare: out-of-order store
         ("ooo_blocks", I4), ("dropped", I4), ("ooo_bytes", I8),
         ("_to_line", U1, (32,)),

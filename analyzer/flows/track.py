@@ -13,7 +13,7 @@ from analyzer.flows.history import advance_state, note_packet, scaled_letter
 from analyzer.flows.keepalive import answered_probe, take_probe
 from analyzer.flows.labels import count_labels, label_ack, label_sequence
 from analyzer.flows.opening import new_flow, note_icmp, reuses_port, set_bases, take_completeness, take_syn
-from analyzer.flows.sending import remember, take_new_sequence, take_payload, take_window, vote
+from analyzer.flows.sending import remember, take_new_sequence, take_payload, take_window
 from analyzer.flows.sequence import unwrapped
 from analyzer.flows.silence import begin, note_active, note_wire
 from analyzer.flows.state import (
@@ -78,7 +78,6 @@ def _observe(
     bits |= take_window(seg, f, me, peer, direction)
     take_completeness(seg, f, me, direction, seq_rel)
     advance_state(me, peer, direction, flags, seg.payload_len)
-    vote(seg, me)
     if has_ack and not flags & RST and peer.isn >= 0:
         bits |= take_ack(
             seg, ack_rel, f, me, peer, slot, direction, m, samples, rtt_free, gaps, blocks, spans
