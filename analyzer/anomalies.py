@@ -30,6 +30,19 @@ CODES: dict[str, str] = {
     "flow.evicted": "more open flows than the cap; the least telling ones were closed early",
     "flow.ack_unseen": "data was acknowledged that the capture does not have",
     "stream.reorder_cap": "more out-of-order bytes than longwire holds; a hole was declared early",
+    # protocols
+    "http.bad_head": "a start line or field that is none; reading goes on at the next start line",
+    "http.bad_framing": "a Content-Length that is no number: the end of the body cannot be known (RFC 9112 section 6.3)",
+    "http.length_and_chunked": "Content-Length beside Transfer-Encoding, which overrides it (request smuggling?)",
+    "http.two_lengths": "several Content-Length values; if they differ, where the body ends cannot be known",
+    "http.bare_lf": "a line of a head that ends with LF alone",
+    "http.obs_fold": "a field value folded over several lines (obsolete since RFC 7230)",
+    "http.oversized_head": "a head or line longer than longwire keeps; the rest of it was not read",
+    "http.bad_chunk": "a chunk size that is no number, or a chunk that does not end where it should",
+    "http.orphan_response": "a response to no request that the capture has",
+    "http.pipeline_cap": "more requests without response than longwire keeps; the oldest were given up",
+    "http.line_cap": "too many lines cut by segment ends at once; some were not read",
+    "http.text_cap": "the memory for texts was full; some are null",
     "tcp.bad_flags": "a segment with flags that exclude each other (SYN with FIN or RST)",
 }
 

@@ -18,6 +18,7 @@ from analyzer.decode.segment import TCP
 from analyzer.flows.state import DUPLICATE_FRAME
 from analyzer.flows.tracker import Finished, FlowTracker
 from analyzer.kernel import U8, Records
+from analyzer.protocols.stage import SPANS_PER_SPAN, ProtocolStage
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Engine:
         self.want_segments = segments
         self.decoder = Decoder(settings, ledger)
         self.tracker = FlowTracker(settings)
+        self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0])
         self.end_ns = 0
         self._endpoints: Endpoints | None = None
 
@@ -57,22 +59,26 @@ class Engine:
     def take(self, decoded: Decoded) -> Iterator[Chunk]:
         """The second half of `feed`: find the flows and yield the (table, rows) that are ready."""
         segments, data, latest = decoded
-        labels, _spans = self.tracker.feed(segments, data)
+        labels, spans = self.tracker.feed(segments, data)
         self.end_ns = max(self.end_ns, latest)
         self._count_by_file(segments, labels)
         if self.want_segments:
             from analyzer.classify.segments import segment_rows
 
             yield "segments", segment_rows(segments, labels)
+        yield from self._read(spans.shape[0], data)
         if self.tracker.full():
-            done, _ = self.tracker.collect()
-            yield from self._rows(done)
+            done, last = self.tracker.collect()
+            yield from self._rows(done, last.shape[0], data)
+            self.tracker.release(done.slots)
 
     def finish(self) -> Iterator[Chunk]:
         """The capture is over: yield everything that was still open, and the tables about the whole."""
         self.decoder.finish()
-        for done, _ in self.tracker.finish():
-            yield from self._rows(done)
+        nothing = np.zeros(1, np.uint8)  # what is delivered last is in the store
+        for done, last in self.tracker.finish():
+            yield from self._rows(done, last.shape[0], nothing)
+        yield from self.protocols.finish(self.ledger)
         self._note_anomalies()
         from analyzer.classify.whole import whole_tables
 
@@ -90,8 +96,18 @@ class Engine:
                     info = self.files[index]
                     setattr(info, number, getattr(info, number) + int(counts[index]))
 
-    def _rows(self, done: Finished) -> Iterator[Chunk]:
-        """Classify finished flows and yield their tables."""
+    def _read(self, n: int, data: U8) -> Iterator[Chunk]:
+        """Give the first `n` rows of the span table to the protocols; yield the tables that are ready."""
+        if n:
+            spans = self.tracker.spans_with_room((1 + SPANS_PER_SPAN) * n)
+            yield from self.protocols.feed(spans, n, data, self.tracker.pages, self.tracker.flows)
+
+    def _rows(self, done: Finished, n_spans: int, data: U8) -> Iterator[Chunk]:
+        """Let protocols read the last spans of finished flows, classify these, and yield their tables."""
+        yield from self._read(n_spans, data)
+        yield from self.protocols.close(done.slots)
+        applications = self.protocols.applications(done.slots, done.flows["flow_id"])
+        self.protocols.release(done.slots)
         if done.flows.shape[0] == 0 and done.probes.shape[0] == 0 and done.gaps.shape[0] == 0:
             return
         from analyzer.classify.closing import closes, judge
@@ -102,7 +118,7 @@ class Engine:
         from analyzer.classify.keepalive import keepalives
         from analyzer.tables.build import to_arrow
 
-        facts = Facts(done, self.end_ns, self.settings)
+        facts = Facts(done, applications, self.end_ns, self.settings)
         verdict = judge(facts)
         if self._endpoints is None:
             self._endpoints = Endpoints()

@@ -8,6 +8,8 @@ One source, three ways to run it, all with bit-identical results:
 
     @kernel   an entry point, called from Python with arrays and integers
     @helper   called only from kernels (and compiled into them), or from Python as the plain function that it is
+    @routine  a helper that stays a function of its own in compiled code: for what happens once a message, not once a
+              segment. Inlining everything makes a kernel of many steps several times slower to compile
 
 A kernel allocates nothing and keeps no objects: what it needs and what it fills are its arguments. A record array
 allows `a[i].field` in compiled code, but in plain Python only if its rows are of a class of ours: see `records()`.
@@ -33,6 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 JIT_DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 _HELPERS: list[Callable[..., Any]] = []
+_ROUTINES: set[int] = set()
 
 
 def kernel(function: F) -> F:
@@ -48,6 +51,18 @@ def helper(function: F) -> F:
     """Mark a function that kernels may call. It stays what it is until a kernel is compiled."""
     _HELPERS.append(function)
     return function
+
+
+def routine(function: F) -> F:
+    """Mark a helper that is called rather than compiled into its callers."""
+    _HELPERS.append(function)
+    _ROUTINES.add(id(function))
+    return function
+
+
+def is_routine(function: Callable[..., Any]) -> bool:
+    """True for what `routine` marked."""
+    return id(function) in _ROUTINES
 
 
 def helpers() -> list[Callable[..., Any]]:

@@ -54,7 +54,7 @@ def _fingerprint() -> str:
     for path in [root / "kernel.py", root / "native.py"]:
         digest.update(path.read_bytes())
     for folder in _KERNEL_FOLDERS:
-        for path in sorted((root / folder).glob("*.py")):
+        for path in sorted((root / folder).rglob("*.py")):
             digest.update(path.name.encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -170,13 +170,13 @@ _dispatchers: dict[int, Any] = {}
 
 def _compiled(function: Callable[..., Any]) -> Any:
     """Return `function` as a numba dispatcher, the helpers it calls replaced by theirs in every module of ours."""
-    from analyzer.kernel import helpers
+    from analyzer.kernel import helpers, is_routine
 
     numba: Any = importlib.import_module("numba")
 
     for plain in helpers():
         if id(plain) not in _dispatchers:
-            _dispatchers[id(plain)] = numba.njit(plain, **_OPTIONS, forceinline=True)
+            _dispatchers[id(plain)] = numba.njit(plain, **_OPTIONS, forceinline=not is_routine(plain))
     for name, module in list(sys.modules.items()):
         if name.startswith("analyzer.") and module is not None:
             for key, value in list(vars(module).items()):

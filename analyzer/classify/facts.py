@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from analyzer.flows.state import LIVE
 from analyzer.flows.tracker import Finished
 from analyzer.kernel import I64, Mask, Records
+from analyzer.protocols.stage import Applications
 from analyzer.settings import Settings
 
 Array = NDArray[Any]
@@ -18,13 +19,16 @@ Array = NDArray[Any]
 class Facts:
     """What is known of n finished flows.
 
-    flow (n,) FLOW    client, server (n,) SIDE
+    flow (n,) FLOW    client, server (n,) SIDE    app (n,) APP    hosts (n,) Host of the first request
     capture_end_ns  time of the last packet so far    end_ns (n,)  until when each flow was watched
     """
 
-    def __init__(self, done: Finished, end_ns: int, settings: Settings) -> None:
+    def __init__(self, done: Finished, applications: Applications, end_ns: int, settings: Settings) -> None:
         self.done = done
         self.flow: Records = done.flows
+        self.app: Records = applications.apps
+        self.hosts = applications.hosts
+        self.silences: Records = applications.silences
         self.client: Records = done.sides[0::2]
         self.server: Records = done.sides[1::2]
         self.capture_end_ns = end_ns

@@ -19,6 +19,7 @@ from analyzer.classify.keepalive import timers, unanswered
 from analyzer.classify.zeek import conn_state, history
 from analyzer.decode.segment import tunnel_name
 from analyzer.flows.state import EVICTED, ROLE_SOURCES, SEEN_SYN
+from analyzer.protocols.channel import READERS
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, TRIGGERS
 
@@ -55,7 +56,9 @@ def flows(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> dict[str, A
         "handshake_rtt_s": _seconds(flow["handshake_rtt"], (flow["handshake_rtt"] > 0) & once),
         "sack_ok": np.ma.MaskedArray((facts.client["sack_ok"] & facts.server["sack_ok"]) == 1, ~negotiated),
         "timestamps_ok": np.ma.MaskedArray((facts.client["ts_ok"] & facts.server["ts_ok"]) == 1, ~negotiated),
-        "app_protocol": Coded(np.zeros(facts.n, np.int8), ("unknown",)),
+        "app_protocol": Coded(facts.app["reader"], ("unknown", "unknown", *READERS[2:])),
+        "http_host": facts.hosts,
+        "requests": np.where(facts.app["requests"] > 0, facts.app["requests"].astype(np.int64), MISSING),
         "max_wire_gap_s": _seconds(
             np.maximum(flow["max_wire_gap"], wire_at_end),
             (facts.both("segments").sum(axis=0) > 1) | (wire_at_end > 0),

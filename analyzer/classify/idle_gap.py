@@ -3,7 +3,8 @@
 What    Each interval of at least `idle_min` between two segments that moved the conversation (definitions B7).
 Needs   gaps (GAP rows), flows (for the silence that still ran)
 Gives   idle_gaps
-Limits  A trailing gap is censored: the connection may have gone on. Who was to speak is inferred from who spoke last.
+Limits  A trailing gap is censored: the connection may have gone on. Where no protocol is read, who was to speak is
+        inferred from who spoke last.
 """
 
 from __future__ import annotations
@@ -12,9 +13,23 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.classify.facts import Facts
-from analyzer.flows.state import END_CAPTURE, GAP, GAP_CLASSES, GAP_ENDS, LIVE, TRAILING
+from analyzer.classify.facts import Array, Facts
+from analyzer.flows.state import (
+    END_CAPTURE,
+    GAP,
+    GAP_CLASSES,
+    GAP_ENDS,
+    LIVE,
+    SERVER_WAIT,
+    STREAM_PAUSE,
+    THINK_TIME,
+    TRAILING,
+    TUNNEL_IDLE,
+    UNKNOWN_CLASS,
+    WEBSOCKET_IDLE,
+)
 from analyzer.kernel import Mask, Records
+from analyzer.protocols.channel import PHASE_UNKNOWN
 from analyzer.tables.build import Coded
 
 
@@ -26,6 +41,47 @@ def still_open(facts: Facts) -> Mask:
     no_rst = (facts.client["rst_ts"] == 0) & (facts.server["rst_ts"] == 0)
     result: Mask = going_on & no_rst & (flow["ended"] == LIVE)
     return result
+
+
+# What a protocol says of the state in which a silence began; PHASE_UNKNOWN leaves the guess from TCP
+_CLASS_OF_PHASE = np.array(
+    [UNKNOWN_CLASS, THINK_TIME, SERVER_WAIT, STREAM_PAUSE, WEBSOCKET_IDLE, TUNNEL_IDLE], np.int8
+)  # fmt: skip
+_BY_TURN = (THINK_TIME, SERVER_WAIT)  # classes that TCP alone could only guess
+
+
+def in_phase(facts: Facts, rows: Records) -> Array:
+    """Return the class of each gap: what the protocol knew when it began, where one did and nothing stalled."""
+    known = _phases(facts, rows)
+    better = np.isin(rows["gap_class"], _BY_TURN) & (known != PHASE_UNKNOWN)
+    result: Array = np.where(better, _CLASS_OF_PHASE[known], rows["gap_class"])
+    return result
+
+
+def _phases(facts: Facts, rows: Records) -> Array:
+    """Return the phase in which each gap began: of the silence that covers it, else the flow's last one."""
+    quiet = facts.silences
+    known = np.zeros(rows.shape[0], np.int8)
+    if rows.shape[0] == 0:
+        return known
+    order = np.argsort(facts.flow["flow_id"], kind="stable")
+    ids = facts.flow["flow_id"][order]
+    if ids.size:
+        place = np.minimum(np.searchsorted(ids, rows["flow_id"]), ids.size - 1)
+        app = facts.app[order[place]]
+        last = (ids[place] == rows["flow_id"]) & (app["last_ts"] <= rows["start_ts"]) & (app["last_ts"] != 0)
+        known[last] = app["phase"][last]
+    if quiet.shape[0]:
+        flow = np.concatenate([quiet["flow_id"], rows["flow_id"]])
+        start = np.concatenate([quiet["start_ts"], rows["start_ts"]])
+        kind = np.repeat(np.array([0, 1], np.int8), [quiet.shape[0], rows.shape[0]])
+        order = np.lexsort((kind, start, flow))
+        latest = np.maximum.accumulate(np.where(order < quiet.shape[0], np.arange(order.size), -1))
+        found = np.where(latest >= 0, order[latest], -1)[np.argsort(order)][quiet.shape[0] :]  # for each gap
+        one = quiet[np.maximum(found, 0)]
+        covers = (found >= 0) & (one["flow_id"] == rows["flow_id"]) & (one["end_ts"] > rows["start_ts"])
+        known[covers] = one["phase"][covers]
+    return known
 
 
 def trailing_rows(facts: Facts) -> Records:
@@ -47,13 +103,14 @@ def trailing_rows(facts: Facts) -> Records:
 def idle_gaps(facts: Facts) -> dict[str, Any]:
     """Return the columns of `idle_gaps`."""
     rows = np.concatenate([facts.done.gaps, trailing_rows(facts)])
+    codes = in_phase(facts, rows)
     end_frame = np.ma.MaskedArray(rows["end_frame"], rows["end_frame"] < 0)
     return {
         "flow_id": rows["flow_id"],
         "start_ts": rows["start_ts"],
         "end_ts": rows["end_ts"],
         "duration_s": (rows["end_ts"] - rows["start_ts"]) / 1e9,
-        "class": Coded(rows["gap_class"], GAP_CLASSES),
+        "class": Coded(codes, GAP_CLASSES),
         "longest_wire_silence_s": rows["longest_wire"] / 1e9,
         "filled_by": Coded((rows["fills"] > 0).astype(np.int8), ("none", "keepalive")),
         "fill_count": rows["fills"].astype(np.int64),

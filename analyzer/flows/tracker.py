@@ -35,6 +35,7 @@ class Finished:
     flows (n,) FLOW    sides (2n,) SIDE    in no particular order of flow_id
     rtt_p50, rtt_p95 (2n,) int64 ns, -1 = no sample
     probes, gaps  rows of these flows, and when there are very many also of flows that go on
+    slots (n,)  where the flows were kept: the protocol stage knows them by that
     """
 
     flows: Records
@@ -43,6 +44,7 @@ class Finished:
     rtt_p95: I64
     probes: Records
     gaps: Records
+    slots: I32
 
 
 def _longer(array: I32, n: int) -> I32:
@@ -131,6 +133,11 @@ class FlowTracker:
             self.samples = _longer(self.samples, 2 * pools * state.RTT_SAMPLES)
             self.rtt_free = _longer(self.rtt_free, 2 * pools)
 
+    def spans_with_room(self, n: int) -> Records:
+        """Return the span table with room for `n` rows: protocols append to it what they hand on to each other."""
+        self.spans = grown(self.spans, n)
+        return self.spans
+
     # -------------------------------------------------------------------------------------- handing over
     def full(self) -> bool:
         """True if some flows should be given up before the next batch, or are over already."""
@@ -145,7 +152,7 @@ class FlowTracker:
     def collect(self) -> tuple[Finished, Records]:
         """Hand over the flows that are over, and if too many are open also those that have least left to tell.
 
-        Returns (Finished, last spans of those flows).
+        Returns (Finished, last spans of those flows). Their slots stay theirs until `release`.
         """
         n = int(self.meta[0]["n_slots"])
         flows = self.flows[:n]
@@ -157,9 +164,7 @@ class FlowTracker:
             self.flows["ended_ts"][victims] = flows["last_ts"].max()
             self.evicted += victims.size
             chosen = np.concatenate([chosen, victims])
-        done, spans = self._take(chosen.astype(np.int32))
-        self._release(chosen)
-        return done, spans
+        return self._take(chosen.astype(np.int32))
 
     def finish(self) -> Iterator[tuple[Finished, Records]]:
         """Hand over everything, some flows at a time: the capture is over."""
@@ -196,7 +201,7 @@ class FlowTracker:
         p50, p95 = quantiles(sides, self.samples)
         probes = self._settled_probes(chosen)
         gaps = self._settled_gaps(chosen)
-        return Finished(flows, sides, p50, p95, probes, gaps), self.spans[: m["n_spans"]]
+        return Finished(flows, sides, p50, p95, probes, gaps, chosen), self.spans[: m["n_spans"]]
 
     def _split(self, rows: Records, chosen: I32) -> Mask:
         """Return which rows can go: those of chosen flows, and if there are too many every settled one."""
@@ -231,7 +236,7 @@ class FlowTracker:
         m["n_gaps"] = kept.shape[0]
         return taken
 
-    def _release(self, chosen: I64) -> None:
+    def release(self, chosen: I32) -> None:
         """Give the slots back."""
         m = self.meta[0]
         m["n_ended"] -= int((self.flows["ended"][chosen] == state.REUSED).sum())

@@ -14,7 +14,7 @@ from analyzer.kernel import U8, Records, helper, kernel, records
 
 # ------------------------------------------------------------------------------------------------ the span table
 SPAN_DATA, SPAN_HOLE, SPAN_CLIPPED, SPAN_FIN = 0, 1, 2, 3
-IN_BATCH, IN_STORE = 0, 1
+IN_BATCH, IN_STORE, IN_ASIDE = 0, 1, 2  # the last: bytes that a protocol put aside or decrypted
 
 SPAN = np.dtype(
     [
@@ -25,6 +25,7 @@ SPAN = np.dtype(
         ("frame", np.int64),
         ("ts_ns", np.int64),
         ("slot", np.int32),
+        ("channel", np.int32),  # written by the protocol stage: whose bytes these are (see protocols.channel)
         ("dir", np.int8),
         ("kind", np.int8),
         ("source", np.int8),

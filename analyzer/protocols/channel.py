@@ -1,0 +1,145 @@
+"""What protocols read: channels, each a pair of byte streams, and what is known of a flow's application.
+
+A flow's own bytes are one channel. Whatever a protocol carries inside (decrypted TLS, an HTTP/2 tunnel) is another,
+whose parent it is. Every protocol keeps its state per channel (2 * channel + direction for a stream), and never needs
+to know how deep it is nested.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analyzer.kernel import I32, Records, helper, routine
+
+# ------------------------------------------------------------------------------------------------ who reads a channel
+UNDECIDED, OPAQUE, HTTP1, WEBSOCKET, TLS, HTTP2 = range(6)
+READERS = ("undecided", "opaque", "http1", "websocket", "tls", "http2")
+
+I8, I4, I2, I1 = np.int64, np.int32, np.int16, np.int8
+
+CHANNEL = np.dtype(
+    [
+        ("flow_id", I8),
+        ("stream_id", I8),  # HTTP/2 stream that it is carried by, -1 = none
+        ("slot", I4),
+        ("parent", I4),  # -1 = the flow's own bytes
+        ("next", I4),  # next channel of the same flow, -1 = the last; of the free list
+        ("reader", I1),
+        ("decrypted", I1),
+        ("live", I1),
+        ("midstream", I1),  # joined in the middle: its first bytes need not be the beginning of anything
+        ("opaque_c", I1), ("opaque_s", I1),  # this direction's first bytes are of no protocol that is read
+        ("client", I1),  # direction in which the application's client sends
+    ],
+    align=True,
+)  # fmt: skip
+
+# ------------------------------------------------------------------------------------------------ what a flow is doing
+# The state of the conversation between two messages; it classes the silence that follows (definitions B7).
+PHASE_UNKNOWN, PHASE_THINK, PHASE_WAIT, PHASE_PAUSE, PHASE_WEBSOCKET, PHASE_TUNNEL = range(6)
+
+APP = np.dtype(
+    [
+        # --- what is spoken, innermost
+        ("reader", I1), ("phase", I1), ("tls", I1), ("sse", I1),
+        ("requests", I4), ("websocket_messages", I4),
+        ("host_at", I4), ("host_len", I4),  # Host of the first request: a text of the HTTP heap, length 0 = none
+        # --- clocks
+        ("last_ts", I8),  # any stream bytes
+        ("silence", I8),  # before the span that is being read, -1 = unknown
+        ("app_ts", I8),  # the same without heartbeats
+        ("max_app_gap", I8),
+        # --- HTTP: how the exchange stood
+        ("outstanding", I4),  # requests whose response has not ended
+        ("responses", I4),  # responses that ended
+        ("open_message", I1),  # a message is in the middle
+        ("answering", I1),  # the outstanding request has the beginning of its response
+        ("close_said", I1),  # 0 nobody, 1 client, 2 server: `Connection: close`, or HTTP/1.0 without keep-alive
+        ("until_close", I1),  # the last response ends where the connection ends
+        ("keepalive_max", I4),  # max= that was last advertised, -1 = none
+        ("keepalive_timeout", I4),  # timeout= that was last advertised, in seconds, -1 = none
+        ("request_ts", I8), ("request_frame", I8),  # last request
+        ("request_offset", I8),  # stream position of its first byte
+        ("request_end_offset", I8),
+        ("request_idle", I8),  # silence before it, -1 = unknown
+        ("response_end_ts", I8),  # last response's end, 0 = none
+        # --- WebSocket: close frames of client and server
+        ("ws_close_c", I4), ("ws_close_s", I4),  # code, 1005 without one, 0 = no close frame
+        ("ws_close_c_ts", I8), ("ws_close_s_ts", I8),
+    ],
+    align=True,
+)  # fmt: skip
+
+# A silence of the stream, with the phase in which it began: what the kernel of `flows` cannot know of a gap.
+SILENCE = np.dtype([("flow_id", I8), ("start_ts", I8), ("end_ts", I8), ("phase", I1)], align=True)
+
+# ------------------------------------------------------------------------------------------------ counters
+STAGE = np.dtype(
+    [
+        ("n_channels", I8), ("free_channel", I8),
+        ("n_spans", I8),  # of the batch, those that protocols added included
+        ("n_silences", I8),
+        ("n_aside", I8),  # bytes put aside in this batch
+        ("n_queue", I8), ("n_routed", I8),
+        ("idle_min", I8),
+    ],
+    align=True,
+)  # fmt: skip
+
+
+@helper
+def new_channel(slot: int, flow_id: int, parent: int, slot_channel: I32, channels: Records, m: Records) -> int:
+    """Open a channel of a flow; the caller has made room. The flow's own comes first in its list."""
+    index = m.free_channel
+    if index >= 0:
+        m.free_channel = channels[index].next
+    else:
+        index = m.n_channels
+        m.n_channels += 1
+    c = channels[index]
+    c.flow_id, c.slot, c.parent, c.stream_id = flow_id, slot, parent, -1
+    c.live, c.reader, c.decrypted, c.midstream, c.client = 1, UNDECIDED, 0, 0, 0
+    c.opaque_c, c.opaque_s = 0, 0
+    if parent < 0:
+        c.next = slot_channel[slot]
+        slot_channel[slot] = index
+    else:  # after the flow's own, which stays first
+        first = slot_channel[slot]
+        c.next = channels[first].next
+        channels[first].next = index
+    return int(index)
+
+
+@helper
+def note_span(span: Records, flow: Records, app: Records, silences: Records, m: Records) -> None:
+    """Before a protocol reads a span: if a long silence ends with it, keep the phase in which that began."""
+    before = app.last_ts if app.last_ts != 0 else flow.handshake_ts
+    app.silence = max(span.ts_ns - before, 0) if before != 0 else -1
+    if app.last_ts != 0 and span.ts_ns - app.last_ts >= m.idle_min:
+        row = silences[m.n_silences]
+        row.flow_id, row.phase = span.flow_id, app.phase
+        row.start_ts, row.end_ts = app.last_ts, span.ts_ns
+        m.n_silences += 1
+    app.last_ts = max(app.last_ts, span.ts_ns)
+
+
+@helper
+def note_app(app: Records, ts_ns: int) -> None:
+    """The application said something that was no heartbeat."""
+    if app.app_ts != 0:
+        app.max_app_gap = max(app.max_app_gap, ts_ns - app.app_ts)
+    app.app_ts = max(app.app_ts, ts_ns)
+
+
+@routine
+def hand_on(span: Records, at: int, spans: Records, queue: I32, m: Records) -> None:
+    """Queue the bytes of a span from position `at` on (as `span.at` counts) for the protocol that now reads it."""
+    left = span.at + span.length - at
+    if left > 0:
+        rest = spans[m.n_spans]
+        rest.flow_id, rest.slot, rest.channel, rest.dir = span.flow_id, span.slot, span.channel, span.dir
+        rest.kind, rest.source, rest.frame, rest.ts_ns = span.kind, span.source, span.frame, span.ts_ns
+        rest.offset, rest.length, rest.at = span.offset + span.length - left, left, at
+        queue[m.n_queue] = m.n_spans
+        m.n_queue += 1
+        m.n_spans += 1

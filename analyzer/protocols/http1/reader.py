@@ -1,0 +1,149 @@
+"""HTTP/1 as the protocol stage runs it: the kernel's arrays, and its rows as the `http_requests` table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analyzer.kernel import I32, I64, Records, grown, records
+from analyzer.protocols.heap import move_texts, texts
+from analyzer.protocols.http1.frame import close_http1, frame_http1
+from analyzer.protocols.http1.line import CARRY_SLOTS, LINE_MAX
+from analyzer.protocols.http1.state import CONNECTION, EXCHANGE, FRAMINGS, HTTP, MAX_EXCHANGES, STREAM, TEXTS
+from analyzer.protocols.reader import Chunk, Shared
+from analyzer.tables.build import MISSING, Coded, to_arrow
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Texts of exchanges that are not in a table yet: 64 MiB, not touched until used. A full heap costs texts, not rows.
+HEAP_BYTES = 64 << 20
+_MANY_ROWS, _MUCH_TEXT = 1 << 15, 16 << 20  # then they become a table
+_SHORTEST = 12  # bytes of a message: "HTTP/1.1 200"
+
+
+class Http1:
+    """Owns what is remembered of HTTP/1 connections."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.streams = records(2048, STREAM)
+        self.connections = records(1024, CONNECTION)
+        self.exchanges = records(MAX_EXCHANGES + 1, EXCHANGE)
+        self.done = records(1024, EXCHANGE)
+        self.heap = np.empty(HEAP_BYTES, np.uint8)
+        self.carry = np.empty(CARRY_SLOTS * LINE_MAX, np.uint8)
+        self.carry_free: I32 = np.zeros(CARRY_SLOTS, np.int32)
+        self.meta = records(1, HTTP)
+        self.meta["n_exchanges"] = 1  # the first is the one that nobody sees
+
+    def feed(self, index: I32, volume: int) -> None:
+        """Read spans; see `reader.Reader`."""
+        a = self.shared
+        channels = a.channels.shape[0]
+        self.streams = grown(self.streams, 2 * channels)
+        self.connections = grown(self.connections, channels)
+        ended = int(self.meta["n_done"][0]) + volume // _SHORTEST + index.size
+        self.done = grown(self.done, ended + min(int(self.meta["n_exchanges"][0]), 2 * index.size + volume))
+        frame_http1(
+            index, a.spans, a.data, a.pages, a.aside, a.flows, a.channels, a.apps, self.streams, self.connections,
+            self.exchanges, self.done, self.heap, self.carry, self.carry_free, a.oddities, a.silences, a.queue,
+            a.stage, self.meta,
+        )  # fmt: skip
+
+    def close(self, chosen: I32) -> None:
+        """These channels are over."""
+        self.done = grown(self.done, int(self.meta["n_done"][0]) + int(self.meta["n_exchanges"][0]))
+        close_http1(
+            chosen, self.shared.channels, self.shared.apps, self.streams, self.connections, self.exchanges, self.done,
+            self.carry_free, self.meta,
+        )  # fmt: skip
+        pair = (2 * chosen.astype(np.int64)[:, None] + np.arange(2)).ravel()
+        self.streams[pair] = np.zeros(1, STREAM)
+        self.connections[chosen] = np.zeros(1, CONNECTION)
+
+    def rows(self, *, everything: bool) -> Iterator[Chunk]:
+        """Yield finished exchanges."""
+        m = self.meta[0]
+        n = int(m["n_done"])
+        if n >= _MANY_ROWS or int(m["heap"]) >= _MUCH_TEXT or (everything and n):
+            yield "http_requests", exchange_rows(self.done[:n], self.heap)
+            m["n_done"] = 0
+            self._compact()
+
+    def _compact(self) -> None:
+        """Keep only the texts that are still needed: those of open exchanges, and the first Host of each flow."""
+        m = self.meta[0]
+        held = self.exchanges[: int(m["n_exchanges"])]
+        open_ones = np.flatnonzero(held["open"] == 1)
+        named = np.flatnonzero(self.shared.apps["host_len"] > 0)
+        at: I64 = np.concatenate(
+            [held[name + "_at"][open_ones] for name in TEXTS] + [self.shared.apps["host_at"][named]]
+        )
+        length: I64 = np.concatenate(
+            [held[name + "_len"][open_ones] for name in TEXTS] + [self.shared.apps["host_len"][named]]
+        )
+        at, length = at.astype(np.int64), length.astype(np.int64)
+        other = np.empty(HEAP_BYTES, np.uint8)
+        m["heap"] = move_texts(at, length, self.heap, other)
+        self.heap = other
+        for k, name in enumerate(TEXTS):
+            held[name + "_at"][open_ones] = at[k * open_ones.size : (k + 1) * open_ones.size]
+        self.shared.apps["host_at"][named] = at[len(TEXTS) * open_ones.size :]
+
+    def hosts(self, apps: Records) -> pa.Array:
+        """Return the Host of each flow's first request, null if there was none."""
+        at = np.where(apps["host_len"] > 0, apps["host_at"], -1).astype(np.int32)
+        return texts(at, apps["host_len"], self.heap)
+
+
+def exchange_rows(done: Records, heap: Any) -> pa.Table:
+    """Return EXCHANGE records as rows of `http_requests`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    asked, answered = done["request_seen"] == 1, done["response_seen"] == 1
+    text = {name: texts(done[name + "_at"], done[name + "_len"], heap) for name in TEXTS[:7]}
+    both = asked & answered & (done["request_end_ts"] != 0)
+    switched = done["upgrade"] > 0
+    switched &= np.where(done["upgrade"] == 4, (done["status"] >= 200) & (done["status"] < 300), done["status"] == 101)
+    named = pc.coalesce(text["upgrade_s"], text["upgrade_c"])
+    upgrade = pc.if_else(pa.array(done["upgrade"] == 4), "CONNECT", named)
+    return to_arrow(
+        "http_requests",
+        {
+            "flow_id": done["flow_id"],
+            "index": done["index"],
+            "stream_id": _known(done["stream_id"], done["stream_id"] >= 0),
+            "method": text["method"], "target": text["target"], "host": text["host"],
+            "version": Coded(np.where(asked, done["minor_c"], done["minor_s"]), [f"1.{k}" for k in range(10)]),
+            "status": _known(done["status"], done["status"] > 0),
+            "request_ts": _known(done["request_ts"], asked),
+            "request_end_ts": _known(done["request_end_ts"], done["request_done"] == 1),
+            "response_ts": _known(done["response_ts"], answered),
+            "response_end_ts": _known(done["response_end_ts"], done["response_done"] == 1),
+            "ttfb_s": np.where(both, (done["response_ts"] - done["request_end_ts"]) / 1e9, np.nan),
+            "request_bytes": _known(done["request_bytes"], done["request_done"] == 1),
+            "response_bytes": _known(done["response_bytes"], done["response_done"] == 1),
+            "idle_before_s": np.where(done["idle_before"] >= 0, done["idle_before"] / 1e9, np.nan),
+            "reused": done["index"] > 0,
+            "pipelined": done["pipelined"] == 1,
+            "hol_wait_s": np.where(done["hol_wait"] >= 0, done["hol_wait"] / 1e9, np.nan),
+            "connection_c": text["connection_c"], "connection_s": text["connection_s"],
+            "keepalive_timeout_s": np.where(done["keepalive_timeout"] >= 0, done["keepalive_timeout"] * 1.0, np.nan),
+            "keepalive_max": _known(done["keepalive_max"], done["keepalive_max"] >= 0),
+            "body_framing_c": Coded(done["framing_c"] - 1, FRAMINGS[1:]),
+            "body_framing_s": Coded(done["framing_s"] - 1, FRAMINGS[1:]),
+            "upgrade": pc.if_else(pa.array(switched), upgrade, pa.scalar(None, pa.string())),
+            "complete": (done["request_done"] == 1) & (done["response_done"] == 1) & (done["damaged"] == 0),
+            "request_frame": _known(done["request_frame"], asked),
+            "response_frame": _known(done["response_frame"], answered),
+            "decrypted": done["decrypted"] == 1,
+        },
+    )  # fmt: skip
+
+
+def _known(values: Any, known: Any) -> Any:
+    return np.where(known, values.astype(np.int64), MISSING)

@@ -1,0 +1,39 @@
+"""What protocols found at odds with their specification, counted in kernels, told in `anomalies`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analyzer.anomalies import Ledger
+from analyzer.kernel import Records, records, routine
+
+CODES = (
+    "http.bad_head", "http.bad_framing", "http.length_and_chunked", "http.two_lengths", "http.bare_lf", "http.obs_fold",
+    "http.oversized_head", "http.bad_chunk", "http.orphan_response", "http.pipeline_cap", "http.line_cap",
+)  # fmt: skip
+(
+    BAD_HEAD, BAD_FRAMING, LENGTH_AND_CHUNKED, TWO_LENGTHS, BARE_LF, OBS_FOLD, OVERSIZED_HEAD, BAD_CHUNK,
+    ORPHAN_RESPONSE, PIPELINE_CAP, LINE_CAP,
+) = range(len(CODES))  # fmt: skip
+
+ODDITY = np.dtype([("count", np.int64), ("flow_id", np.int64), ("frame", np.int64)], align=True)
+
+
+def new_oddities() -> Records:
+    """Return one counter for each code."""
+    return records(len(CODES), ODDITY)
+
+
+@routine
+def note_odd(oddities: Records, code: int, span: Records) -> None:
+    """Count `code`; the first place is kept."""
+    row = oddities[code]
+    row.count += 1
+    if row.count == 1:
+        row.flow_id, row.frame = span.flow_id, span.frame
+
+
+def tell(oddities: Records, ledger: Ledger) -> None:
+    """Put the counts into the ledger."""
+    for code, row in zip(CODES, oddities, strict=True):
+        ledger.note(code, int(row["count"]), flow_id=int(row["flow_id"]), frame=int(row["frame"]))

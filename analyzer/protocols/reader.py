@@ -1,0 +1,57 @@
+"""What the protocol stage asks of a protocol, and what it lends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from analyzer.kernel import I32, U8, Records, records
+from analyzer.protocols.channel import CHANNEL, SILENCE, STAGE
+from analyzer.protocols.oddities import new_oddities
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Chunk = tuple[str, "pa.Table"]
+
+
+def _nothing() -> U8:
+    return np.zeros(1, np.uint8)
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all protocols see: the spans of this batch and the bytes they point into, channels, flows, counters.
+
+    spans   SPAN rows, those that protocols added included    data, pages, aside  bytes (see streams.inorder)
+    flows   FLOW by slot    apps  APP by slot    channels  CHANNEL
+    queue   rows of `spans` that another protocol has to read; stage.n_queue of them
+    """
+
+    flows: Records
+    apps: Records
+    spans: Records
+    data: U8 = field(default_factory=_nothing)
+    pages: U8 = field(default_factory=_nothing)
+    aside: U8 = field(default_factory=_nothing)
+    channels: Records = field(default_factory=lambda: records(1024, CHANNEL))
+    queue: I32 = field(default_factory=lambda: np.zeros(1024, np.int32))
+    silences: Records = field(default_factory=lambda: records(1024, SILENCE))
+    oddities: Records = field(default_factory=new_oddities)
+    stage: Records = field(default_factory=lambda: records(1, STAGE))
+
+
+class Reader(Protocol):
+    """One protocol: its state by channel, its kernel, its rows."""
+
+    def feed(self, index: I32, volume: int) -> None:
+        """Read the spans in rows `index` of the shared ones, `volume` bytes in all."""
+
+    def close(self, chosen: I32) -> None:
+        """The flows of these channels are over."""
+
+    def rows(self, *, everything: bool) -> Iterator[Chunk]:
+        """Yield finished rows as tables, if they are many or `everything` is wanted."""

@@ -1,0 +1,195 @@
+"""Whose bytes are these? Spans are sorted by the protocol that reads their channel, by content and on any port.
+
+What    The first bytes of each direction are shown to every protocol's `looks_like`. Until one says yes they are held.
+Limits  A channel joined midstream is looked at where each segment begins. 24 bytes decide.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analyzer.flows.state import SEEN_SYN, SEEN_SYN_ACK
+from analyzer.kernel import I32, I64, U8, Records, helper, kernel, routine
+from analyzer.protocols.channel import HTTP1, OPAQUE, UNDECIDED, new_channel
+from analyzer.protocols.http1.detect import looks_like_http1
+from analyzer.protocols.verdict import MORE, YES
+from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_DATA, SPAN_FIN
+
+FIRST_BYTES = 24  # longer than any protocol's opening: the HTTP/2 preface has 24
+
+# A direction's first bytes, and the spans they came in (one byte each at worst)
+FIRST = np.dtype(
+    [("frame", np.int64, (FIRST_BYTES,)), ("ts_ns", np.int64, (FIRST_BYTES,)), ("offset", np.int64),
+     ("length", np.int8, (FIRST_BYTES,)), ("bytes", np.uint8, (FIRST_BYTES,)), ("n", np.int8), ("pieces", np.int8)],
+    align=True,
+)  # fmt: skip
+
+
+@routine
+def _reader_of(first: U8, at: int, n: int) -> int:
+    """Return the protocol that knows these bytes, UNDECIDED if more are needed, OPAQUE if none does."""
+    more = False
+    answer = looks_like_http1(first, at, n)
+    if answer == YES:
+        return HTTP1
+    more = more or answer == MORE
+    return UNDECIDED if more and n < FIRST_BYTES else OPAQUE
+
+
+@routine
+def _release(
+    channel: int, slot: int, flow_id: int, firsts: Records, reader: int, spans: Records, aside: U8, routed: I32,
+    readers: U8, m: Records,
+) -> None:  # fmt: skip
+    """Give the held bytes of both directions to the reader, in the order in which they came."""
+    c2s, s2c = firsts[2 * channel], firsts[2 * channel + 1]
+    at_c, at_s, done_c, done_s = 0, 0, 0, 0
+    while at_c < c2s.pieces or at_s < s2c.pieces:
+        if at_s >= s2c.pieces or (at_c < c2s.pieces and c2s.frame[at_c] <= s2c.frame[at_s]):
+            direction, piece, done = 0, at_c, done_c
+            at_c += 1
+            done_c += c2s.length[piece]
+        else:
+            direction, piece, done = 1, at_s, done_s
+            at_s += 1
+            done_s += s2c.length[piece]
+        held = firsts[2 * channel + direction]
+        span = spans[m.n_spans]
+        span.flow_id, span.slot, span.channel, span.dir = flow_id, slot, channel, direction
+        span.kind, span.source = SPAN_DATA, IN_ASIDE
+        span.offset, span.length = held.offset + done, held.length[piece]
+        span.at, span.frame, span.ts_ns = m.n_aside, held.frame[piece], held.ts_ns[piece]
+        for k in range(held.length[piece]):
+            aside[m.n_aside + k] = held.bytes[done + k]
+        m.n_aside += held.length[piece]
+        routed[m.n_routed], readers[m.n_routed] = m.n_spans, reader
+        m.n_routed += 1
+        m.n_spans += 1
+    c2s.n, c2s.pieces, s2c.n, s2c.pieces = 0, 0, 0, 0
+
+
+@routine
+def _look(span: Records, held: Records, source: U8) -> int:
+    """Return who knows the held bytes and this span's. Nothing is written for a span that says enough by itself."""
+    if held.pieces == 0:
+        return _reader_of(source, span.at, min(span.length, FIRST_BYTES))
+    n = min(FIRST_BYTES - held.n, span.length)
+    for k in range(n):
+        held.bytes[held.n + k] = source[span.at + k]
+    return _reader_of(held.bytes, 0, held.n + n)
+
+
+@routine
+def _hold(span: Records, held: Records, source: U8) -> None:
+    """Keep a span that says too little: its bytes all fit, or they would have decided."""
+    if held.pieces == 0:
+        held.offset = span.offset
+    for k in range(span.length):
+        held.bytes[held.n + k] = source[span.at + k]
+    held.frame[held.pieces], held.ts_ns[held.pieces] = span.frame, span.ts_ns
+    held.length[held.pieces] = span.length
+    held.pieces += 1
+    held.n += span.length
+
+
+@routine
+def _decide(span: Records, c: Records, held: Records, source: U8) -> int:
+    """Show the first bytes around; return who reads the channel, UNDECIDED if the span is held or left out."""
+    reader = _look(span, held, source)
+    if reader == OPAQUE and held.pieces > 0:
+        held.n, held.pieces = 0, 0
+        if c.midstream:  # what was held is no beginning; perhaps this is
+            reader = _look(span, held, source)
+    if reader == UNDECIDED:
+        _hold(span, held, source)
+        return UNDECIDED
+    if reader != OPAQUE:
+        return reader
+    if not c.midstream:
+        if span.dir == 0:
+            c.opaque_c = 1
+        else:
+            c.opaque_s = 1
+        if c.opaque_c and c.opaque_s:
+            c.reader = OPAQUE
+    return UNDECIDED
+
+
+@helper
+def _channel_of(
+    span: Records, flows: Records, slot_channel: I32, channels: Records, m: Records
+) -> int:  # fmt: skip
+    """Return the channel of a flow's own bytes; opened by the first of them."""
+    channel = slot_channel[span.slot]
+    if channel < 0:
+        channel = new_channel(span.slot, span.flow_id, -1, slot_channel, channels, m)
+        channels[channel].midstream = 1 if flows[span.slot].completeness & (SEEN_SYN | SEEN_SYN_ACK) == 0 else 0
+    return int(channel)
+
+
+@kernel
+def route(
+    index: I32, fresh: int, spans: Records, data: U8, pages: U8, aside: U8, flows: Records, slot_channel: I32,
+    channels: Records, firsts: Records, routed: I32, readers: U8, order: I32, count: I64, volume: I64, stage: Records,
+) -> None:  # fmt: skip
+    """Sort spans by who reads them.
+
+    index  (n,) rows of `spans`    fresh  1: they are as the streams delivered them, their channel not known yet
+    order  rows by reader, each reader's in order; count, volume (readers,) how many rows and bytes each has
+    """
+    m = stage[0]
+    m.n_routed = 0
+    for k in range(index.size):
+        span = spans[index[k]]
+        if fresh:
+            if span.kind == SPAN_FIN and slot_channel[span.slot] < 0:
+                continue  # it never said anything
+            span.channel = _channel_of(span, flows, slot_channel, channels, m)
+        c = channels[span.channel]
+        reader = c.reader
+        if reader == OPAQUE:
+            continue
+        if reader == UNDECIDED:
+            held = firsts[2 * span.channel + span.dir]
+            if span.kind != SPAN_DATA:
+                if span.kind != SPAN_FIN:
+                    c.midstream = 1  # the beginning is lost
+                    if held.pieces > 0:
+                        held.n, held.pieces = 0, 0
+                continue
+            if not c.midstream and (c.opaque_c if span.dir == 0 else c.opaque_s):
+                continue
+            source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data
+            reader = _decide(span, c, held, source)
+            if reader == UNDECIDED:
+                continue
+            c.reader, c.opaque_c, c.opaque_s = reader, 0, 0
+            if firsts[2 * span.channel].pieces > 0 or firsts[2 * span.channel + 1].pieces > 0:
+                _release(
+                    span.channel, span.slot, span.flow_id, firsts, reader, spans, aside, routed, readers, m
+                )  # fmt: skip
+        routed[m.n_routed], readers[m.n_routed] = index[k], reader
+        m.n_routed += 1
+    _sort(spans, routed, readers, order, count, volume, m)
+
+
+@helper
+def _sort(
+    spans: Records, routed: I32, readers: U8, order: I32, count: I64, volume: I64, m: Records
+) -> None:  # fmt: skip
+    for r in range(count.size):
+        count[r], volume[r] = 0, 0
+    for k in range(m.n_routed):
+        count[readers[k]] += 1
+        if spans[routed[k]].kind == SPAN_DATA:
+            volume[readers[k]] += spans[routed[k]].length
+    place = 0
+    for r in range(count.size):
+        place += count[r]
+        count[r] = place - count[r]  # where its rows begin
+    for k in range(m.n_routed):
+        r = readers[k]
+        order[count[r]] = routed[k]
+        count[r] += 1  # in the end: where its rows end, which is where the next one's begin
+    for r in range(count.size - 1, 0, -1):
+        count[r] -= count[r - 1]

@@ -1,0 +1,160 @@
+"""The protocol stage: in-order spans in, protocol rows out, and what each flow's application was doing.
+
+Every batch's spans are routed to the protocol that reads their channel. A protocol may hand bytes on (an upgrade, a
+tunnel, decrypted text); those are routed again until nothing is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.anomalies import Ledger
+from analyzer.kernel import I32, I64, U8, Records, grown, records
+from analyzer.protocols.channel import APP, CHANNEL, HTTP1, READERS
+from analyzer.protocols.http1.reader import Http1
+from analyzer.protocols.oddities import tell
+from analyzer.protocols.reader import Chunk, Reader, Shared
+from analyzer.protocols.route import FIRST, FIRST_BYTES, route
+from analyzer.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What one span can add in a batch: the held pieces of both directions, and the rest of a span that is handed on.
+SPANS_PER_SPAN = 2 * FIRST_BYTES + 2
+
+# Silences are kept until their flow ends; past this many (32 MiB) the oldest half is forgotten, and gaps that rested
+# on them are classed by TCP alone.
+MAX_SILENCES = 1 << 20
+
+
+@dataclass(slots=True)
+class Applications:
+    """What the protocols know of n flows: apps (n,) APP, first Host of each, and SILENCE rows of any flow."""
+
+    apps: Records
+    hosts: pa.Array
+    silences: Records
+
+
+class ProtocolStage:
+    """Owns the channels and the protocols that read them."""
+
+    def __init__(self, settings: Settings, room: int) -> None:
+        self.slot_channel: I32 = np.full(room, -1, np.int32)
+        self.firsts = records(2048, FIRST)
+        self.shared = Shared(flows=records(1, np.dtype("i8")), apps=records(room, APP), spans=records(1, CHANNEL))
+        self.shared.stage["idle_min"] = settings.idle_min_ns
+        self.shared.stage["free_channel"] = -1
+        self.routed: I32 = np.zeros(1024, np.int32)
+        self.readers: U8 = np.zeros(1024, np.uint8)
+        self.order: I32 = np.zeros(1024, np.int32)
+        self.count: I64 = np.zeros(len(READERS), np.int64)
+        self.volume: I64 = np.zeros(len(READERS), np.int64)
+        self.http1 = Http1(self.shared)
+        self.by_reader: dict[int, Reader] = {HTTP1: self.http1}
+
+    def feed(self, spans: Records, n: int, data: U8, pages: U8, flows: Records) -> Iterator[Chunk]:
+        """Take the first `n` rows of `spans` (which has room for more); yield the tables that are ready."""
+        if n == 0:
+            return
+        self._make_room(n, flows.shape[0])
+        a = self.shared
+        a.spans, a.data, a.pages, a.flows = spans, data, pages, flows
+        m = a.stage[0]
+        m["n_spans"], m["n_aside"] = n, 0
+        index: I32 = np.arange(n, dtype=np.int32)
+        fresh = 1
+        while index.size:
+            m["n_queue"] = 0
+            route(
+                index, fresh, spans, data, pages, a.aside, flows, self.slot_channel, a.channels, self.firsts,
+                self.routed, self.readers, self.order, self.count, self.volume, a.stage,
+            )  # fmt: skip
+            at = 0
+            for reader, size in enumerate(self.count.tolist()):
+                if size and reader in self.by_reader:
+                    self.by_reader[reader].feed(self.order[at : at + size], int(self.volume[reader]))
+                at += size
+            index = a.queue[: int(m["n_queue"])].copy()
+            fresh = 0
+        yield from self._rows(everything=False)
+
+    def _make_room(self, n: int, slots: int) -> None:
+        a = self.shared
+        m = a.stage[0]
+        if slots > self.slot_channel.size:
+            longer: I32 = np.full(slots, -1, np.int32)
+            longer[: self.slot_channel.size] = self.slot_channel
+            self.slot_channel = longer
+            a.apps = grown(a.apps, slots)
+        a.channels = grown(a.channels, int(m["n_channels"]) + n)
+        self.firsts = grown(self.firsts, 2 * a.channels.shape[0])
+        if int(m["n_silences"]) > MAX_SILENCES:
+            half = int(m["n_silences"]) // 2
+            a.silences[:half] = a.silences[half : 2 * half].copy()
+            m["n_silences"] = half
+        a.silences = grown(a.silences, int(m["n_silences"]) + SPANS_PER_SPAN * n)
+        if a.queue.size < SPANS_PER_SPAN * n:
+            rows = 2 * SPANS_PER_SPAN * n
+            a.queue = np.empty(rows, np.int32)
+            self.routed, self.order = np.empty(rows, np.int32), np.empty(rows, np.int32)
+            self.readers = np.empty(rows, np.uint8)
+            a.aside = np.empty(rows, np.uint8)
+
+    # -------------------------------------------------------------------------------------- flows that are over
+    def close(self, slots: I32) -> Iterator[Chunk]:
+        """The flows in these slots are over and their last spans were fed: yield what only waited for that."""
+        own = self._channels_of(slots)
+        if own.size:
+            for reader in self.by_reader.values():
+                reader.close(own)
+        yield from self._rows(everything=False)
+
+    def applications(self, slots: I32, flow_ids: I64) -> Applications:
+        """Return what is known of these flows (after `close`, before `release`)."""
+        apps = self.shared.apps[slots]
+        m = self.shared.stage[0]
+        rows = self.shared.silences[: int(m["n_silences"])]
+        mine = np.isin(rows["flow_id"], flow_ids)
+        taken, kept = rows[mine], rows[~mine]
+        self.shared.silences[: kept.shape[0]] = kept
+        m["n_silences"] = kept.shape[0]
+        return Applications(apps, self.http1.hosts(apps), taken)
+
+    def release(self, slots: I32) -> None:
+        """The slots will be used for other flows."""
+        own = self._channels_of(slots)
+        channels, m = self.shared.channels, self.shared.stage[0]
+        if own.size:
+            channels["live"][own] = 0
+            channels["next"][own] = np.append(own[1:], m["free_channel"])
+            m["free_channel"] = own[0]
+            pair = (2 * own.astype(np.int64)[:, None] + np.arange(2)).ravel()
+            self.firsts[pair[self.firsts["pieces"][pair] > 0]] = np.zeros(1, FIRST)
+        self.slot_channel[slots] = -1
+        self.shared.apps[slots] = np.zeros(1, APP)
+
+    def finish(self, ledger: Ledger) -> Iterator[Chunk]:
+        """The capture is over: yield the rows that are left, and tell what was odd."""
+        yield from self._rows(everything=True)
+        tell(self.shared.oddities, ledger)
+
+    def _channels_of(self, slots: I32) -> I32:
+        """Return every channel of these flows."""
+        found = []
+        here = self.slot_channel[slots]
+        here = here[here >= 0]
+        while here.size:
+            found.append(here)
+            here = self.shared.channels["next"][here]
+            here = here[here >= 0]
+        return np.concatenate(found).astype(np.int32) if found else np.zeros(0, np.int32)
+
+    def _rows(self, *, everything: bool) -> Iterator[Chunk]:
+        for reader in self.by_reader.values():
+            yield from reader.rows(everything=everything)
