@@ -32,7 +32,7 @@ CODES: dict[str, str] = {
     "stream.reorder_cap": "more out-of-order bytes than longwire holds; a hole was declared early",
     # protocols
     "http.bad_head": "a start line or field that is none; reading goes on at the next start line",
-    "http.bad_framing": "a Content-Length that is no number: the end of the body cannot be known (RFC 9112 section 6.3)",
+    "http.bad_framing": "a Content-Length that is no number, so that the body has no known end (RFC 9112 section 6.3)",
     "http.length_and_chunked": "Content-Length beside Transfer-Encoding, which overrides it (request smuggling?)",
     "http.two_lengths": "several Content-Length values; if they differ, where the body ends cannot be known",
     "http.bare_lf": "a line of a head that ends with LF alone",

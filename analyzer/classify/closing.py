@@ -4,8 +4,8 @@ What    Exactly one close kind per flow, by the first condition that applies, wi
 Source  RFC 9293 sections 3.6 (closing), 3.5.2-3.5.3 (resets); RFC 5961 (challenge ACKs); RFC 1122 section 4.2.2.13.
 Needs   flows: the FINs, the RSTs and what was true just before them
 Gives   closes
-Limits  A FIN or RST does not say which program decided, nor that it was the host whose address it bears. What needs
-        HTTP, WebSocket or TLS (layer grace, races, most triggers) is left unknown here.
+Limits  A FIN or RST does not say which program decided, nor that it was the host whose address it bears. What the
+        application's protocol knows (layer grace, races, most triggers) is asked of `exchange`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.classify.exchange import app_trigger, graceful_app, race, with_race
 from analyzer.classify.facts import Array, Facts
 from analyzer.decode.segment import ACK
 from analyzer.flows.state import REUSED, SENT_AGAIN, SENT_DATA, SENT_PROBE, SENT_SYN
 from analyzer.kernel import I64, Mask
 from analyzer.tables.build import MISSING, Coded
-from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, TRIGGERS
+from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, RACES, TRIGGERS
 
 KIND = {name: code for code, name in enumerate(CLOSE_KINDS)}
 _WHO = {name: code for code, name in enumerate(INITIATORS)}
@@ -289,6 +290,8 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
     trigger = np.full(facts.n, TRIGGERS.index("unknown"))
     for kind, word in _TRIGGER.items():
         trigger[verdict.kind == KIND[kind]] = TRIGGERS.index(word)
+    races = race(facts, verdict.kind)
+    trigger = app_trigger(facts, trigger, verdict.initiator, races, verdict.kind)
     none, unknown = np.full(facts.n, -1), np.full(facts.n, 0)
     age = (when - flow["first_ts"]) / 1e9
     return {
@@ -310,9 +313,10 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "middlebox_clues": Coded(none, ("",)),
         "graceful_tcp": graceful_tcp(facts, verdict),
         "graceful_tls": Coded(unknown, ("unknown",)),
-        "graceful_app": Coded(unknown, ("unknown",)),
+        "graceful_app": graceful_app(facts, verdict.kind),
+        "race": Coded(races, RACES),
         "confidence": verdict.confidence,
         "basis": Coded(verdict.inferred.astype(np.int8), ("observed", "inferred")),
         "evidence_frames": evidence(facts),
-        "explanation": explain(facts, verdict, idle_payload, age),
+        "explanation": with_race(explain(facts, verdict, idle_payload, age), races),
     }

@@ -55,9 +55,11 @@ APP = np.dtype(
         ("open_message", I1),  # a message is in the middle
         ("answering", I1),  # the outstanding request has the beginning of its response
         ("close_said", I1),  # 0 nobody, 1 client, 2 server: `Connection: close`, or HTTP/1.0 without keep-alive
+        ("close_implied", I1),  # it was not said in words: HTTP/1.0 closes unless told otherwise
+        ("requester", I1),  # direction of requests
         ("until_close", I1),  # the last response ends where the connection ends
-        ("keepalive_max", I4),  # max= that was last advertised, -1 = none
-        ("keepalive_timeout", I4),  # timeout= that was last advertised, in seconds, -1 = none
+        ("keepalive_max", I8),  # max= that was last advertised, + 1; 0 = none was
+        ("keepalive_timeout", I8),  # timeout= that was last advertised, in seconds, + 1
         ("request_ts", I8), ("request_frame", I8),  # last request
         ("request_offset", I8),  # stream position of its first byte
         ("request_end_offset", I8),

@@ -31,6 +31,7 @@ TRIGGERS = (
     "idle_timeout", "request_in_flight", "data_after_close", "probe_miss", "rto", "rst_unread", "lifetime_limit",
     "deploy_burst", "unknown",
 )  # fmt: skip
+RACES = ("none", "race", "stale_reuse", "silent_drop_reuse", "half_race")
 GRACE = ("yes", "no", "unknown", "n/a")
 BASES = ("observed", "inferred")
 APP_PROTOCOLS = (
@@ -217,8 +218,8 @@ CLOSES = Table(
         text("middlebox_clues", "the clues behind the score, comma-separated", "there were none"),
         one_of("graceful_tcp", GRACE, "both FINs sent and acknowledged"),
         one_of("graceful_tls", GRACE, "close_notify sent before the close; n/a = not TLS"),
-        one_of("graceful_app", GRACE, "the application protocol was finished; n/a = none was read"),
-        one_of("race", ("none", "race", "stale_reuse", "silent_drop_reuse", "half_race"),
+        one_of("graceful_app", GRACE, "the application protocol was finished; n/a = none was read, or still open"),
+        one_of("race", RACES,
                "a request that crossed the close, or was sent on a connection already dead",
                "no protocol with requests was read"),
         seconds("confidence", "how sure the verdict is", unit="0 to 1"),

@@ -54,6 +54,7 @@ def begin_request(
     e.request_ts, e.request_frame, e.idle_before = s.line_ts, s.line_frame, s.line_idle
     take_request_line(line, start, end, s, e, heap, m)
     app.requests += 1
+    app.requester = span.dir
     app.request_ts, app.request_frame, app.request_idle = s.line_ts, s.line_frame, s.line_idle
     app.request_offset, app.request_end_offset = s.line_offset, s.line_offset
 
@@ -102,7 +103,7 @@ def end_request_head(span: Records, s: Records, h: Records, app: Records, e: Rec
     elif s.method == CONNECT:
         e.upgrade = UPGRADE_CONNECT
     if (s.close or (s.minor == 0 and not s.keep)) and h.said_close == 0:
-        h.said_close, app.close_said = 1, 1
+        h.said_close, app.close_said, app.close_implied = 1, 1, 0 if s.close else 1
     if s.coding != 0 and s.length != -1:
         note_odd(oddities, LENGTH_AND_CHUNKED, span)
     if s.coding == 1:
@@ -138,8 +139,13 @@ def end_response_head(
         c.client = h.requester - 1
         return
     if (s.close or (s.minor == 0 and not s.keep)) and h.said_close == 0:
-        h.said_close, app.close_said = 2, 2
-    app.keepalive_max, app.keepalive_timeout = e.keepalive_max, e.keepalive_timeout
+        h.said_close, app.close_said, app.close_implied = 2, 2, 0 if s.close else 1
+    elif s.close and app.close_implied:
+        app.close_implied = 0
+    if e.keepalive_max >= 0:
+        app.keepalive_max = e.keepalive_max + 1
+    if e.keepalive_timeout >= 0:
+        app.keepalive_timeout = e.keepalive_timeout + 1
     if s.coding != 0 and s.length != -1:
         note_odd(oddities, LENGTH_AND_CHUNKED, span)
     if e.kind == HEAD or s.status == 101 or s.status == 204 or s.status == 304:

@@ -1,0 +1,121 @@
+"""What the application's protocol says about a close: was it finished, why did it end, did a request cross the end?
+
+What    Layer grace and triggers of definitions B5, the keep-alive race and stale reuse of B11.
+Source  RFC 9112 sections 9.3 (persistence), 9.5 (asynchronous close), 9.6; RFC 6455 section 7.1.1.
+Needs   app: how the last exchange stood; flows: FINs, RSTs and acknowledgements around it
+Gives   closes.graceful_app, closes.trigger, closes.race
+Limits  Whether a client closed an idle connection by a timer or by decision cannot be seen: "consistent with".
+        A WebSocket counts as graceful also if the client closed TCP first, though the server should (RFC 6455 7.1.1).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analyzer.classify.facts import Facts
+from analyzer.kernel import I64, Mask
+from analyzer.protocols.channel import HTTP1, WEBSOCKET
+from analyzer.tables.build import Coded
+from analyzer.tables.tcp import CLOSE_KINDS, GRACE, RACES, TRIGGERS
+
+_STILL_OPEN = tuple(CLOSE_KINDS.index(k) for k in ("open_active", "open_idle"))
+_DROPPED = tuple(CLOSE_KINDS.index(k) for k in ("abort_retransmit", "silent_death"))
+_STALE = CLOSE_KINDS.index("rst_to_data_stale")
+# Limits on requests per connection that servers ship with: Apache 100, nginx 1000 (100 before 1.19.10)
+_KNOWN_LIMITS = (100, 1000)
+
+_RACE_SENTENCES = {
+    "race": "A request crossed the server's close on the wire: it was not processed, and may be sent again (RFC 9112 "
+    "section 9.5). The client keeps idle connections longer than the server does.",
+    "stale_reuse": "The client sent a request on a connection whose close it had already received: its pool does not "
+    "notice closed connections.",
+    "silent_drop_reuse": "A request was sent on a connection that the path or the server had silently forgotten.",
+    "half_race": "The server had received the request, or a part of it, when the connection was reset: whether it was "
+    "processed is not known.",
+}
+
+
+def graceful_app(facts: Facts, kind: I64) -> Coded:
+    """Return whether the application was finished: yes, no, unknown, n/a (nothing that is read, or not closed)."""
+    app = facts.app
+    http, websocket = app["reader"] == HTTP1, app["reader"] == WEBSOCKET
+    finished = (app["outstanding"] == 0) & (app["open_message"] == 0)
+    said = (app["ws_close_c"] != 0) & (app["ws_close_s"] != 0) & (app["ws_close_c"] == app["ws_close_s"])
+    codes = np.select(
+        [np.isin(kind, _STILL_OPEN), http & finished, http, websocket & said, websocket],
+        [GRACE.index(word) for word in ("n/a", "yes", "no", "yes", "no")],
+        GRACE.index("n/a"),
+    )
+    return Coded(codes, GRACE)
+
+
+def race(facts: Facts, kind: I64) -> I64:
+    """Return how the last request met the end of the connection, as codes of RACES; -1 where no HTTP was read."""
+    app, flow = facts.app, facts.flow
+    http = (app["reader"] == HTTP1) & (app["requests"] > 0)
+    client = app["requester"].astype(np.int64)
+    server = 1 - client
+    waiting = http & (app["outstanding"] > 0) & (app["answering"] == 0) & (app["responses"] > 0)
+    rtt = np.maximum(facts.path_rtt, 0)
+
+    fin = facts.of(server, "fin_seq") != 0
+    fin_ts = facts.of(server, "fin_ts")
+    missed = facts.of(server, "fin_ack") <= app["request_offset"]
+    heard = facts.of(server, "fin_acked_ts")
+    stale = fin & (heard != 0) & (heard + rtt <= app["request_ts"])
+    crossed = fin & missed & (fin_ts <= app["request_ts"] + rtt)
+
+    rst = facts.of(server, "rst_ts") != 0
+    acknowledged = facts.of(client, "snd_una") > app["request_offset"]
+    rested = app["request_idle"] >= facts.settings.idle_min_ns
+    dropped = np.isin(kind, _DROPPED) & ~acknowledged & (facts.of(client, "retries") >= facts.settings.dead_peer_tries)
+    forgotten = rested & ~fin & (dropped | ((kind == _STALE) & ~acknowledged))
+    half = ~fin & rst & acknowledged
+    crossed_rst = ~fin & rst & ~acknowledged & ~rested & (flow["close_rst"] == 1)
+
+    words = ("stale_reuse", "race", "silent_drop_reuse", "half_race", "race", "none")
+    conditions = [waiting & c for c in (stale, crossed, forgotten, half, crossed_rst)] + [http]
+    result: I64 = np.select(conditions, [RACES.index(word) for word in words], -1)
+    return result
+
+
+def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I64) -> I64:
+    """Return the trigger of each close, `trigger` (what TCP said) where the application does not know better."""
+    app, flow = facts.app, facts.flow
+    closed = (flow["close_ts"] != 0) & ~np.isin(kind, _STILL_OPEN)
+    http = (app["reader"] == HTTP1) & closed
+    websocket = (app["reader"] == WEBSOCKET) & closed
+    done = http & (app["outstanding"] == 0) & (app["open_message"] == 0) & (app["responses"] > 0)
+    by_server = initiator == 1 - app["requester"]
+    quiet = flow["close_idle_payload"] >= facts.settings.idle_min_ns
+    said = done & (app["close_said"] != 0) & (app["close_implied"] == 0)
+    left = app["keepalive_max"].astype(np.int64) - 1  # -1 = none was advertised
+    limit = ((left >= 0) & (left <= 1)) | (app["responses"] == left) | np.isin(app["responses"], _KNOWN_LIMITS)
+    keep = trigger != TRIGGERS.index("unknown")
+    cases: list[tuple[Mask, str]] = [
+        (websocket & ((app["ws_close_c"] != 0) | (app["ws_close_s"] != 0)), "ws_close"),
+        (np.isin(races, [RACES.index("race"), RACES.index("half_race")]), "request_in_flight"),
+        (http & keep, ""),
+        (http & (app["outstanding"] > 0), "request_in_flight"),
+        (said & (app["close_said"] == 2) & by_server & limit, "keepalive_max_reached"),
+        (said, "connection_close_header"),
+        (done & ~quiet, "response_complete"),
+        (done & quiet, "idle_timeout"),
+    ]
+    result: I64 = np.select(
+        [condition for condition, _ in cases],
+        [trigger if not word else np.full(facts.n, TRIGGERS.index(word)) for _, word in cases],
+        trigger,
+    )
+    return result
+
+
+def with_race(explanation: pa.Array, races: I64) -> pa.Array:
+    """Return the explanations with a sentence about the race added."""
+    here = races > RACES.index("none")
+    if not here.any():
+        return explanation
+    more = pa.array([_RACE_SENTENCES[RACES[code]] if code > 0 else "" for code in races.tolist()])
+    return pc.if_else(pa.array(here), pc.binary_join_element_wise(explanation, more, " "), explanation)
