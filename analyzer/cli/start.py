@@ -7,6 +7,7 @@ as everything else that a small capture needs. So arguments that leave no doubt 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def run() -> None:
 
 
 def _analyze(request: Request) -> int:
+    # numpy's linear algebra starts a thread a core at import (50 ms on two cores), and nothing here multiplies matrices
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from analyzer.cli.analyze import analyze_files
 
     return analyze_files(request, own_process=True)
