@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+import analyzer
 from analyzer.cli.guard import OK, guarded
 from analyzer.cli.request import Request
 from analyzer.errors import AnalyzerError
@@ -74,9 +75,7 @@ def _usage(error: Any) -> str:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"longwire {version('longwire')}")
+        typer.echo(f"longwire {analyzer.__version__}")
         raise typer.Exit()
 
 

@@ -33,6 +33,9 @@ ROW_GROUP_ROWS = 128 * 1024
 COMPRESSION = "snappy"
 """The quicker one: 3,000 random flows in 13 ms (zstd 24 ms), a million in 4.0 s (zstd 4.7 s, and 17 % smaller)."""
 
+DICTIONARY = ("enum", "str")
+"""Types of columns written as numbers of a dictionary. For plain numbers it takes a third longer and saves nothing."""
+
 
 class TableFile(Protocol):
     """One open file of one format; rows of one table, in order."""
@@ -162,7 +165,8 @@ class _ParquetFile:
         import pyarrow.parquet as pq
 
         self._name = name
-        self._file = pq.ParquetWriter(path, arrow_schema(name), compression=COMPRESSION)
+        words = [column.name for column in TABLES[name].columns if column.type in DICTIONARY]
+        self._file = pq.ParquetWriter(path, arrow_schema(name), compression=COMPRESSION, use_dictionary=words)
         self._waiting: list[pa.Table] = []
         self._rows = 0
 
