@@ -35,7 +35,8 @@ never touch the disk. Sorting needs copies: over 10 million segments the process
 
 MAX_RUNS = 32
 """Runs of one table before they are merged into one: each open run holds one batch (see `_batch_rows`). Fewer runs make
-longer batches, and a merge costs by the batch: a scan of a million flows took 20 s of processor time so, 30 s with batches a quarter as long."""
+longer batches, and a merge costs by the batch: a scan of a million flows took 20 s of processor time so, 30 s with
+batches a quarter as long."""
 
 CHUNK_BYTES = 256
 """What a column of a chunk takes beside its data: counts when many small chunks come."""
