@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from analyzer.classify.endpoints import Endpoints
+    from analyzer.classify.timeouts import Timeouts
+    from analyzer.knowledge.load import Knowledge
 
 Chunk = tuple[str, "pa.Table"]
 Decoded = tuple[Records, U8, int]  # segments, the bytes they point into, time of the latest packet
@@ -34,8 +36,9 @@ class Engine:
     """Owns all state of one analysis."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False
-    ) -> None:
+        self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False,
+        knowledge: Knowledge | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.ledger = ledger
         self.files = files
@@ -44,7 +47,9 @@ class Engine:
         self.tracker = FlowTracker(settings)
         self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0])
         self.end_ns = 0
+        self.knowledge = knowledge  # None = the shipped one, read when it is needed
         self._endpoints: Endpoints | None = None
+        self._timeouts: Timeouts | None = None
 
     def feed(self, batch: PacketBatch) -> Iterator[Chunk]:
         """Take a batch of packets in capture order; yield the (table, rows) that are ready."""
@@ -82,7 +87,7 @@ class Engine:
         self._note_anomalies()
         from analyzer.classify.whole import whole_tables
 
-        yield from whole_tables(self._endpoints, self.files, self.ledger)
+        yield from whole_tables(self._endpoints, self._timeouts, self.files, self.ledger)
 
     # -------------------------------------------------------------------------------------- inside
     def _count_by_file(self, segments: Records, labels: Records) -> None:
@@ -116,13 +121,18 @@ class Engine:
         from analyzer.classify.flow import flows
         from analyzer.classify.idle_gap import idle_gaps
         from analyzer.classify.keepalive import keepalives
+        from analyzer.classify.timeouts import Timeouts
+        from analyzer.knowledge.load import Knowledge
         from analyzer.tables.build import to_arrow
 
         facts = Facts(done, applications, self.end_ns, self.settings)
         verdict = judge(facts)
         if self._endpoints is None:
             self._endpoints = Endpoints()
+        if self._timeouts is None:
+            self._timeouts = Timeouts(self.knowledge or Knowledge.shipped(), self.settings.idle_min_ns)
         self._endpoints.add(facts, verdict)
+        self._timeouts.add(facts, verdict)
         close_columns = closes(facts, verdict)
         yield "flows", to_arrow("flows", flows(facts, verdict, close_columns))
         yield "keepalives", to_arrow("keepalives", keepalives(facts))

@@ -113,6 +113,10 @@ def analyze(
     idle_min: Annotated[
         float | None, typer.Option("--idle-min", metavar="SECONDS", help="Shortest silence to report.  [default: 1.0]")
     ] = None,
+    knowledge: Annotated[
+        Path | None,
+        typer.Option("--knowledge", metavar="FILE", help="TOML file of your own known timeouts, beside the shipped."),
+    ] = None,
 ) -> Request:
     """Analyse captures: a summary on the terminal, or with --out every table as a file."""
-    return Request(tuple(files), out, format.value, segments, where, idle_min)
+    return Request(tuple(files), out, format.value, segments, where, idle_min, knowledge)
