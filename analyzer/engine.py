@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from analyzer.classify.endpoints import Endpoints
+    from analyzer.classify.findings import Findings
     from analyzer.classify.timeouts import Timeouts
     from analyzer.knowledge.load import Knowledge
 
@@ -52,6 +53,7 @@ class Engine:
         self.knowledge = knowledge  # None = the shipped one, read when it is needed
         self._endpoints: Endpoints | None = None
         self._timeouts: Timeouts | None = None
+        self._findings: Findings | None = None
 
     def feed(self, batch: PacketBatch) -> Iterator[Chunk]:
         """Take a batch of packets in capture order; yield the (table, rows) that are ready."""
@@ -89,7 +91,7 @@ class Engine:
         self._note_anomalies()
         from analyzer.classify.whole import whole_tables
 
-        yield from whole_tables(self._endpoints, self._timeouts, self.files, self.ledger)
+        yield from whole_tables(self._endpoints, self._timeouts, self._findings, self.files, self.ledger)
 
     # -------------------------------------------------------------------------------------- inside
     def _count_by_file(self, segments: Records, labels: Records) -> None:
@@ -123,6 +125,7 @@ class Engine:
         from analyzer.classify.closing import closes, judge
         from analyzer.classify.endpoints import Endpoints
         from analyzer.classify.facts import Facts
+        from analyzer.classify.findings import Findings
         from analyzer.classify.flow import flows
         from analyzer.classify.idle_gap import idle_gaps
         from analyzer.classify.keepalive import keepalives
@@ -140,6 +143,9 @@ class Engine:
         self._endpoints.add(facts, verdict)
         self._timeouts.add(facts, verdict)
         close_columns = closes(facts, verdict)
+        if self._findings is None:
+            self._findings = Findings()
+        self._findings.add(facts, verdict, close_columns)
         heartbeats, series = inferred(units, facts, self._timeouts.knowledge)
         yield "heartbeats", to_arrow("heartbeats", heartbeats)
         yield "heartbeat_series", to_arrow("heartbeat_series", series)

@@ -160,7 +160,7 @@ def _windows(made: Piles, g: _Groups, least_us: int) -> None:
     good = (n >= LEAST_CLOSES) & (g.hazard(groups, n, limit) >= LEAST_HAZARD)
     good &= n >= CONTRAST * np.maximum(below - trim, 0)
     good &= _chance(g.end[groups] - half, n, spread, value) <= CHANCE
-    _enter(made, groups[good], value[good], spread[good], limit[good], first[good], last[good], g)
+    _enter(made, groups[good], value[good], spread[good], limit[good], at[good], stop[at][good], g)
 
 
 def _sweeps(made: Piles, g: _Groups, least_us: int) -> None:
