@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.classify.closing import KIND, Verdict, evidence
+from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.endpoints import endpoint_names
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.finding_codes import CODES, SEVERITIES, Code
@@ -65,11 +65,13 @@ class Findings:
         code, seconds = _code_of(facts, verdict, closes), _seconds(facts, closes)
         code[(code == _NUMBER["close.stale_connection"]) & ~(1e9 * seconds >= facts.settings.idle_min_ns)] = -1
         here = np.flatnonzero(code >= 0)
-        self._parts.append(_rows(facts, here, code[here], seconds, verdict.confidence))
+        frames = closes["evidence_frames"]
+        self._parts.append(_rows(facts, here, code[here], seconds, verdict.confidence, frames))
         # Before the handshake is complete it is a client that tries again on the same ports: nothing went on.
         ignored = np.flatnonzero((facts.flow["rst_ignored"] > 0) & (facts.flow["handshake_ts"] != 0))
         number = np.full(ignored.size, _NUMBER["reset.ignored"])
-        self._parts.append(_rows(facts, ignored, number, np.full(facts.n, np.nan), np.full(facts.n, 0.6)))
+        unknown, unsure = np.full(facts.n, np.nan), np.full(facts.n, 0.6)
+        self._parts.append(_rows(facts, ignored, number, unknown, unsure, frames))
         self._parts.append(_stalls(facts))
 
     def columns(self, timeouts: dict[str, Any]) -> dict[str, Any]:
@@ -117,15 +119,17 @@ def _seconds(facts: Facts, closes: dict[str, Any]) -> Array:
     return np.where(raced & (asked > 0), asked / 1e9, result)
 
 
-def _rows(facts: Facts, here: I64, code: I64, seconds: Array, confidence: Array) -> Rows:
+def _rows(
+    facts: Facts, here: I64, code: I64, seconds: Array, confidence: Array, evidence: tuple[I64, I64] | None
+) -> Rows:  # fmt: skip
     rows = np.zeros(here.size, _ROW)
     flow = facts.flow[here]
     rows["code"], rows["flow_id"] = code, flow["flow_id"]
     rows["hi"], rows["lo"] = flow["server_hi"], flow["server_lo"]
     rows["port"], rows["version"] = flow["server_port"], flow["ip_version"]
     rows["seconds"], rows["confidence"] = seconds[here], confidence[here]
-    if here.size:
-        offsets, frames = evidence(facts)
+    if here.size and evidence is not None:
+        offsets, frames = evidence
         count = np.minimum(np.diff(offsets)[here], _EVIDENCE)
         for k in range(_EVIDENCE):  # the last ones of a close say more than the first
             at = np.clip(offsets[here + 1] - count + k, 0, max(frames.size - 1, 0))
@@ -145,9 +149,9 @@ def _stalls(facts: Facts) -> Rows:
     place = np.minimum(np.searchsorted(ids, gaps["flow_id"]), ids.size - 1)
     known = ids[place] == gaps["flow_id"]
     gaps, here = gaps[known], order[place[known]]
-    rows = _rows(facts, here, np.full(here.size, _NUMBER["stall.zero_window"]), np.zeros(facts.n), np.ones(facts.n))
+    number = np.full(here.size, _NUMBER["stall.zero_window"])
+    rows = _rows(facts, here, number, np.zeros(facts.n), np.ones(facts.n), None)
     rows["seconds"] = (gaps["end_ts"] - gaps["start_ts"]) / 1e9
-    rows["frames"] = 0
     rows["frames"][:, 0], rows["frames"][:, 1] = gaps["start_frame"], np.maximum(gaps["end_frame"], 0)
     rows["confidence"] = 0.9
     return rows

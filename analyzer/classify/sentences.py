@@ -1,7 +1,7 @@
 """One sentence per close that a person can act on, made for all flows at once.
 
-`{idle}` is the payload silence before the close in seconds; `{who}` closed, `{other}` is the other side; `{clues}` speak
-for a middlebox; `{probes}` and `{tries}` are how often somebody asked in vain.
+`{idle}` is the payload silence before the close in seconds; `{who}` closed, `{other}` is the other side; `{clues}` are
+those of a middlebox; `{probes}` and `{tries}` are how often somebody asked in vain.
 """
 
 from __future__ import annotations

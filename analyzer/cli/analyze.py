@@ -82,8 +82,8 @@ def _while_loading(chunks: Iterator[tuple[str, pa.Table]], own_process: bool) ->
 
 
 _NEEDED_LATER = (
-    "pyarrow.compute", "pyarrow.parquet", "analyzer.classify.flow", "analyzer.classify.sentences",
-    "analyzer.classify.whole", "analyzer.render.files", "analyzer.render.summary",
+    "pyarrow.compute", "pyarrow.parquet", "analyzer.classify.beats", "analyzer.classify.flow",
+    "analyzer.classify.sentences", "analyzer.classify.whole", "analyzer.render.files", "analyzer.render.summary",
 )  # fmt: skip
 
 
