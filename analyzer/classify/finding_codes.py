@@ -119,6 +119,15 @@ _CODES = (
         "ELB guide, idle timeouts; RFC 9293 section 3.8.4", "payload silence before the close",
     ),
     Code(
+        "timeout.pair_mismatch", "warning",
+        "Client and server give up idle connections at about the same time ({high} s and {low} s)",
+        "Both ends close idle connections, the client hardly sooner than the server or later. Whichever is first, a "
+        "request sent at that moment meets a connection that is being closed.",
+        "The end that sends requests should give up first: set the client's pool (or the load balancer's backend side) "
+        "to {minus1} s or less, or the server's keep-alive timeout to the client's plus 5 s.",
+        "RFC 9112 section 9.5", "the server's timeout; the client's is the other",
+    ),
+    Code(
         "timeout.path", "warning",
         "Something on the path forgets connections after {low} to {high} s of silence",
         "{flows} connections died when they were used again after a silence, while shorter silences were "

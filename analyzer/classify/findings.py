@@ -33,6 +33,7 @@ _MOST_FRAMES = 20
 _NAMES = tuple(CODES)
 _NUMBER = {name: k for k, name in enumerate(_NAMES)}
 _LEAST_STALL_NS = 3_000_000_000  # shorter ones are a busy moment
+_LEAST_MARGIN_S = 1.0  # a request's way, the close's way, and two clocks
 _SURE = 0.5  # an inferred timeout less sure than that is a row of `timeouts`, no finding
 
 _ROW = np.dtype(
@@ -77,7 +78,7 @@ class Findings:
     def columns(self, timeouts: dict[str, Any]) -> dict[str, Any]:
         """Return the columns of `findings`; `timeouts` are the columns of that table."""
         rows = np.concatenate(self._parts) if self._parts else np.zeros(0, _ROW)
-        found = _of_flows(rows) + _of_timeouts(timeouts)
+        found = _of_flows(rows) + _of_timeouts(timeouts) + _mismatched(timeouts)
         found.sort(key=lambda f: (SEVERITIES.index(f["severity"]), -f["flows"], f["code"], f["endpoint"] or ""))
         return _table(found)
 
@@ -222,6 +223,30 @@ def _of_timeouts(timeouts: dict[str, Any]) -> list[dict[str, Any]]:
             one | {"endpoint": names.names[names.codes[k]], "confidence": confidence,
                    "flow_ids": timeouts["flow_ids"][k], "frames": []}
         )  # fmt: skip
+    return found
+
+
+def _mismatched(timeouts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the servers whose clients keep idle connections about as long as they do, or longer."""
+    if not timeouts:
+        return []
+    names, sides, clocks = (timeouts[key] for key in ("endpoint", "side", "clock"))
+    kept: dict[str, dict[int, int]] = {}
+    for k in range(len(timeouts["timeout_id"])):
+        sure = not isnan(timeouts["value_s"][k]) and float(timeouts["confidence"][k]) >= _SURE
+        if sure and clocks.names[clocks.codes[k]] != "age":
+            kept.setdefault(names.names[names.codes[k]], {}).setdefault(int(sides.codes[k]), k)
+    found = []
+    for endpoint, rows in kept.items():
+        if not {0, 1} <= set(rows):
+            continue
+        client, server = (float(timeouts["value_s"][rows[side]]) for side in (0, 1))
+        if client > server - _LEAST_MARGIN_S:
+            flows = int(timeouts["closes"][rows[0]] + timeouts["closes"][rows[1]])
+            confidence = min(float(timeouts["confidence"][rows[side]]) for side in (0, 1))
+            ids = " ".join(timeouts["flow_ids"][rows[side]] for side in (0, 1))
+            one = _worded(CODES["timeout.pair_mismatch"], flows, server, client, client)
+            found.append(one | {"endpoint": endpoint, "confidence": confidence, "flow_ids": ids, "frames": []})
     return found
 
 

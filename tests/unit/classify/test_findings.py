@@ -93,6 +93,10 @@ CASES: dict[str, Callable[[], Any]] = {
     "http.closes_early": broken_promise,
     "close.unread_data": lambda: used().orig(b"more", at=1.3).resp_ack().resp_rst(at=1.5),
     "timeout.idle": lambda: fleet(Timer(60), 40, early=0.0, survivors=0.0),
+    "timeout.pair_mismatch": lambda: merge(
+        fleet(Timer(60), 40, early=0.0, survivors=0.0),
+        fleet(Timer(60, by="client"), 40, early=0.0, survivors=0.0, seed=2),
+    ),
     "timeout.lifetime": lambda: fleet(Timer(3600, clock="age"), 40, early=0.0),
 }
 
@@ -137,6 +141,12 @@ def test_advice_has_numbers() -> None:
     assert "each 20 s, 30 s at most" in row["recommendation"]
     assert "before 59 s" in row["recommendation"] and "65 s or" in row["recommendation"]
     assert "AWS ALB" in row["explanation"]
+
+
+def test_a_client_that_gives_up_well_before_is_no_mismatch() -> None:
+    client = fleet(Timer(30, by="client"), 40, early=0.0, survivors=0.0, seed=2)
+    rows = findings(merge(fleet(Timer(60), 40, early=0.0, survivors=0.0), client))
+    assert "timeout.pair_mismatch" not in {row["code"] for row in rows}
 
 
 def test_the_path_is_bounded() -> None:
