@@ -173,7 +173,7 @@ def _of_flows(rows: Rows) -> list[dict[str, Any]]:
         if start.size > MOST_SERVERS:
             found.append(_one(number, mine[np.argsort(mine["flow_id"], kind="stable")], None, int(start.size)))
             continue
-        names = endpoint_names(mine[start])
+        names = endpoint_names(mine[start]).to_pylist()
         for name, a, b in zip(names, start.tolist(), [*start[1:].tolist(), mine.size], strict=True):
             found.append(_one(number, mine[a:b], name, 1))
     return found
@@ -220,7 +220,7 @@ def _of_timeouts(timeouts: dict[str, Any]) -> list[dict[str, Any]]:
         if known := timeouts["known_as"][k]:
             one["explanation"] += f" The value is consistent with: {known}."
         found.append(
-            one | {"endpoint": names.names[names.codes[k]], "confidence": confidence,
+            one | {"endpoint": names[k], "confidence": confidence,
                    "flow_ids": timeouts["flow_ids"][k], "frames": []}
         )  # fmt: skip
     return found
@@ -235,7 +235,7 @@ def _mismatched(timeouts: dict[str, Any]) -> list[dict[str, Any]]:
     for k in range(len(timeouts["timeout_id"])):
         sure = not isnan(timeouts["value_s"][k]) and float(timeouts["confidence"][k]) >= _SURE
         if sure and clocks.names[clocks.codes[k]] != "age":
-            kept.setdefault(names.names[names.codes[k]], {}).setdefault(int(sides.codes[k]), k)
+            kept.setdefault(names[k], {}).setdefault(int(sides.codes[k]), k)
     found = []
     for endpoint, rows in kept.items():
         if not {0, 1} <= set(rows):

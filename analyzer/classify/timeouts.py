@@ -411,10 +411,10 @@ def _flow_lists(flow_id: I64, first: I64, last: I64) -> NDArray[np.object_]:
 def _table(rows: Rows, heads: Records) -> dict[str, Any]:
     from analyzer.classify.endpoints import endpoint_names
 
-    names = endpoint_names(heads)
+    names = endpoint_names(heads[rows["endpoint"]]).to_pylist()
     return {
         "timeout_id": np.arange(rows.size),
-        "endpoint": Coded(rows["endpoint"], names),
+        "endpoint": names,
         "side": Coded(rows["side"], _SIDES),
         "clock": Coded(rows["clock"], CLOCKS),
         "value_s": rows["value_s"],

@@ -9,7 +9,8 @@ import pytest
 
 from analyzer.anomalies import CODES as ANOMALIES
 from analyzer.classify.finding_codes import CODES
-from analyzer.cli.main import OK, UNUSABLE, main
+from analyzer.cli.guard import OK, UNUSABLE
+from analyzer.cli.main import main
 
 
 @pytest.mark.parametrize("code", CODES)
