@@ -39,9 +39,9 @@ _CODES = (
         " moved, or something on the path silently dropped the connection's state. The side that is left learns "
         "of it only by its own timers.",
         "Let the side that stays detect it: TCP keep-alive with KEEPIDLE + KEEPINTVL x KEEPCNT below the time you"
-        " can wait, and TCP_USER_TIMEOUT for data that is not acknowledged. If silences came before (median "
-        "{median} s), look for a NAT, firewall or load balancer with an idle timeout on the path.",
-        "RFC 9293 section 3.8.4; RFC 5482; RFC 6298 section 5.5", "silence before the unanswered data",
+        " can wait, and TCP_USER_TIMEOUT for data that is not acknowledged. If it happens "
+        "after silences, look for a NAT, firewall or load balancer with an idle timeout on the path.",
+        "RFC 9293 section 3.8.4; RFC 5482; RFC 6298 section 5.5",
     ),
     Code(
         "http.silent_drop_reuse", "error",
