@@ -43,6 +43,7 @@ CODES: dict[str, str] = {
     "http.pipeline_cap": "more requests without response than longwire keeps; the oldest were given up",
     "http.line_cap": "too many lines cut by segment ends at once; some were not read",
     "http.text_cap": "the memory for texts was full; some are null",
+    "heartbeat.units_cap": "more small messages than longwire holds; heartbeats among the later ones are not seen",
     "tcp.bad_flags": "a segment with flags that exclude each other (SYN with FIN or RST)",
 }
 

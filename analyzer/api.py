@@ -76,6 +76,7 @@ def analyze(
     segments: bool = False,
     records: bool = False,
     settings: Settings | None = None,
+    knowledge: Path | None = None,
     progress: Progress | None = None,
     notice: Notice | None = None,
 ) -> Analysis:
@@ -83,7 +84,8 @@ def analyze(
 
     paths     files, or "-" for standard input    keys  NSS key log, used once TLS is read
     segments  also fill the `segments` table (a row per TCP segment)    records  also rows of bulk TLS and HTTP/2 data
-    settings  thresholds and caps    progress  called with (bytes done, bytes in all)    notice  called with a message
+    settings  thresholds and caps    knowledge  TOML file of your own known timeouts (see knowledge/timeouts.toml)
+    progress  called with (bytes done, bytes in all)    notice  called with a message
 
     Every table of the schema is there, sorted by its key. Raises AnalyzerError if the input cannot be read at all;
     damage inside it is reported in `captures` and `anomalies` instead.
@@ -93,8 +95,9 @@ def analyze(
     settings = settings or Settings()
     chunks: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
     for name, rows in stream(
-        paths, keys=keys, segments=segments, records=records, settings=settings, progress=progress, notice=notice
-    ):
+        paths, keys=keys, segments=segments, records=records, settings=settings, knowledge=knowledge,
+        progress=progress, notice=notice,
+    ):  # fmt: skip
         chunks[name].append(rows)
     return Analysis({name: in_order(name, parts) for name, parts in chunks.items()}, settings)
 
@@ -106,13 +109,14 @@ def stream(
     segments: bool = False,
     records: bool = False,
     settings: Settings | None = None,
+    knowledge: Path | None = None,
     progress: Progress | None = None,
     notice: Notice | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Yield (table name, rows) while the capture is read, for captures larger than memory; arguments as `analyze`.
 
-    Rows of one table may come in several pieces, in the order in which flows finish. `endpoints`, `captures` and
-    `anomalies` come last, once.
+    Rows of one table may come in several pieces, in the order in which flows finish. `timeouts`, `endpoints`,
+    `captures` and `anomalies` come last, once.
     """
     from analyzer.kernel import cache_is_cold
 
@@ -121,10 +125,12 @@ def stream(
     from analyzer.ahead import ahead
     from analyzer.capture.reader import open_captures
     from analyzer.engine import Engine
+    from analyzer.knowledge.load import Knowledge
 
+    known = Knowledge.with_file(knowledge) if knowledge is not None else None
     ledger = Ledger()
     reader = open_captures(_as_list(paths), ledger, progress=progress)
-    engine = Engine(settings or Settings(), ledger, reader.files, segments=segments)
+    engine = Engine(settings or Settings(), ledger, reader.files, segments=segments, knowledge=known)
     batches = map(engine.decode, reader)
     for decoded in ahead(batches) if len(reader.files) == 1 else batches:
         yield from engine.take(decoded)

@@ -13,6 +13,7 @@ import numpy as np
 
 from analyzer.anomalies import Ledger
 from analyzer.capture.batch import FileInfo, PacketBatch
+from analyzer.classify.heartbeat_units import Units
 from analyzer.decode.decoder import Decoder
 from analyzer.decode.segment import TCP
 from analyzer.flows.state import DUPLICATE_FRAME
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from analyzer.classify.endpoints import Endpoints
+    from analyzer.classify.findings import Findings
+    from analyzer.classify.timeouts import Timeouts
+    from analyzer.knowledge.load import Knowledge
 
 Chunk = tuple[str, "pa.Table"]
 Decoded = tuple[Records, U8, int]  # segments, the bytes they point into, time of the latest packet
@@ -34,8 +38,9 @@ class Engine:
     """Owns all state of one analysis."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False
-    ) -> None:
+        self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False,
+        knowledge: Knowledge | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.ledger = ledger
         self.files = files
@@ -43,8 +48,12 @@ class Engine:
         self.decoder = Decoder(settings, ledger)
         self.tracker = FlowTracker(settings)
         self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0])
+        self.units = Units(self.tracker.flows.shape[0])
         self.end_ns = 0
+        self.knowledge = knowledge  # None = the shipped one, read when it is needed
         self._endpoints: Endpoints | None = None
+        self._timeouts: Timeouts | None = None
+        self._findings: Findings | None = None
 
     def feed(self, batch: PacketBatch) -> Iterator[Chunk]:
         """Take a batch of packets in capture order; yield the (table, rows) that are ready."""
@@ -82,7 +91,7 @@ class Engine:
         self._note_anomalies()
         from analyzer.classify.whole import whole_tables
 
-        yield from whole_tables(self._endpoints, self.files, self.ledger)
+        yield from whole_tables(self._endpoints, self._timeouts, self._findings, self.files, self.ledger)
 
     # -------------------------------------------------------------------------------------- inside
     def _count_by_file(self, segments: Records, labels: Records) -> None:
@@ -99,6 +108,7 @@ class Engine:
     def _read(self, n: int, data: U8) -> Iterator[Chunk]:
         """Give the first `n` rows of the span table to the protocols; yield the tables that are ready."""
         if n:
+            self.units.feed(self.tracker.spans, n, self.tracker.flows.shape[0])
             spans = self.tracker.spans_with_room((1 + SPANS_PER_SPAN) * n)
             yield from self.protocols.feed(spans, n, data, self.tracker.pages, self.tracker.flows)
 
@@ -108,23 +118,39 @@ class Engine:
         yield from self.protocols.close(done.slots)
         applications = self.protocols.applications(done.slots, done.flows["flow_id"])
         self.protocols.release(done.slots)
+        units = self.units.close(done.slots, np.ascontiguousarray(done.flows["flow_id"]))
         if done.flows.shape[0] == 0 and done.probes.shape[0] == 0 and done.gaps.shape[0] == 0:
             return
+        from analyzer.classify.beats import inferred, kinds
         from analyzer.classify.closing import closes, judge
         from analyzer.classify.endpoints import Endpoints
         from analyzer.classify.facts import Facts
+        from analyzer.classify.findings import Findings
         from analyzer.classify.flow import flows
         from analyzer.classify.idle_gap import idle_gaps
         from analyzer.classify.keepalive import keepalives
+        from analyzer.classify.timeouts import Timeouts
+        from analyzer.knowledge.load import Knowledge
         from analyzer.tables.build import to_arrow
 
         facts = Facts(done, applications, self.end_ns, self.settings)
         verdict = judge(facts)
         if self._endpoints is None:
             self._endpoints = Endpoints()
+        if self._timeouts is None:
+            self.knowledge = self.knowledge or Knowledge.shipped()
+            self._timeouts = Timeouts(self.knowledge, self.settings.idle_min_ns)
         self._endpoints.add(facts, verdict)
+        self._timeouts.add(facts, verdict)
         close_columns = closes(facts, verdict)
-        yield "flows", to_arrow("flows", flows(facts, verdict, close_columns))
+        if self._findings is None:
+            self._findings = Findings()
+        self._findings.add(facts, verdict, close_columns)
+        heartbeats, series = inferred(units, facts, self._timeouts.knowledge)
+        yield "heartbeats", to_arrow("heartbeats", heartbeats)
+        yield "heartbeat_series", to_arrow("heartbeat_series", series)
+        flow_columns = flows(facts, verdict, close_columns) | {"heartbeat_kinds": kinds(facts, series)}
+        yield "flows", to_arrow("flows", flow_columns)
         yield "keepalives", to_arrow("keepalives", keepalives(facts))
         yield "idle_gaps", to_arrow("idle_gaps", idle_gaps(facts))
         yield "closes", to_arrow("closes", close_columns)
@@ -139,4 +165,9 @@ class Engine:
         ):  # fmt: skip
             if m[name]:
                 self.ledger.note(code, int(m[name]), flow_id=int(m[name + "_flow"]), frame=int(m[name + "_frame"]))
+        u = self.units.noted[0]
+        if u["lost"]:
+            self.ledger.note(
+                "heartbeat.units_cap", int(u["lost"]), flow_id=int(u["lost_flow"]), frame=int(u["lost_frame"])
+            )
         self.ledger.note("flow.evicted", self.tracker.evicted)

@@ -61,7 +61,7 @@ class Endpoints:
             else {name: np.zeros(0, np.int64) for name in ("rst", "idle", "bytes")}
         )
         columns: dict[str, Any] = {
-            "endpoint": self._names(head),
+            "endpoint": endpoint_names(head),
             "flows": count,
             "clients": _distinct_clients(rows, group, start.size),
             "lifetime_p50_s": rows["lifetime_s"][start + (count - 1) // 2],
@@ -72,11 +72,13 @@ class Endpoints:
         }
         return {name: _reordered(values, np.argsort(-count, kind="stable")) for name, values in columns.items()}
 
-    def _names(self, head: NDArray[Any]) -> pa.Array:
-        host = address_text(head["hi"], head["lo"], head["version"])
-        bracketed = pc.binary_join_element_wise("[", host, "]", "")
-        host = pc.if_else(pa.array(head["version"] == 4), host, bracketed)
-        return pc.binary_join_element_wise(host, pa.array(head["port"]).cast(pa.string()), ":")
+
+def endpoint_names(heads: NDArray[Any]) -> pa.Array:
+    """Return ip:port, [ip]:port for IPv6, of rows with hi, lo, port and version."""
+    host = address_text(heads["hi"], heads["lo"], heads["version"])
+    bracketed = pc.binary_join_element_wise("[", host, "]", "")
+    host = pc.if_else(pa.array(heads["version"] == 4), host, bracketed)
+    return pc.binary_join_element_wise(host, pa.array(heads["port"]).cast(pa.string()), ":")
 
 
 def _distinct_clients(rows: NDArray[Any], group: NDArray[Any], n: int) -> NDArray[Any]:

@@ -82,8 +82,8 @@ def _while_loading(chunks: Iterator[tuple[str, pa.Table]], own_process: bool) ->
 
 
 _NEEDED_LATER = (
-    "pyarrow.compute", "pyarrow.parquet", "analyzer.classify.flow", "analyzer.classify.sentences",
-    "analyzer.classify.whole", "analyzer.render.files", "analyzer.render.summary",
+    "pyarrow.compute", "pyarrow.parquet", "analyzer.classify.beats", "analyzer.classify.flow",
+    "analyzer.classify.sentences", "analyzer.classify.whole", "analyzer.render.files", "analyzer.render.summary",
 )  # fmt: skip
 
 
@@ -132,8 +132,9 @@ def _stream(request: Request, settings: Settings, progress: console.Progress) ->
     from analyzer import api
 
     yield from api.stream(
-        list(request.files), segments=request.segments, settings=settings, progress=progress, notice=progress.notice
-    )
+        list(request.files), segments=request.segments, settings=settings, knowledge=request.knowledge,
+        progress=progress, notice=progress.notice,
+    )  # fmt: skip
 
 
 def _summary(chunks: Iterator[tuple[str, pa.Table]], where: Where | None) -> Summary:

@@ -14,7 +14,7 @@ import typer
 
 import analyzer
 from analyzer.cli.guard import OK, guarded
-from analyzer.cli.request import Request
+from analyzer.cli.request import Explain, Request
 from analyzer.errors import AnalyzerError
 
 _HELP = """Who closed this TCP connection, why, and what should have kept it alive.
@@ -60,10 +60,14 @@ def _obey(arguments: list[str], own_process: bool) -> int:
         if not hasattr(error, "format_message"):  # what typer raises for wrong usage; its class moved between versions
             raise
         raise AnalyzerError(_usage(error), "longwire analyze --help shows the options with examples") from None
-    return _run(request, own_process) if isinstance(request, Request) else OK
+    return _run(request, own_process) if isinstance(request, Request | Explain) else OK
 
 
-def _run(request: Request, own_process: bool) -> int:
+def _run(request: Request | Explain, own_process: bool) -> int:
+    if isinstance(request, Explain):
+        from analyzer.cli.explain import explain
+
+        return explain(request.code)
     from analyzer.cli.analyze import analyze_files
 
     return analyze_files(request, own_process=own_process)
@@ -113,6 +117,20 @@ def analyze(
     idle_min: Annotated[
         float | None, typer.Option("--idle-min", metavar="SECONDS", help="Shortest silence to report.  [default: 1.0]")
     ] = None,
+    knowledge: Annotated[
+        Path | None,
+        typer.Option("--knowledge", metavar="FILE", help="TOML file of your own known timeouts, beside the shipped."),
+    ] = None,
 ) -> Request:
     """Analyse captures: a summary on the terminal, or with --out every table as a file."""
-    return Request(tuple(files), out, format.value, segments, where, idle_min)
+    return Request(tuple(files), out, format.value, segments, where, idle_min, knowledge)
+
+
+@app.command()
+def explain(
+    code: Annotated[
+        str | None, typer.Argument(metavar="CODE", help="A finding's or anomaly's code, e.g. http.keepalive_race.")
+    ] = None,
+) -> Explain:
+    """Say what a finding means and what to do about it; without CODE, list all findings."""
+    return Explain(code)

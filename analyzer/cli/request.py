@@ -16,3 +16,11 @@ class Request:
     segments: bool = False
     where: str | None = None
     idle_min_s: float | None = None
+    knowledge: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """The arguments of `longwire explain`."""
+
+    code: str | None = None

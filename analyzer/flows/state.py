@@ -127,7 +127,7 @@ SIDE = np.dtype(
         ("probe_row", I8),  # row of `probes` that waits for an answer, -1 = none
         ("ooo_head", I4), ("ooo_tail", I4),  # blocks that wait for a hole to fill
         # --- line 3: habits
-        ("zeek_state", I1), ("zeek_prev", I1), ("hist_bits", I4), ("retries", I4),
+        ("zeek_state", I1), ("zeek_prev", I1), ("ttl", U1), ("ttl_changes", U1), ("hist_bits", I4), ("retries", I4),
         ("dup_ack_run", I4), ("newest_ip_id", I4), ("window_probe_run", I4),
         ("ring_at", I4), ("syns", I4),
         ("srtt", I8), ("rst_ts", I8), ("window_probe_end", I8),
@@ -165,9 +165,13 @@ SIDE = np.dtype(
         ("rst_idle_payload", I8), ("rst_outstanding", I8), ("rst_peer_outstanding", I8),
         ("rst_retries", I4), ("rst_probe_run", I4), ("rst_window_probe_run", I4), ("rst_doublings", I4),
         ("last_rst_seq", I8),
+        # --- rare: what tells whether the RST came from where the rest did (definitions B6)
+        ("rst_peer_rwnd", I8), ("rst_ip_id", I4), ("rst_own_ip_id", I4), ("rst_peer_ip_id", I4),
+        ("rst_own_window", I4), ("rst_peer_window", I4), ("rst_steps", I4), ("rst_outlived", I4),
+        ("rst_segments", I4), ("rst_ttl", U1), ("rst_has_ts", I1), ("rst_ack_zero", I1), ("rst_acks_all", I1),
         # --- rare: out-of-order store
         ("ooo_blocks", I4), ("dropped", I4), ("ooo_bytes", I8),
-        ("_to_line", U1, (32,)),
+        ("_to_line", U1, (48,)),
     ],
     align=True,
 )  # fmt: skip
