@@ -43,6 +43,11 @@ CODES: dict[str, str] = {
     "http.pipeline_cap": "more requests without response than longwire keeps; the oldest were given up",
     "http.line_cap": "too many lines cut by segment ends at once; some were not read",
     "http.text_cap": "the memory for texts was full; some are null",
+    "tls.bad_header": "bytes that cannot be a TLS record where one should begin; reading goes on at the next one",
+    "tls.record_cap": "the memory for TLS records that wait for their end was full; some were framed, not read",
+    "tls.bad_handshake": "a TLS handshake message whose lengths contradict each other; what came before it is kept",
+    "tls.handshake_cap": "a TLS handshake message or its parts longer than longwire keeps",
+    "tls.bad_certificate": "an X.509 certificate that cannot be read",
     "tcp.bad_flags": "a segment with flags that exclude each other (SYN with FIN or RST)",
 }
 

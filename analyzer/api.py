@@ -124,7 +124,7 @@ def stream(
 
     ledger = Ledger()
     reader = open_captures(_as_list(paths), ledger, progress=progress)
-    engine = Engine(settings or Settings(), ledger, reader.files, segments=segments)
+    engine = Engine(settings or Settings(), ledger, reader.files, segments=segments, records=records)
     batches = map(engine.decode, reader)
     for decoded in ahead(batches) if len(reader.files) == 1 else batches:
         yield from engine.take(decoded)

@@ -34,15 +34,16 @@ class Engine:
     """Owns all state of one analysis."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False
-    ) -> None:
+        self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False,
+        records: bool = False,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.ledger = ledger
         self.files = files
         self.want_segments = segments
         self.decoder = Decoder(settings, ledger)
         self.tracker = FlowTracker(settings)
-        self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0])
+        self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0], records_too=records)
         self.end_ns = 0
         self._endpoints: Endpoints | None = None
 
@@ -105,7 +106,7 @@ class Engine:
     def _rows(self, done: Finished, n_spans: int, data: U8) -> Iterator[Chunk]:
         """Let protocols read the last spans of finished flows, classify these, and yield their tables."""
         yield from self._read(n_spans, data)
-        yield from self.protocols.close(done.slots)
+        yield from self.protocols.close(done.slots, self.tracker.flows)
         applications = self.protocols.applications(done.slots, done.flows["flow_id"])
         self.protocols.release(done.slots)
         if done.flows.shape[0] == 0 and done.probes.shape[0] == 0 and done.gaps.shape[0] == 0:
