@@ -17,6 +17,7 @@ import numpy as np
 
 from analyzer.classify.exchange import app_trigger, graceful_app, race, with_race
 from analyzer.classify.facts import Array, Facts
+from analyzer.classify.tls import alert_trigger, graceful_tls
 from analyzer.decode.segment import ACK
 from analyzer.flows.state import REUSED, SENT_AGAIN, SENT_DATA, SENT_PROBE, SENT_SYN
 from analyzer.kernel import I64, Mask
@@ -292,7 +293,8 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         trigger[verdict.kind == KIND[kind]] = TRIGGERS.index(word)
     races = race(facts, verdict.kind)
     trigger = app_trigger(facts, trigger, verdict.initiator, races, verdict.kind)
-    none, unknown = np.full(facts.n, -1), np.full(facts.n, 0)
+    trigger = alert_trigger(facts, trigger, verdict.kind)
+    none = np.full(facts.n, -1)
     age = (when - flow["first_ts"]) / 1e9
     return {
         "flow_id": flow["flow_id"],
@@ -312,7 +314,7 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "rst_signature": rst_signature(facts, verdict),
         "middlebox_clues": Coded(none, ("",)),
         "graceful_tcp": graceful_tcp(facts, verdict),
-        "graceful_tls": Coded(unknown, ("unknown",)),
+        "graceful_tls": graceful_tls(facts, verdict.kind, verdict.initiator),
         "graceful_app": graceful_app(facts, verdict.kind),
         "race": Coded(races, RACES),
         "confidence": verdict.confidence,

@@ -36,7 +36,7 @@ MAX_SILENCES = 1 << 20
 
 @dataclass(slots=True)
 class Applications:
-    """What the protocols know of n flows: apps (n,) APP, first Host of each, their server names and ALPN, SILENCE rows."""
+    """What the protocols know of n flows: apps (n,) APP, first Host, server name and ALPN of each, SILENCE rows."""
 
     apps: Records
     hosts: pa.Array

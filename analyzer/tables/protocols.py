@@ -181,7 +181,7 @@ TLS_SESSIONS = Table(
         one_of("cert_expired", ("no", "before", "during", "unknown"), "expired before or during the connection"),
         flag("client_auth", "the client sent a certificate", ENCRYPTED),
         number("renegotiations", "handshakes after the first (TLS 1.2 and older)"),
-        flag("secure_renegotiation", "both sides know RFC 5746", "no ServerHello was read"),
+        flag("secure_renegotiation", "both sides know RFC 5746", "TLS 1.3, or no ServerHello was read"),
         *both(number, "key_updates", "KeyUpdate messages of {side}, certain or inferred", "it could not be told"),
         one_of("key_update_basis", ("observed", "inferred", "unknown"), "how the key updates are known"),
         flag("heartbeat_negotiated", "both sides offered heartbeats (RFC 6520)"),

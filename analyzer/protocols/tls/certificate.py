@@ -7,11 +7,13 @@ Limits  Nothing is verified: a trust store is a matter of the machine, a capture
 from __future__ import annotations
 
 import warnings
-from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from analyzer.protocols.tls.hello import Cursor
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class Certificate(NamedTuple):
@@ -54,5 +56,4 @@ def read_certificate(der: bytes) -> Certificate | None:
 
 def _ns(when: datetime) -> int:
     """Nanoseconds of a time; years that 64 bits cannot hold (9999 means "never") become the last that they can."""
-    seconds = int((when - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
-    return max(-9_223_372_036, min(seconds, 9_223_372_036)) * 1_000_000_000
+    return max(-9_223_372_036, min(int(when.timestamp()), 9_223_372_036)) * 1_000_000_000

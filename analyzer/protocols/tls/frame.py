@@ -123,7 +123,7 @@ def _end_record(
         row.content_type, row.version, row.length = s.content_type, s.version, s.length
         row.epoch, row.whole, row.lost = s.epoch, s.whole, s.lost
         row.listed, row.decrypted, row.inner_type = 1 if listed else 0, 0, 0
-        row.encrypted = 1 if s.content_type == DATA else 0
+        row.encrypted = 1 if s.content_type == DATA or (s.content_type == CCS and s.epoch > 0 and s.length > 1) else 0
         row.alert_level, row.alert, row.messages = -1, -1, -1
         row.at = s.kept_at if s.whole else -1
         row.frame, row.ts_ns, row.start_ts, row.end_offset = span.frame, span.ts_ns, s.start_ts, end_offset

@@ -97,7 +97,9 @@ def session_row(session: Session, streams: Records, connection: Records, flow: R
         "cert_expired": _expired(certificate, int(flow["first_ts"]), int(flow["last_ts"])),
         "client_auth": True if session.client_auth else None if session.tls13 and not session.opened else False,
         "renegotiations": session.renegotiations,
-        "secure_renegotiation": session.secure_client and session.secure_server if session.server_seen else None,
+        "secure_renegotiation": session.secure_client and session.secure_server
+        if session.server_seen and not session.tls13
+        else None,
         "key_updates_c": updates_c,
         "key_updates_s": updates_s,
         "key_update_basis": basis,
