@@ -144,9 +144,10 @@ class Traffic:
         self.guesses = _guesses(missing)
         self.messages.forget()
 
-    def agree(self, suite: Suite) -> None:
-        """The ServerHello was read."""
-        self.suites = [suite]
+    @property
+    def complete(self) -> bool:
+        """True if no secret is missing (early data, which most connections do not send, aside)."""
+        return all(self.secrets[SHAKING:])
 
     def _first_of_a_phase(self, kind: int, version: int, body: Bytes) -> Opened | None:
         """Try the record as the first that is seen of this phase, of a later one, or after a KeyUpdate."""

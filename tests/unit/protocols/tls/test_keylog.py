@@ -39,8 +39,8 @@ def test_labels_of_no_use_are_no_damage(label: str) -> None:
 
 
 def test_premaster_secrets_and_session_ids() -> None:
-    text = f"RSA 0123456789abcdef {MASTER}\nPMS_CLIENT_RANDOM {RANDOM} {'22' * 256}\nRSA Session-ID:0102 Master-Key:{MASTER}\n"
-    log = log_of(text)
+    old = f"RSA Session-ID:0102 Master-Key:{MASTER}\n"
+    log = log_of(f"RSA 0123456789abcdef {MASTER}\nPMS_CLIENT_RANDOM {RANDOM} {'22' * 256}\n" + old)
     assert log.encrypted == {bytes.fromhex("0123456789abcdef"): bytes.fromhex(MASTER)}
     assert log.premasters == {bytes.fromhex(RANDOM): b"\x22" * 256}
     assert log.sessions == {b"\x01\x02": bytes.fromhex(MASTER)}
