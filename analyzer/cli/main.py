@@ -135,6 +135,12 @@ def analyze(
     idle_min: Annotated[
         float | None, typer.Option("--idle-min", metavar="SECONDS", help="Shortest silence to report.  [default: 1.0]")
     ] = None,
+    keys: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--keys", metavar="FILE", help="TLS key log that opens TLS; may be repeated.  [default: $SSLKEYLOGFILE]"
+        ),
+    ] = None,
 ) -> Request:
     """Analyse captures: a summary on the terminal, or with --out every table as a file."""
-    return Request(tuple(files), out, format.value, segments, where, idle_min)
+    return Request(tuple(files), out, format.value, segments, where, idle_min, tuple(keys or ()))

@@ -78,9 +78,11 @@ class Inside:
         if session is None:
             connection = self.tls.connections[channel]
             return STEPPED_OVER if connection["index"] > 0 else UNSETTLED
+        if session.hello_seen and self.opener.wants(session.terms):
+            return WANTED  # 0-RTT data comes before the ServerHello
         if not session.hello_seen or not session.server_seen:
             return UNSETTLED if not session.fatal and self.tls.connections[channel]["index"] < 64 else STEPPED_OVER
-        return WANTED if self.opener.wants(session.terms) else STEPPED_OVER
+        return STEPPED_OVER
 
     def _open(self, channel: int, session: Session, rows: Records, chosen: I64) -> None:
         """Open one connection's records. After a renegotiation the next ones need its terms: one epoch at a time."""
@@ -112,13 +114,12 @@ class Inside:
                 continue
             session.opened = True
             row["decrypted"] = 1
-            if session.tls13:
-                row["inner_type"] = one.inner_type
+            row["inner_type"] = one.inner_type
             direction = int(row["dir"])
             if one.inner_type == HANDSHAKE:
-                self.tls.take_messages(session, row, one.plaintext, direction)
+                self.tls.take_messages(session, row, bytes(one.plaintext), direction)
             elif one.inner_type == ALERT and len(one.plaintext) >= 2:
-                self.tls.take_alert(session, row, one.plaintext[:2], direction)
+                self.tls.take_alert(session, row, bytes(one.plaintext[:2]), direction)
                 if one.plaintext[1] == 0:
                     self._end(channel, row)
             elif one.inner_type == DATA and one.plaintext:
@@ -158,7 +159,7 @@ class Inside:
         m["n_spans"] += 1
         child.offset[direction] += length
 
-    def _hand_on(self, channel: int, row: Records, plaintext: bytes) -> None:
+    def _hand_on(self, channel: int, row: Records, plaintext: bytes | memoryview) -> None:
         """Queue plaintext for whoever reads it. Records that end in one segment make one span: so there is room."""
         a = self.shared
         m = a.stage[0]

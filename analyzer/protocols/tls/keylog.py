@@ -165,6 +165,26 @@ class KeyFile:
         return taken
 
 
+class Keyring:
+    """The secrets of one analysis: from key log files, and from the capture itself.
+
+    growing  the files are still being written (live use): `refresh` reads on; otherwise they are read once
+    """
+
+    def __init__(self, paths: Iterable[str | os.PathLike[str]] = (), *, growing: bool = False) -> None:
+        self.log = KeyLog()
+        self.files = [KeyFile(path) for path in paths]
+        self.growing = growing
+        for file in self.files:
+            file.read(self.log, final=not growing)
+
+    def refresh(self) -> None:
+        """Take what was added to growing files. Raises AnalyzerError if one cannot be read any more."""
+        if self.growing:
+            for file in self.files:
+                file.read(self.log)
+
+
 def read_key_logs(paths: Iterable[str | os.PathLike[str]]) -> KeyLog:
     """Return the secrets of these files together. Raises AnalyzerError if one cannot be read."""
     log = KeyLog()

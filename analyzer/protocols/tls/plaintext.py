@@ -69,6 +69,7 @@ class Plaintext:
         self.log = log
         self.connections: dict[int, Connection] = {}
         self.bad, self.undecrypted = Count(), Count()
+        self.unknown = 0  # connections of which the log says nothing
 
     # -------------------------------------------------------------------------------------- sealed.Opener
     def wants(self, terms: Terms) -> bool:
@@ -78,8 +79,9 @@ class Plaintext:
             return True
         if log.sessions and (not terms.session_id or terms.session_id in log.sessions):
             return True
-        if log.encrypted:
-            return terms.encrypted_premaster is None or terms.encrypted_premaster[:8] in log.encrypted
+        if log.encrypted and (terms.encrypted_premaster is None or terms.encrypted_premaster[:8] in log.encrypted):
+            return True
+        self.unknown += terms.server_random is not None  # else the question comes again
         return False
 
     def open(self, channel: int, terms: Terms, rows: Records, kept: U8) -> list[Opened]:
@@ -101,7 +103,7 @@ class Plaintext:
                 if whole and at >= 0:
                     opened = reader.open(kind, version, data[at : at + length])
                     if opened is not None:
-                        out.append(Opened(row, opened[0], opened[1]))
+                        out.append(Opened(row, *opened))
                         continue
                 else:
                     reader.skip(length)
@@ -123,6 +125,7 @@ class Plaintext:
         """Put what could not be read into the ledger."""
         for code, count in (("tls.bad_record_mac", self.bad), ("tls.undecrypted", self.undecrypted)):
             ledger.note(code, count.n, flow_id=count.flow_id, frame=count.frame, detail=count.detail)
+        ledger.note("tls.no_secret", self.unknown)
         ledger.note("tls.bad_key_log", self.log.malformed + self.log.dropped)
 
     # -------------------------------------------------------------------------------------- keys

@@ -51,13 +51,20 @@ class Tls:
         self.kept: U8 = np.empty(1, np.uint8)
         self.opened: I32 = np.zeros(2048, np.int32)
         self.meta = records(1, TLS)
-        self.meta["list_data"], self.meta["keep_data"] = list_data, opener is not None
+        self.meta["list_data"], self.meta["keep_data"] = list_data, 0
         self.sessions: dict[int, Session] = {}
         self.issued = Issued()
         self.words: dict[str, int] = {}  # lists of handshake messages, as SEALED.messages names them
         self.done: list[SessionRow] = []
         self.names: dict[int, tuple[str | None, str | None]] = {}  # by slot: server name and ALPN of flows that closed
-        self.inside = Inside(shared, self, opener) if opener is not None else None
+        self.inside: Inside | None = None
+        if opener is not None:
+            self.use(opener)
+
+    def use(self, opener: Opener) -> None:
+        """Keep encrypted records from now on, and show them to `opener`."""
+        self.inside = Inside(self.shared, self, opener)
+        self.meta["keep_data"] = 1
 
     # -------------------------------------------------------------------------------------- a batch
     def feed(self, index: I32, volume: int) -> None:
