@@ -294,4 +294,4 @@ def _algorithm(cipher: str, key: bytes) -> Any:
         return (decrepit.Camellia if hasattr(decrepit, "Camellia") else algorithms.Camellia)(key)
     if cipher in ("3DES_EDE", "DES"):
         return decrepit.TripleDES(key if len(key) == 24 else key * 3)  # DES is 3DES with one key three times
-    return {"RC4": decrepit.ARC4, "SEED": decrepit.SEED, "IDEA": decrepit.IDEA}[cipher](key)
+    return {"RC4": decrepit.ARC4, "SEED": decrepit.SEED, "IDEA": decrepit.IDEA, "RC2": decrepit.RC2}[cipher](key)

@@ -78,17 +78,40 @@ def key_block(
     """Return the keys of client and server (RFC 5246 section 6.3). TLS 1.1 and later have no IV here but in AEADs."""
     mac = 0 if suite.aead else suite.mac_size
     iv = suite.iv_size if suite.aead else suite.block if version <= TLS10 else 0
-    size = 2 * (mac + suite.key_size + iv)
+    key = suite.material or suite.key_size
+    iv = 0 if suite.material else iv
+    size = 2 * (mac + key + iv)
     seed = server_random + client_random
     if version == SSL30:
         block = ssl3_expand(master, seed, size)
     else:
         block = prf(version, suite.hash, master, b"key expansion", seed, size)
     parts, at = [], 0
-    for part in (mac, mac, suite.key_size, suite.key_size, iv, iv):
+    for part in (mac, mac, key, key, iv, iv):
         parts.append(block[at : at + part])
         at += part
+    if suite.material:
+        parts[2:] = _export(version, suite, parts[2], parts[3], client_random, server_random)
     return Keys(parts[2], parts[4], parts[0]), Keys(parts[3], parts[5], parts[1])
+
+
+def _export(version: int, suite: Suite, client: bytes, server: bytes, first: bytes, second: bytes) -> list[bytes]:
+    """Return keys and IVs of both sides of a 40-bit suite (RFC 2246 section 6.3.1, RFC 6101 section 6.2.2.1).
+
+    The few secret bytes are spread over a whole key; everything else in it was sent in clear.
+    """
+    size, block = suite.key_size, suite.block
+    if version == SSL30:
+        keys = [hashlib.md5(client + first + second).digest(), hashlib.md5(server + second + first).digest()]
+        ivs = [hashlib.md5(first + second).digest(), hashlib.md5(second + first).digest()]
+        return [key[:size] for key in keys] + [iv[:block] for iv in ivs]
+    seed = first + second
+    keys = [
+        prf(version, suite.hash, client, b"client write key", seed, size),
+        prf(version, suite.hash, server, b"server write key", seed, size),
+    ]
+    iv = prf(version, suite.hash, b"", b"IV block", seed, 2 * block)
+    return [*keys, iv[:block], iv[block:]]
 
 
 # ------------------------------------------------------------------------------------------------ TLS 1.3

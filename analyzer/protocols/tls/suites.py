@@ -2,7 +2,8 @@
 
 Source  RFC 5246 appendix C (CBC, RC4, NULL), RFC 5288 (GCM), RFC 6655 (CCM), RFC 7905 (ChaCha20-Poly1305), RFC 5932
         (Camellia), RFC 4162 (SEED), RFC 8446 appendix B.4 (TLS 1.3).
-Limits  None for what cannot be read: export suites, ARIA, Camellia in GCM, GOST, SM4.
+        40-bit export suites: RFC 2246 appendix A.5.
+Limits  None for what cannot be read: ARIA, Camellia in GCM, GOST, SM4.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from functools import lru_cache
 
 GCM, CCM, CCM8, CHACHA, CBC, RC4, NULL = "GCM", "CCM", "CCM_8", "CHACHA20_POLY1305", "CBC", "RC4", "NULL"
 _MACS = {"MD5": ("md5", 16), "SHA": ("sha1", 20), "SHA256": ("sha256", 32), "SHA384": ("sha384", 48)}
+_EXPORT = {"RC4_40": "RC4_128", "RC2_CBC_40": "RC2_CBC", "DES40_CBC": "DES_CBC", "DES_CBC_40": "DES_CBC"}
 # Key and block in bytes
 _BLOCK_CIPHERS = {
     "AES_128": (16, 16), "AES_256": (32, 16), "CAMELLIA_128": (16, 16), "CAMELLIA_256": (32, 16),
-    "SEED": (16, 16), "IDEA": (16, 8), "3DES_EDE": (24, 8), "DES": (8, 8),
+    "SEED": (16, 16), "IDEA": (16, 8), "3DES_EDE": (24, 8), "DES": (8, 8), "RC2": (16, 8),
 }  # fmt: skip
 
 
@@ -37,6 +39,7 @@ class Suite:
     block: int = 0
     mac: str = ""
     mac_size: int = 0
+    material: int = 0  # bytes of the key that are secret, if fewer than all of them (export suites)
 
     @property
     def aead(self) -> bool:
@@ -48,7 +51,7 @@ class Suite:
 def suite_named(name: str) -> Suite | None:
     """Return the suite with this IANA name, None if it cannot be decrypted or is none."""
     words = name.removeprefix("TLS_")
-    if not name.startswith("TLS_") or "EXPORT" in name:
+    if not name.startswith("TLS_"):
         return None
     _, _, cipher = words.rpartition("WITH_")
     hash_name = "sha384" if cipher.endswith("SHA384") else "sha256"
@@ -65,13 +68,13 @@ def suite_named(name: str) -> Suite | None:
     if mac not in _MACS:
         return None
     mac_name, mac_size = _MACS[mac]
+    material = 5 if kind in _EXPORT else 0
+    kind = _EXPORT.get(kind, kind)
     if kind == "NULL":
         return Suite(name, "NULL", NULL, 0, hash_name, mac=mac_name, mac_size=mac_size)
     if kind == "RC4_128":
-        return Suite(name, "RC4", RC4, 16, hash_name, mac=mac_name, mac_size=mac_size)
+        return Suite(name, "RC4", RC4, 16, hash_name, mac=mac_name, mac_size=mac_size, material=material)
     if kind.endswith("_CBC") and (block_cipher := kind.removesuffix("_CBC")) in _BLOCK_CIPHERS:
         key, block = _BLOCK_CIPHERS[block_cipher]
-        return Suite(
-            name, block_cipher, CBC, key, hash_name, iv_size=block, block=block, mac=mac_name, mac_size=mac_size
-        )
+        return Suite(name, block_cipher, CBC, key, hash_name, block, block, mac_name, mac_size, material)
     return None
