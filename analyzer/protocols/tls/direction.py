@@ -69,7 +69,10 @@ class Ciphered:
         """Return type and plaintext of the next record, None if it cannot be read."""
         if self.dead:
             return None
-        opened = _guess(self.opener, kind, version, body, self.guesses)
+        if self.guesses:
+            opened = _guess(self.opener, kind, version, body, self.guesses)
+        else:
+            opened = self.opener.open(kind, version, body)
         if opened is None:
             return None
         self.guesses = 0
@@ -118,7 +121,10 @@ class Traffic:
         """Return inner type and plaintext of the next record, None if it cannot be read."""
         opened = None
         if self.current is not None:
-            opened = _guess(self.current, kind, version, body, self.guesses)
+            if self.guesses:
+                opened = _guess(self.current, kind, version, body, self.guesses)
+            else:
+                opened = self.current.open(kind, version, body)
         if opened is None:
             opened = self._first_of_a_phase(kind, version, body)
             if opened is None:
