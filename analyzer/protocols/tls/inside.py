@@ -188,11 +188,14 @@ class Inside:
         length = np.add.reduceat(sizes, first)
         m = a.stage[0]
         place, queued, at = int(m["n_spans"]), int(m["n_queue"]), int(m["n_aside"])
-        n, whole = first.size, b"".join(texts)
+        n = first.size
         if place + n > a.spans.shape[0] - FIRST_ROOM or queued + n > a.queue.size:
             child.ended = [True, True]
             return
-        a.aside[at : at + len(whole)] = np.frombuffer(whole, np.uint8)
+        room, end = memoryview(a.aside.data), at
+        for text in texts:
+            room[end : end + len(text)] = text
+            end += len(text)
         spans = a.spans[place : place + n]
         spans["flow_id"], spans["slot"] = rows["flow_id"][mine[0]], a.channels[child.channel]["slot"]
         spans["channel"], spans["kind"], spans["source"] = child.channel, SPAN_DATA, IN_ASIDE
@@ -203,7 +206,7 @@ class Inside:
             spans["offset"][own] = child.offset[side] + np.cumsum(length[own]) - length[own]
             child.offset[side] += int(length[own].sum())
         a.queue[queued : queued + n] = np.arange(place, place + n)
-        m["n_spans"], m["n_queue"], m["n_aside"] = place + n, queued + n, at + len(whole)
+        m["n_spans"], m["n_queue"], m["n_aside"] = place + n, queued + n, end
 
     def _missing(self, channel: int, row: Records) -> None:
         """A record that was not opened, after others that were: its plaintext is a hole."""

@@ -49,6 +49,7 @@ class Tls:
         self.connections = records(1024, CONNECTION)
         self.listed = records(1024, SEALED)
         self.kept: U8 = np.empty(1, np.uint8)
+        self.spare: U8 = np.empty(1, np.uint8)
         self.opened: I32 = np.zeros(2048, np.int32)
         self.meta = records(1, TLS)
         self.meta["list_data"], self.meta["keep_data"] = list_data, 0
@@ -80,9 +81,10 @@ class Tls:
         if self.kept.size < KEPT_BYTES:
             self.kept = np.empty(KEPT_BYTES, np.uint8)
         elif int(m["kept"]) > KEPT_HIGH - volume:
-            other = np.empty(KEPT_BYTES, np.uint8)
-            move_kept(self.opened, self.streams, self.kept, other, self.meta)
-            self.kept = other
+            if self.spare.size < KEPT_BYTES:
+                self.spare = np.empty(KEPT_BYTES, np.uint8)
+            move_kept(self.opened, self.streams, self.kept, self.spare, self.meta)
+            self.kept, self.spare = self.spare, self.kept  # pages that were touched once are cheaper than new ones
         before = int(m["n_rows"])
         self.listed = grown(self.listed, before + volume // _SHORTEST + 2 * index.size)
         frame_tls(
