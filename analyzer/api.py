@@ -120,14 +120,17 @@ def stream(
     if notice is not None and cache_is_cold():
         notice(_COMPILING)
     from analyzer.ahead import ahead
+    from analyzer.capture.keyfile import KeyFile
     from analyzer.capture.reader import open_captures
     from analyzer.engine import Engine
-    from analyzer.protocols.tls.keylog import Keyring
 
     ledger = Ledger()
-    keyring = Keyring(_as_list(keys) if keys is not None else ())
     reader = open_captures(_as_list(paths), ledger, progress=progress)
-    engine = Engine(settings or Settings(), ledger, reader.files, segments=segments, records=records, keys=keyring)
+    engine = Engine(settings or Settings(), ledger, reader.files, segments=segments, records=records)
+    for path in _as_list(keys) if keys is not None else []:
+        engine.learn(b"")  # an empty key log too is one that opens nothing
+        for text in KeyFile(path).read(final=True):
+            engine.learn(text)
     batches = map(engine.decode, reader)
     for decoded in ahead(batches) if len(reader.files) == 1 else batches:
         yield from engine.take(decoded)

@@ -19,7 +19,6 @@ from analyzer.flows.state import DUPLICATE_FRAME
 from analyzer.flows.tracker import Finished, FlowTracker
 from analyzer.kernel import U8, Records
 from analyzer.protocols.stage import SPANS_PER_SPAN, ProtocolStage
-from analyzer.protocols.tls.keylog import Keyring
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ class Engine:
     def __init__(
         self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False,
         records: bool = False,
-        keys: Keyring | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.ledger = ledger
@@ -48,11 +46,22 @@ class Engine:
         self.decoder = Decoder(settings, ledger)
         self.tracker = FlowTracker(settings)
         self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0], records_too=records)
-        self.keys = keys or Keyring()
         self._secrets = [0 for _ in files]
         self._plaintext: Plaintext | None = None
         self.end_ns = 0
         self._endpoints: Endpoints | None = None
+
+    def learn(self, secrets: bytes) -> None:
+        """Take whole lines of a TLS key log; they hold for what is fed from now on.
+
+        Before the first ones TLS only steps over what is encrypted.
+        """
+        if self._plaintext is None:
+            from analyzer.protocols.tls.plaintext import Plaintext
+
+            self._plaintext = Plaintext()
+            self.protocols.tls.use(self._plaintext)
+        self._plaintext.log.add(secrets)
 
     def feed(self, batch: PacketBatch) -> Iterator[Chunk]:
         """Take a batch of packets in capture order; yield the (table, rows) that are ready."""
@@ -67,7 +76,8 @@ class Engine:
     def take(self, decoded: Decoded) -> Iterator[Chunk]:
         """The second half of `feed`: find the flows and yield the (table, rows) that are ready."""
         segments, data, latest, secrets = decoded
-        self._learn(secrets)
+        for text in secrets:
+            self.learn(text)
         labels, spans = self.tracker.feed(segments, data)
         self.end_ns = max(self.end_ns, latest)
         self._count_by_file(segments, labels)
@@ -101,17 +111,6 @@ class Engine:
         new = [text for info, taken in zip(self.files, self._secrets, strict=True) for text in info.secrets[taken:]]
         self._secrets = [len(info.secrets) for info in self.files]
         return new
-
-    def _learn(self, secrets: list[bytes]) -> None:
-        """Take new secrets; the first ones make TLS keep what it could only step over until now."""
-        self.keys.refresh()
-        for text in secrets:
-            self.keys.log.add(text)
-        if self._plaintext is None and (self.keys.files or secrets):
-            from analyzer.protocols.tls.plaintext import Plaintext
-
-            self._plaintext = Plaintext(self.keys.log)
-            self.protocols.tls.use(self._plaintext)
 
     def _count_by_file(self, segments: Records, labels: Records) -> None:
         if len(self.files) == 1:

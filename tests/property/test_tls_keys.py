@@ -16,7 +16,6 @@ from analyzer.capture.batch import PacketBatch
 from analyzer.capture.reader import open_captures
 from analyzer.engine import Engine
 from analyzer.kernel import records
-from analyzer.protocols.tls.keylog import Keyring
 from analyzer.settings import Settings
 from analyzer.tables.order import in_order
 from analyzer.tables.schema import TABLES
@@ -47,7 +46,8 @@ def packets(file: str) -> tuple[np.ndarray, np.ndarray]:
 
 def tables(file: str, keys: Path, cuts: list[int]) -> dict[str, pa.Table]:
     rows, data = packets(file)
-    engine = Engine(Settings(), Ledger(), records=True, keys=Keyring([keys]))
+    engine = Engine(Settings(), Ledger(), records=True)
+    engine.learn(keys.read_bytes())
     parts: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
     edges = sorted({0, rows.shape[0], *cuts})
     for start, end in pairwise(edges):

@@ -10,11 +10,11 @@ import pytest
 
 from analyzer.anomalies import Ledger
 from analyzer.protocols.tls.decrypt import opener
-from analyzer.protocols.tls.keylog import KeyLog, read_key_logs
+from analyzer.protocols.tls.keylog import KeyLog
 from analyzer.protocols.tls.plaintext import Plaintext
 from analyzer.protocols.tls.schedule import SSL30, TLS10, TLS12, TLS13, Keys
 from analyzer.protocols.tls.suites import suite_named
-from tests.unit.protocols.tls.wire import CLIENT, SERVER, Framed, Talk, contexts, frame, joined, opened
+from tests.unit.protocols.tls.wire import CLIENT, SERVER, Framed, Talk, contexts, frame, joined, key_log, opened
 
 V = ssl.TLSVersion
 OLD = [  # suites of SSL 3.0 to TLS 1.1 that today's OpenSSL still has
@@ -39,7 +39,7 @@ def talk(folder: Path, version: ssl.TLSVersion, ciphers: str | None, **options: 
     for size in SIZES:
         t.say(CLIENT, source.randbytes(size))
         t.say(SERVER, source.randbytes(size + 1))
-    return t, read_key_logs([log]), frame(t.chunks)
+    return t, key_log(log), frame(t.chunks)
 
 
 def said() -> tuple[bytes, bytes]:
@@ -181,7 +181,7 @@ def test_resumption_and_close_notify(tmp_path: Path) -> None:
         with pytest.raises(ssl.SSLWantReadError):
             second.client.unwrap()
         second.move()
-        results = opened(Plaintext(read_key_logs([path])), framed := frame(second.chunks))
+        results = opened(Plaintext(key_log(path)), framed := frame(second.chunks))
         assert (joined(results, CLIENT), joined(results, SERVER)) == (b"again", b"yes")
         assert joined(results, CLIENT, 21) == b"\x01\x00"
         assert len(results) == len(framed.records)
