@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from analyzer.errors import AnalyzerError
     from analyzer.settings import Settings
 
-    __version__: str
 
 __all__ = ["Analysis", "AnalyzerError", "Settings", "__version__", "analyze", "stream"]
+
+__version__ = "0.1.0"  # the only place: packaging reads it here, and importlib.metadata would take 30 ms
 
 _HOMES = {
     "Analysis": "analyzer.api",
@@ -31,16 +32,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        value: Any = version("longwire")
-    elif name in _HOMES:
-        from importlib import import_module
-
-        value = getattr(import_module(_HOMES[name]), name)
-    else:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

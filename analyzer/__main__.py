@@ -1,6 +1,6 @@
 """`python -m analyzer` is `longwire`."""
 
-from analyzer.cli.main import run
+from analyzer.cli.start import run
 
 if __name__ == "__main__":
     run()

@@ -72,7 +72,7 @@ class Analysis(Mapping[str, "pd.DataFrame"]):
 def analyze(
     paths: Path | Sequence[Path],
     *,
-    keys: Path | None = None,
+    keys: Path | Sequence[Path] | None = None,
     segments: bool = False,
     records: bool = False,
     settings: Settings | None = None,
@@ -81,7 +81,8 @@ def analyze(
 ) -> Analysis:
     """Analyse one capture, or several as one (a rotated ring, or files that overlap in time).
 
-    paths     files, or "-" for standard input    keys  NSS key log, used once TLS is read
+    paths     files, or "-" for standard input
+    keys      NSS key log files (SSLKEYLOGFILE) that open TLS; secrets inside pcapng files are used without asking
     segments  also fill the `segments` table (a row per TCP segment)    records  also rows of bulk TLS and HTTP/2 data
     settings  thresholds and caps    progress  called with (bytes done, bytes in all)    notice  called with a message
 
@@ -102,7 +103,7 @@ def analyze(
 def stream(
     paths: Path | Sequence[Path],
     *,
-    keys: Path | None = None,
+    keys: Path | Sequence[Path] | None = None,
     segments: bool = False,
     records: bool = False,
     settings: Settings | None = None,
@@ -121,10 +122,12 @@ def stream(
     from analyzer.ahead import ahead
     from analyzer.capture.reader import open_captures
     from analyzer.engine import Engine
+    from analyzer.protocols.tls.keylog import Keyring
 
     ledger = Ledger()
+    keyring = Keyring(_as_list(keys) if keys is not None else ())
     reader = open_captures(_as_list(paths), ledger, progress=progress)
-    engine = Engine(settings or Settings(), ledger, reader.files, segments=segments, records=records)
+    engine = Engine(settings or Settings(), ledger, reader.files, segments=segments, records=records, keys=keyring)
     batches = map(engine.decode, reader)
     for decoded in ahead(batches) if len(reader.files) == 1 else batches:
         yield from engine.take(decoded)

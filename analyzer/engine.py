@@ -19,15 +19,18 @@ from analyzer.flows.state import DUPLICATE_FRAME
 from analyzer.flows.tracker import Finished, FlowTracker
 from analyzer.kernel import U8, Records
 from analyzer.protocols.stage import SPANS_PER_SPAN, ProtocolStage
+from analyzer.protocols.tls.keylog import Keyring
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from analyzer.classify.endpoints import Endpoints
+    from analyzer.protocols.tls.plaintext import Plaintext
 
 Chunk = tuple[str, "pa.Table"]
-Decoded = tuple[Records, U8, int]  # segments, the bytes they point into, time of the latest packet
+# Segments, the bytes they point into, time of the latest packet, TLS secrets that the capture brought
+Decoded = tuple[Records, U8, int, list[bytes]]
 
 
 class Engine:
@@ -36,6 +39,7 @@ class Engine:
     def __init__(
         self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False,
         records: bool = False,
+        keys: Keyring | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.ledger = ledger
@@ -44,6 +48,9 @@ class Engine:
         self.decoder = Decoder(settings, ledger)
         self.tracker = FlowTracker(settings)
         self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0], records_too=records)
+        self.keys = keys or Keyring()
+        self._secrets = [0 for _ in files]
+        self._plaintext: Plaintext | None = None
         self.end_ns = 0
         self._endpoints: Endpoints | None = None
 
@@ -55,11 +62,12 @@ class Engine:
         """The first half of `feed`, which knows no flow: it may run one batch ahead of the second in another thread."""
         segments, data = self.decoder.decode(batch)
         latest = int(batch.packets["ts_ns"].max()) if batch.packets.shape[0] else 0
-        return segments, data, latest
+        return segments, data, latest, self._new_secrets()
 
     def take(self, decoded: Decoded) -> Iterator[Chunk]:
         """The second half of `feed`: find the flows and yield the (table, rows) that are ready."""
-        segments, data, latest = decoded
+        segments, data, latest, secrets = decoded
+        self._learn(secrets)
         labels, spans = self.tracker.feed(segments, data)
         self.end_ns = max(self.end_ns, latest)
         self._count_by_file(segments, labels)
@@ -80,12 +88,31 @@ class Engine:
         for done, last in self.tracker.finish():
             yield from self._rows(done, last.shape[0], nothing)
         yield from self.protocols.finish(self.ledger)
+        if self._plaintext is not None:
+            self._plaintext.tell(self.ledger)
         self._note_anomalies()
         from analyzer.classify.whole import whole_tables
 
         yield from whole_tables(self._endpoints, self.files, self.ledger)
 
     # -------------------------------------------------------------------------------------- inside
+    def _new_secrets(self) -> list[bytes]:
+        """Return the secrets that files brought since the last batch: they hold for that batch and all after it."""
+        new = [text for info, taken in zip(self.files, self._secrets, strict=True) for text in info.secrets[taken:]]
+        self._secrets = [len(info.secrets) for info in self.files]
+        return new
+
+    def _learn(self, secrets: list[bytes]) -> None:
+        """Take new secrets; the first ones make TLS keep what it could only step over until now."""
+        self.keys.refresh()
+        for text in secrets:
+            self.keys.log.add(text)
+        if self._plaintext is None and (self.keys.files or secrets):
+            from analyzer.protocols.tls.plaintext import Plaintext
+
+            self._plaintext = Plaintext(self.keys.log)
+            self.protocols.tls.use(self._plaintext)
+
     def _count_by_file(self, segments: Records, labels: Records) -> None:
         if len(self.files) == 1:
             return  # the tracker's totals are that file's

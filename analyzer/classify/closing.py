@@ -320,5 +320,5 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "confidence": verdict.confidence,
         "basis": Coded(verdict.inferred.astype(np.int8), ("observed", "inferred")),
         "evidence_frames": evidence(facts),
-        "explanation": with_race(explain(facts, verdict, idle_payload, age), races),
+        "explanation": with_race(explain(facts, verdict, idle_payload), races),
     }

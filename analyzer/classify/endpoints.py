@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.community import address_text
 from analyzer.classify.facts import Facts
-from analyzer.tables.build import Coded
 
 _RST = tuple(code for name, code in KIND.items() if name.startswith(("rst_", "refused", "handshake_aborted")))
 
@@ -71,13 +72,11 @@ class Endpoints:
         }
         return {name: _reordered(values, np.argsort(-count, kind="stable")) for name, values in columns.items()}
 
-    def _names(self, head: NDArray[Any]) -> Coded:
-        text = address_text(head["hi"], head["lo"], head["version"])
-        names = []
-        for code, port in zip(text.codes.tolist(), head["port"].tolist(), strict=True):
-            host = text.names[code]
-            names.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        return Coded(np.arange(len(names)), names)
+    def _names(self, head: NDArray[Any]) -> pa.Array:
+        host = address_text(head["hi"], head["lo"], head["version"])
+        bracketed = pc.binary_join_element_wise("[", host, "]", "")
+        host = pc.if_else(pa.array(head["version"] == 4), host, bracketed)
+        return pc.binary_join_element_wise(host, pa.array(head["port"]).cast(pa.string()), ":")
 
 
 def _distinct_clients(rows: NDArray[Any], group: NDArray[Any], n: int) -> NDArray[Any]:
@@ -88,4 +87,4 @@ def _distinct_clients(rows: NDArray[Any], group: NDArray[Any], n: int) -> NDArra
 
 
 def _reordered(values: Any, order: NDArray[Any]) -> Any:
-    return Coded(values.codes[order], values.names) if isinstance(values, Coded) else values[order]
+    return values.take(pa.array(order)) if isinstance(values, pa.Array) else values[order]

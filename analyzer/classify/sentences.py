@@ -1,12 +1,13 @@
 """One sentence per close that a person can act on, made for all flows at once.
 
-`{idle}` is the payload silence before the close and `{age}` the connection's age, in seconds; `{who}` closed, `{other}`
-is the other side; `{probes}` and `{tries}` are how often somebody asked in vain.
+`{idle}` is the payload silence before the close in seconds; `{who}` closed, `{other}` is the other side; `{probes}` and
+`{tries}` are how often somebody asked in vain.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analyzer.classify.facts import Array, Facts
+from analyzer.kernel import Mask
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS
 
 if TYPE_CHECKING:
@@ -60,12 +62,12 @@ _NO_PAYLOAD = "Still open when the capture ended; it carried no payload in all o
 
 assert set(SENTENCES) == set(CLOSE_KINDS)
 
+_WHO = pa.array([who if who in ("client", "server") else "other side" for who in INITIATORS])
+_OTHER = pa.array([{"client": "server", "server": "client"}.get(who, "other side") for who in INITIATORS])
 
-def explain(facts: Facts, verdict: Verdict, idle_s: Array, age_s: Array) -> pa.Array:
+
+def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
     """Return the sentence of each flow's close kind with its numbers filled in."""
-    words = np.array([w if w in ("client", "server") else "other side" for w in INITIATORS])
-    who = words[verdict.initiator]
-    other = np.where(who == "client", "server", np.where(who == "server", "client", "other side"))
     tries = np.where(
         facts.flow["payload_ts"] == 0,
         np.where(facts.server["syns"] > 0, facts.server["syns"], facts.client["syns"]),
@@ -78,16 +80,23 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array, age_s: Array) -> pa.A
     stale = facts.of(np.maximum(verdict.resetter, 0), "rst_burst_idle") / 1e9
     idle_s = np.where(verdict.kind == CLOSE_KINDS.index("rst_to_data_stale"), stale, idle_s)  # before the new data
     silent = np.isnan(idle_s) & (verdict.kind == CLOSE_KINDS.index("open_idle"))
-    result = pa.nulls(facts.n, pa.string())
+    values: dict[str, Callable[[Mask], pa.Array]] = {
+        "idle": lambda here: _decimals(np.nan_to_num(idle_s[here])),
+        "who": lambda here: _WHO.take(pa.array(verdict.initiator[here])),
+        "other": lambda here: _OTHER.take(pa.array(verdict.initiator[here])),
+        "tries": lambda here: pa.array(tries[here]).cast(pa.string()),
+        "probes": lambda here: pa.array(probes[here]).cast(pa.string()),
+    }
+    parts = [pa.array([], pa.string())]
+    order, done = np.empty(facts.n, np.int64), 0
     for code in np.unique(verdict.kind).tolist():
         here = verdict.kind == code
-        values = {
-            "idle": _decimals(np.nan_to_num(idle_s[here])), "age": _decimals(age_s[here]),
-            "who": pa.array(who[here]), "other": pa.array(other[here]),
-            "tries": pa.array(tries[here]).cast(pa.string()), "probes": pa.array(probes[here]).cast(pa.string()),
-        }  # fmt: skip
-        filled = _filled(SENTENCES[CLOSE_KINDS[code]], values, int(here.sum()))
-        result = pc.replace_with_mask(result, pa.array(here), filled)
+        parts.append(_filled(SENTENCES[CLOSE_KINDS[code]], values, here))
+        order[here] = np.arange(done, done + len(parts[-1]))
+        done += len(parts[-1])
+    result = pa.concat_arrays(parts)
+    if len(parts) > 2:
+        result = result.take(pa.array(order))
     if silent.any():
         result = pc.if_else(pa.array(silent), _NO_PAYLOAD, result)
     return result
@@ -102,7 +111,9 @@ def _decimals(values: Array) -> pa.Array:
     return pc.binary_join_element_wise(whole.cast(pa.string()), padded, ".")
 
 
-def _filled(sentence: str, values: dict[str, pa.Array], n: int) -> pa.Array:
+def _filled(sentence: str, values: dict[str, Callable[[Mask], pa.Array]], here: Mask) -> pa.Array:
+    """Return the sentence once for each flow that is true in `here`."""
     parts = re.split(r"{(\w+)}", sentence)
-    columns = [values[p].cast(pa.string()) if k % 2 else pa.array([p] * n, pa.string()) for k, p in enumerate(parts)]
-    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "")
+    if len(parts) == 1:
+        return pa.repeat(sentence, int(here.sum()))
+    return pc.binary_join_element_wise(*(values[p](here) if k % 2 else p for k, p in enumerate(parts)), "")

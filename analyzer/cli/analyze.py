@@ -10,22 +10,22 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import analyzer
 from analyzer.cli import console
 from analyzer.cli.request import Request
 from analyzer.errors import AnalyzerError
 from analyzer.render.folder import make_folder
 from analyzer.settings import NS, Settings
-from analyzer.tables.where import Where, parse_where
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from analyzer.render.summary import Summary
+    from analyzer.tables.where import Where
 
 DAMAGED = 1
 
@@ -35,7 +35,7 @@ def analyze_files(request: Request, *, own_process: bool = False) -> int:
 
     own_process  True if nothing else will ever run in this process (see `spare_pandas`)
     """
-    where = parse_where(request.where) if request.where is not None else None
+    where = _where(request)
     settings = _settings(request)
     if request.segments and request.out is None:
         raise AnalyzerError("--segments makes a table, and there is nowhere to write it", "add --out DIR")
@@ -57,6 +57,14 @@ def analyze_files(request: Request, *, own_process: bool = False) -> int:
         console.say("warning: the input was damaged; what could be read of it is analysed")
         return DAMAGED
     return 0
+
+
+def _where(request: Request) -> Where | None:
+    if request.where is None:
+        return None
+    from analyzer.tables.where import parse_where
+
+    return parse_where(request.where)
 
 
 def _while_loading(chunks: Iterator[tuple[str, pa.Table]], own_process: bool) -> Iterator[tuple[str, pa.Table]]:
@@ -106,7 +114,7 @@ def spare_pandas() -> None:
         sys.meta_path.remove(hiding)
 
 
-class _NoPandas(MetaPathFinder):
+class _NoPandas:  # a finder by its method alone: importlib.abc takes 5 ms
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
         if name == "pandas":
             raise ModuleNotFoundError("pandas is not needed here", name=name)
@@ -120,12 +128,24 @@ def _settings(request: Request) -> Settings:
     return replace(Settings(), idle_min_ns=round(request.idle_min_s * NS))
 
 
+def _keys(request: Request) -> list[Path]:
+    """Return the key logs asked for, else the one that the environment names for every TLS program.
+
+    That one is often set where no program wrote it yet: then it is as if it were not set.
+    """
+    if request.keys:
+        return list(request.keys)
+    named = os.environ.get("SSLKEYLOGFILE", "")
+    return [Path(named)] if named and Path(named).is_file() else []
+
+
 def _stream(request: Request, settings: Settings, progress: console.Progress) -> Iterator[tuple[str, pa.Table]]:
     from analyzer import api
 
     yield from api.stream(
-        list(request.files), segments=request.segments, settings=settings, progress=progress, notice=progress.notice
-    )
+        list(request.files), keys=_keys(request) or None, segments=request.segments, settings=settings,
+        progress=progress, notice=progress.notice,
+    )  # fmt: skip
 
 
 def _summary(chunks: Iterator[tuple[str, pa.Table]], where: Where | None) -> Summary:
@@ -144,8 +164,6 @@ def _summary(chunks: Iterator[tuple[str, pa.Table]], where: Where | None) -> Sum
 def _write(
     request: Request, out: Path, chunks: Iterator[tuple[str, pa.Table]], where: Where | None, settings: Settings
 ) -> Summary:
-    from importlib.metadata import version
-
     from analyzer.render.files import TableSink, write_summary
     from analyzer.render.summary import Collector
     from analyzer.tables.schema import TABLES
@@ -157,6 +175,6 @@ def _write(
         sink.close(collector.add)
     summary = collector.result()
     summary.rows = {name: summary.rows.get(name, 0) for name in TABLES}
-    about = {"longwire": version("longwire"), "settings": settings.as_dict(), "where": request.where}
+    about = {"longwire": analyzer.__version__, "settings": settings.as_dict(), "where": request.where}
     write_summary(out, about | summary.as_dict())
     return summary

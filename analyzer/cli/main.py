@@ -6,18 +6,16 @@ come in only when a capture is really analysed.
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from analyzer.cli import console
+import analyzer
+from analyzer.cli.guard import OK, guarded
 from analyzer.cli.request import Request
 from analyzer.errors import AnalyzerError
-
-OK, DAMAGED, UNUSABLE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
 _HELP = """Who closed this TCP connection, why, and what should have kept it alive.
 
@@ -44,43 +42,25 @@ class Format(StrEnum):
     json = "json"
 
 
-def run() -> None:
-    """Entry point of the `longwire` command and of `python -m analyzer`."""
-    sys.exit(main(sys.argv[1:], own_process=True))
-
-
 def main(arguments: list[str], *, own_process: bool = False) -> int:
     """Run one command and return its exit code; errors are printed, bugs raise.
 
     own_process  True if nothing else will ever run in this process (see `analyze.spare_pandas`)
     """
-    for stream in (sys.stdout, sys.stderr):  # a name from the wire must not fail on a terminal that is not UTF-8
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    return guarded(lambda: _obey(arguments, own_process))
+
+
+def _obey(arguments: list[str], own_process: bool) -> int:
     try:
         # Typer only parses; commands run outside of it, so that it does not answer for broken pipes and interrupts.
         request = app(arguments, prog_name="longwire", standalone_mode=False)
-        code = _run(request, own_process) if isinstance(request, Request) else OK
-        sys.stdout.flush()
-        return code
-    except AnalyzerError as error:
-        console.print_error(error.message, error.hint)
-        return UNUSABLE
-    except BrokenPipeError:  # the reader, `head` for example, has seen enough
-        console.abandon_stdout()
-        return PIPE_CLOSED
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        console.print_error(f"{place}{error.strerror or error}", "")
-        return UNUSABLE
-    except (KeyboardInterrupt, typer.Abort):
-        console.print_error("interrupted", "")
-        return INTERRUPTED
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer raises for wrong usage; its class moved between versions
             raise
-        console.print_error(_usage(error), "longwire analyze --help shows the options with examples")
-        return UNUSABLE
+        raise AnalyzerError(_usage(error), "longwire analyze --help shows the options with examples") from None
+    return _run(request, own_process) if isinstance(request, Request) else OK
 
 
 def _run(request: Request, own_process: bool) -> int:
@@ -95,9 +75,7 @@ def _usage(error: Any) -> str:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"longwire {version('longwire')}")
+        typer.echo(f"longwire {analyzer.__version__}")
         raise typer.Exit()
 
 
@@ -135,6 +113,12 @@ def analyze(
     idle_min: Annotated[
         float | None, typer.Option("--idle-min", metavar="SECONDS", help="Shortest silence to report.  [default: 1.0]")
     ] = None,
+    keys: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--keys", metavar="FILE", help="TLS key log that opens TLS; may be repeated.  [default: $SSLKEYLOGFILE]"
+        ),
+    ] = None,
 ) -> Request:
     """Analyse captures: a summary on the terminal, or with --out every table as a file."""
-    return Request(tuple(files), out, format.value, segments, where, idle_min)
+    return Request(tuple(files), out, format.value, segments, where, idle_min, tuple(keys or ()))

@@ -16,3 +16,4 @@ class Request:
     segments: bool = False
     where: str | None = None
     idle_min_s: float | None = None
+    keys: tuple[Path, ...] = ()

@@ -40,7 +40,19 @@ def udp(w: Records, s: Records, data: U8) -> int:
         return DONE  # UDP is not ours to complain about
     w.at = at + 8
     kind = _by_port(be16(data, at + 2))
-    return kind if kind != DONE else _by_port(be16(data, at))
+    if kind == DONE:
+        kind = _by_port(be16(data, at))
+    return TEREDO if kind == DONE and _is_teredo(w, data, be16(data, at + 4) - 8) else kind
+
+
+@helper
+def _is_teredo(w: Records, data: U8, length: int) -> bool:
+    """RFC 4380 section 5.4: clients and relays use any port. IPv6 fills the datagram, and one end is Teredo's."""
+    at = w.at
+    if length < 40 or w.end - at < 40 or u8(data, at) >> 4 != 6 or be16(data, at + 4) != length - 40:
+        return False
+    from_teredo = be16(data, at + 8) == 0x2001 and be16(data, at + 10) == 0  # 2001::/32, section 2.6
+    return from_teredo or (be16(data, at + 24) == 0x2001 and be16(data, at + 26) == 0)
 
 
 @helper

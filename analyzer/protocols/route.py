@@ -3,7 +3,8 @@
 What    The first bytes of each direction are shown to every protocol's `looks_like`. Until one says yes they are held.
         What is of no protocol that is read is watched for a ClientHello at a segment's start: SMTP, IMAP, POP3, FTP,
         XMPP, IRC, LDAP, PostgreSQL, MySQL turn to TLS in mid-connection, and behind SOCKS it begins there.
-Limits  A channel joined midstream is looked at where each segment begins. 24 bytes decide.
+Limits  24 bytes decide. What begins later, within the first 4 kB of a direction or in a channel joined midstream, is
+        found only if it begins with a segment.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from analyzer.protocols.verdict import MORE, YES
 from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_DATA, SPAN_FIN
 
 FIRST_BYTES = 24  # longer than any protocol's opening: the HTTP/2 preface has 24
+
+# What may come before a protocol begins (a SOCKS handshake, a PROXY header, a greeting): so far each segment is tried.
+PREAMBLE = 4096
 
 # A direction's first bytes, and the spans they came in (one byte each at worst)
 FIRST = np.dtype(
@@ -105,14 +109,14 @@ def _decide(span: Records, c: Records, held: Records, source: U8) -> int:
     reader = _look(span, c, held, source)
     if reader == OPAQUE and held.pieces > 0:
         held.n, held.pieces = 0, 0
-        if c.midstream:  # what was held is no beginning; perhaps this is
+        if c.midstream or span.offset <= PREAMBLE:  # what was held is no beginning; perhaps this is
             reader = _look(span, c, held, source)
     if reader == UNDECIDED:
         _hold(span, held, source)
         return UNDECIDED
     if reader != OPAQUE:
         return reader
-    if not c.midstream:
+    if not c.midstream and span.offset > PREAMBLE:
         if span.dir == 0:
             c.opaque_c = 1
         else:

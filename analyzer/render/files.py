@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,12 @@ ROW_GROUP_ROWS = 128 * 1024
 
 COMPRESSION = "snappy"
 """The quicker one: 3,000 random flows in 13 ms (zstd 24 ms), a million in 4.0 s (zstd 4.7 s, and 17 % smaller)."""
+
+DICTIONARY = ("enum", "str")
+"""Types of columns written as numbers of a dictionary. For plain numbers it takes a third longer and saves nothing."""
+
+
+Job = tuple[Path, str, Iterator[pa.Table]]  # a file to write, the table that it is for, and its rows in order
 
 
 class TableFile(Protocol):
@@ -68,10 +75,47 @@ class TableSink:
     def close(self, seen: Callable[[str, pa.Table], None] | None = None) -> list[Path]:
         """Write all tables and return their paths. `seen` is called with every chunk written, in final order."""
         with self._spool, Replacement() as files:
-            for name, chunks in self._spool.tables(self._where):
-                path = self.folder / f"{name}.{self.format}"
-                write_rows(files.beside(path), self.format, name, _observed(name, chunks, seen))
+            tables = [
+                (files.beside(self.folder / f"{name}.{self.format}"), name, chunks)
+                for name, chunks in self._spool.tables(self._where)
+            ]
+            self._write_all(tables, seen)
             return files.commit()
+
+    def _write_all(self, tables: list[Job], seen: Callable[[str, pa.Table], None] | None) -> None:
+        """Write the tables, two at a time: sorting, compressing and writing leave the interpreter to others.
+
+        The first error ends both workers and is raised here.
+        """
+        waiting = iter(tables)
+        lock = threading.Lock()
+        failures: list[BaseException] = []
+
+        def observe(name: str, rows: pa.Table) -> None:
+            if seen is not None:
+                with lock:
+                    seen(name, rows)
+
+        def work() -> None:
+            try:
+                while not failures:
+                    with lock:
+                        job = next(waiting, None)
+                    if job is None:
+                        return
+                    path, name, chunks = job
+                    write_rows(path, self.format, name, _observed(name, chunks, observe))
+            except BaseException as error:
+                failures.append(error)
+
+        helper = threading.Thread(target=work)
+        helper.start()
+        try:
+            work()
+        finally:
+            helper.join()
+        if failures:
+            raise failures[0]
 
     def __enter__(self) -> TableSink:
         return self
@@ -143,12 +187,9 @@ def _umask() -> int:
     return mask
 
 
-def _observed(
-    name: str, chunks: Iterator[pa.Table], seen: Callable[[str, pa.Table], None] | None
-) -> Iterator[pa.Table]:
+def _observed(name: str, chunks: Iterator[pa.Table], seen: Callable[[str, pa.Table], None]) -> Iterator[pa.Table]:
     for rows in chunks:
-        if seen is not None:
-            seen(name, rows)
+        seen(name, rows)
         yield rows
 
 
@@ -162,7 +203,8 @@ class _ParquetFile:
         import pyarrow.parquet as pq
 
         self._name = name
-        self._file = pq.ParquetWriter(path, arrow_schema(name), compression=COMPRESSION)
+        words = [column.name for column in TABLES[name].columns if column.type in DICTIONARY]
+        self._file = pq.ParquetWriter(path, arrow_schema(name), compression=COMPRESSION, use_dictionary=words)
         self._waiting: list[pa.Table] = []
         self._rows = 0
 

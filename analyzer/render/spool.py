@@ -33,8 +33,10 @@ MEMORY_BYTES = 64 << 20
 """Rows held in memory, all tables together: some 50,000 flows with all that belongs to them, so that most captures
 never touch the disk. Sorting needs copies: over 10 million segments the process grew by 230 MB (128 MiB: 520 MB)."""
 
-MAX_RUNS = 64
-"""Runs of one table before they are merged into one: each open run holds one batch (see `_batch_rows`)."""
+MAX_RUNS = 32
+"""Runs of one table before they are merged into one: each open run holds one batch (see `_batch_rows`). Fewer runs make
+longer batches, and a merge costs by the batch: a scan of a million flows took 20 s of processor time so, 30 s with
+batches a quarter as long."""
 
 CHUNK_BYTES = 256
 """What a column of a chunk takes beside its data: counts when many small chunks come."""
@@ -128,9 +130,9 @@ class Spool:
         pa.default_memory_pool().release_unused()
 
     def _batch_rows(self, size: int, rows: int) -> int:
-        """Return how many rows a batch of a run has: MAX_RUNS of them take half of the memory."""
+        """Return how many rows a batch of a run has: MAX_RUNS of them take as much as what is held."""
         row_bytes = max(1, size // rows)
-        return max(64, self._memory_bytes // (2 * MAX_RUNS) // row_bytes)
+        return max(64, self._memory_bytes // MAX_RUNS // row_bytes)
 
     def _write_run(self, name: str, chunks: Iterator[pa.Table], batch_rows: int) -> Path:
         if self._temporary is None:

@@ -60,15 +60,20 @@ if __name__ == "__main__":
 
 @dataclass
 class Runs:
-    """What was measured of one command: seconds and peak memory of each round, or why there is none."""
+    """What was measured of one command: seconds, processor seconds and peak memory of each round, or why none."""
 
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     peak_mb: list[float] = field(default_factory=list)
     failed: str = ""
 
     @property
     def s(self) -> float:
         return statistics.median(self.seconds)
+
+    @property
+    def cpu(self) -> float:
+        return statistics.median(self.cpu_seconds)
 
     @property
     def mb(self) -> float:
@@ -107,6 +112,7 @@ def run(command: Sequence[str], into: Runs, env: dict[str, str] | None = None, o
         into.failed = f"exit code {process.returncode}"
     else:
         into.seconds.append(took)
+        into.cpu_seconds.append(usage.ru_utime + usage.ru_stime)
         into.peak_mb.append(usage.ru_maxrss / 1024)
 
 
@@ -244,19 +250,22 @@ def report(bench: Bench, date: str, packets: int, rounds: int) -> str:
         "losses, IPv6, keep-alives), made by `tests/bench/generate.py`, in the page cache.",
         f"Whole processes; median of {rounds} interleaved rounds; peak memory is the largest process's.",
         "",
-        "| program | what it does | wall | range | of longwire | peak memory |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "Processor time is user and system, all threads: says less than wall time, but depends less on what else ran.",
+        "",
+        "| program | what it does | wall | range | of longwire | processor | of longwire | peak memory |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for program in bench.compared:
         runs, factor = program.runs, SLICE if program.sliced else 1
         name = f"{program.name} {program.version}".strip() + (" (*)" if program.sliced else "")
         if runs.failed or not runs.seconds:
-            lines.append(f"| {name} | {program.does} | skipped: {runs.failed} | | | |")
+            lines.append(f"| {name} | {program.does} | skipped: {runs.failed} | | | | | |")
             continue
         wall = runs.s * factor
         spread = f"{min(runs.seconds) * factor:.2f}-{max(runs.seconds) * factor:.2f} s"
         ratio = f"{wall / ours.s:.2f} x" if ours.seconds else ""
-        lines.append(f"| {name} | {program.does} | {wall:.2f} s | {spread} | {ratio} | {runs.mb:,.0f} MB |")
+        cpu = f"{runs.cpu * factor:.2f} s | " + (f"{runs.cpu * factor / ours.cpu:.2f} x" if ours.seconds else "")
+        lines.append(f"| {name} | {program.does} | {wall:.2f} s | {spread} | {ratio} | {cpu} | {runs.mb:,.0f} MB |")
     lines += [
         "",
         f"(*) read the first 1/{SLICE} of the packets only; times are multiplied by {SLICE}, start-up included. Peak "
@@ -264,11 +273,11 @@ def report(bench: Bench, date: str, packets: int, rounds: int) -> str:
         "",
         "## longwire alone",
         "",
-        "| case | command | wall | peak memory |",
-        "| --- | --- | ---: | ---: |",
+        "| case | command | wall | processor | peak memory |",
+        "| --- | --- | ---: | ---: | ---: |",
     ]
     for label, (shown, runs) in bench.more.items():
-        result = f"{runs.s:.2f} s | {runs.mb:,.0f} MB" if runs.seconds else f"{runs.failed} | "
+        result = f"{runs.s:.2f} s | {runs.cpu:.2f} s | {runs.mb:,.0f} MB" if runs.seconds else f"{runs.failed} | | "
         lines.append(f"| {label} | `{shown}` | {result} |")
     if bench.stages:
         lines += ["", "## Inside the process", "", "Medians, kernels compiled, nothing written.", ""]

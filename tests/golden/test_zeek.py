@@ -46,7 +46,7 @@ FLOWS_DIFFER = {
 
 NOT_OURS = {
     "zeek/ssh__ssh.client-side-half-duplex.pcap": "Zeek's second halves of one connection",
-    "zeek/tunnels__Teredo.pcap": "the same; and TCP inside Teredo, which we do not decode",
+    "zeek/tunnels__Teredo.pcap": "the same",
 }
 """Captures where Zeek has connections that we do not have."""
 

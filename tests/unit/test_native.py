@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
+import platform
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from analyzer.image import link, load
 
 WHERE = "import os; os.umask({umask}); from analyzer.native import _cache_dir; print(_cache_dir())"
 
@@ -48,3 +54,52 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     (tmp_path / "longwire").symlink_to(tmp_path / "target")
     assert tmp_path / "longwire" not in cache_dir(tmp_path).parents
+
+
+# ------------------------------------------------------------------------------------------------ images
+RUN = """
+import sys
+from analyzer.capture.pcap import walk_pcap  # noqa: F401
+import analyzer, analyzer.native as native
+if {forbidden}:
+    native.load = lambda image: None
+tables = analyzer.analyze({path!r})
+print(tables.flows.to_json(), tables.closes.to_json(), "llvmlite" in sys.modules, "numba" in sys.modules)
+"""
+CAPTURE = str(Path(__file__).parents[2] / "captures" / "keepalive_dead_peer.pcap")
+LINUX = sys.platform.startswith("linux") and platform.machine() == "x86_64"
+
+
+def outcome(forbidden: bool = False) -> list[str]:
+    code = RUN.format(forbidden=forbidden, path=CAPTURE)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.rsplit(
+        " ", 2
+    )
+
+
+@pytest.mark.skipif(not LINUX, reason="images are made of x86-64 Linux objects only")
+def test_images_need_neither_numba_nor_llvmlite_and_compute_the_same() -> None:
+    outcome()  # compiles what is not compiled yet
+    mapped, loaded = outcome(), outcome(forbidden=True)
+    assert mapped[0] == loaded[0]
+    assert (mapped[1:], loaded[1:]) == (["False", "False\n"], ["True", "False\n"])
+
+
+@pytest.mark.skipif(not LINUX, reason="images are made of x86-64 Linux objects only")
+def test_a_damaged_or_foreign_object_is_not_linked() -> None:
+    assert link(b"\xcf\xfa\xed\xfe" + bytes(60), "entry", set()) is None  # Mach-O
+    assert link(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x01\x00\xb7\x00" + bytes(60), "entry", set()) is None  # aarch64
+
+
+@pytest.mark.skipif(not LINUX, reason="images are made of x86-64 Linux objects only")
+def test_an_image_runs_where_it_is_mapped() -> None:
+    """`lea rax, [rdi + 1]; movabs rcx, start; ret` with an address to add, and one of a symbol that is not there."""
+    code = bytes.fromhex("488d4701 48b90000000000000000 c3".replace(" ", ""))
+    head = {"start": 0, "size": len(code), "outside": []}
+    image = json.dumps(head).encode() + b"\n" + code + np.array([6], "<i8").tobytes()
+    address = load(image)
+    assert address is not None
+    assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(address)(41) == 42
+    assert ctypes.c_int64.from_address(address + 6).value == address
+    missing = json.dumps(head | {"outside": [[6, "no_such_symbol"]]}).encode() + b"\n" + code
+    assert load(missing) is None

@@ -25,11 +25,13 @@ def looks_like_http1(first: U8, at: int, n: int) -> int:
         return MORE if n > 0 and n < 24 else NO
     if k < 3 or first[at + k] != 32:
         return NO
+    connect = k == 7 and first[at] == 67 and first[at + 3] == 78 and first[at + 6] == 84
+    while k + 1 < n and first[at + k + 1] == 32:
+        k += 1
     if k + 1 == n:
         return MORE
     b = first[at + k + 1]
     if b == 47 or b == 42 or b == 104 or b == 72:  # / * http://
         return YES
-    connect = k == 7 and first[at] == 67 and first[at + 3] == 78 and first[at + 6] == 84
     letter = 97 <= b <= 122 or 65 <= b <= 90 or 48 <= b <= 57 or b == 91
     return YES if connect and letter else NO

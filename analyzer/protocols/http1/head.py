@@ -65,8 +65,11 @@ def is_status_line(line: U8, start: int, end: int) -> bool:
 def method_end(line: U8, start: int, end: int, is_cut: bool) -> int:
     """Return where the method of a request line ends, or -1 if it is no request line of HTTP/1.
 
-    Of a line that is longer than what is kept (`is_cut`) the version is not there to be checked.
+    Of a line that is longer than what is kept (`is_cut`) the version is not there to be checked. Blanks may stand
+    between the words and after them, as RFC 9112 section 3 allows a lenient reader.
     """
+    if not is_cut:
+        end = trim_blank(line, start, end)
     last = end if is_cut else end - 9
     if not is_cut and (end - start < 12 or version_at(line, end - 8, end) < 0 or line[end - 9] != SPACE):
         return -1
@@ -89,6 +92,8 @@ def begin_head(s: Records) -> None:
 def take_request_line(line: U8, start: int, end: int, s: Records, e: Records, heap: U8, m: Records) -> None:
     """Keep method and target of a line that `method_end` accepted."""
     stop = method_end(line, start, end, s.line_long != 0)
+    if not s.line_long:
+        end = trim_blank(line, start, end)
     word = lower_hash(line, start, stop)
     s.method = HEAD if word == _METHOD_HEAD else CONNECT if word == _METHOD_CONNECT else OTHER_METHOD
     s.minor = 1 if s.line_long else version_at(line, end - 8, end)

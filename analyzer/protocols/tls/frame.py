@@ -164,9 +164,10 @@ def _take_body(source: U8, at: int, end: int, s: Records, kept: U8) -> int:
     """Step over the body, or keep it; return where it goes on."""
     n = min(end - at, s.left)
     if s.kept_at >= 0:
-        to = s.kept_at + s.kept_n
+        # Through views: with `at` inside the index, numba allows for negative ones and the loop stays one of bytes.
+        to, come = kept[s.kept_at + s.kept_n : s.kept_at + s.kept_n + n], source[at : at + n]
         for k in range(n):
-            kept[to + k] = source[at + k]
+            to[k] = come[k]
         s.kept_n += n
     s.left -= n
     return int(at + n)

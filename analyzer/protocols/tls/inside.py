@@ -78,9 +78,11 @@ class Inside:
         if session is None:
             connection = self.tls.connections[channel]
             return STEPPED_OVER if connection["index"] > 0 else UNSETTLED
+        if session.hello_seen and self.opener.wants(session.terms):
+            return WANTED  # 0-RTT data comes before the ServerHello
         if not session.hello_seen or not session.server_seen:
             return UNSETTLED if not session.fatal and self.tls.connections[channel]["index"] < 64 else STEPPED_OVER
-        return WANTED if self.opener.wants(session.terms) else STEPPED_OVER
+        return STEPPED_OVER
 
     def _open(self, channel: int, session: Session, rows: Records, chosen: I64) -> None:
         """Open one connection's records. After a renegotiation the next ones need its terms: one epoch at a time."""
@@ -103,26 +105,31 @@ class Inside:
             longer = np.empty(2 * (int(m["n_aside"]) + size) + slack, np.uint8)
             longer[: int(m["n_aside"])] = a.aside[: int(m["n_aside"])]
             a.aside = longer
-        places = {one.row: one for one in opened}
-        for place, k in enumerate(part.tolist()):
-            row = rows[k]
-            one = places.get(place)
-            if one is None:
-                self._missing(channel, row)
-                continue
+        if opened:
             session.opened = True
-            row["decrypted"] = 1
-            if session.tls13:
-                row["inner_type"] = one.inner_type
+            read = part[[one.row for one in opened]]
+            rows["decrypted"][read] = 1
+            rows["inner_type"][read] = [one.inner_type for one in opened]
+        places: dict[int, Opened] = {one.row: one for one in opened}
+        run: list[tuple[int, bytes | memoryview]] = []  # rows of application data that follow each other
+        for place, k in enumerate(part.tolist()):
+            one = places.get(place)
+            if one is not None and one.inner_type == DATA:
+                run.append((k, one.plaintext))
+                continue
+            row = rows[k]
             direction = int(row["dir"])
-            if one.inner_type == HANDSHAKE:
-                self.tls.take_messages(session, row, one.plaintext, direction)
+            if one is None:
+                self._hand_on(channel, rows, run)
+                self._missing(channel, row)
+            elif one.inner_type == HANDSHAKE:
+                self.tls.take_messages(session, row, bytes(one.plaintext), direction)
             elif one.inner_type == ALERT and len(one.plaintext) >= 2:
-                self.tls.take_alert(session, row, one.plaintext[:2], direction)
+                self.tls.take_alert(session, row, bytes(one.plaintext[:2]), direction)
                 if one.plaintext[1] == 0:
+                    self._hand_on(channel, rows, run)
                     self._end(channel, row)
-            elif one.inner_type == DATA and one.plaintext:
-                self._hand_on(channel, row, one.plaintext)
+        self._hand_on(channel, rows, run)
 
     # -------------------------------------------------------------------------------------- spans of the plaintext
     def _child(self, channel: int) -> _Child:
@@ -158,26 +165,48 @@ class Inside:
         m["n_spans"] += 1
         child.offset[direction] += length
 
-    def _hand_on(self, channel: int, row: Records, plaintext: bytes) -> None:
-        """Queue plaintext for whoever reads it. Records that end in one segment make one span: so there is room."""
-        a = self.shared
-        m = a.stage[0]
-        child = self._child(channel)
-        if child.ended[int(row["dir"])]:
+    def _hand_on(self, channel: int, rows: Records, run: list[tuple[int, bytes | memoryview]]) -> None:
+        """Queue plaintext for whoever reads it, and empty the run.
+
+        Records of one direction that end in one segment make one span: so there is room.
+        """
+        mine = np.array([k for k, _ in run], np.int64)
+        texts = [text for _, text in run]
+        run.clear()
+        sizes: I64 = np.array([len(text) for text in texts], np.int64)
+        if not sizes.any():
             return
-        at, size = int(m["n_aside"]), len(plaintext)
-        last = a.spans[int(m["n_spans"]) - 1]
-        follows = (
-            last["channel"] == child.channel and last["dir"] == row["dir"] and last["frame"] == row["frame"]
-            and last["kind"] == SPAN_DATA and last["source"] == IN_ASIDE and last["at"] + last["length"] == at
-        )  # fmt: skip
-        if follows:
-            last["length"] += size
-            child.offset[int(row["dir"])] += size
-        else:
-            self._span(child, row, SPAN_DATA, size)
-        a.aside[at : at + size] = np.frombuffer(plaintext, np.uint8)
-        m["n_aside"] = at + size
+        a, child = self.shared, self._child(channel)
+        direction, frame = rows["dir"][mine], rows["frame"][mine]
+        if any(child.ended):
+            kept = np.flatnonzero(~np.array(child.ended)[direction])
+            mine, direction, frame, sizes = mine[kept], direction[kept], frame[kept], sizes[kept]
+            texts = [texts[k] for k in kept.tolist()]
+            if not sizes.any():
+                return
+        first = np.append(0, np.flatnonzero((np.diff(direction) != 0) | (np.diff(frame) != 0)) + 1)
+        length = np.add.reduceat(sizes, first)
+        m = a.stage[0]
+        place, queued, at = int(m["n_spans"]), int(m["n_queue"]), int(m["n_aside"])
+        n = first.size
+        if place + n > a.spans.shape[0] - FIRST_ROOM or queued + n > a.queue.size:
+            child.ended = [True, True]
+            return
+        room, end = memoryview(a.aside.data), at
+        for text in texts:
+            room[end : end + len(text)] = text
+            end += len(text)
+        spans = a.spans[place : place + n]
+        spans["flow_id"], spans["slot"] = rows["flow_id"][mine[0]], a.channels[child.channel]["slot"]
+        spans["channel"], spans["kind"], spans["source"] = child.channel, SPAN_DATA, IN_ASIDE
+        spans["dir"], spans["frame"], spans["ts_ns"] = direction[first], frame[first], rows["ts_ns"][mine[first]]
+        spans["length"], spans["at"] = length, at + np.cumsum(length) - length
+        for side in (0, 1):
+            own = np.flatnonzero(direction[first] == side)
+            spans["offset"][own] = child.offset[side] + np.cumsum(length[own]) - length[own]
+            child.offset[side] += int(length[own].sum())
+        a.queue[queued : queued + n] = np.arange(place, place + n)
+        m["n_spans"], m["n_queue"], m["n_aside"] = place + n, queued + n, end
 
     def _missing(self, channel: int, row: Records) -> None:
         """A record that was not opened, after others that were: its plaintext is a hole."""

@@ -49,15 +49,23 @@ class Tls:
         self.connections = records(1024, CONNECTION)
         self.listed = records(1024, SEALED)
         self.kept: U8 = np.empty(1, np.uint8)
+        self.spare: U8 = np.empty(1, np.uint8)
         self.opened: I32 = np.zeros(2048, np.int32)
         self.meta = records(1, TLS)
-        self.meta["list_data"], self.meta["keep_data"] = list_data, opener is not None
+        self.meta["list_data"], self.meta["keep_data"] = list_data, 0
         self.sessions: dict[int, Session] = {}
         self.issued = Issued()
         self.words: dict[str, int] = {}  # lists of handshake messages, as SEALED.messages names them
         self.done: list[SessionRow] = []
         self.names: dict[int, tuple[str | None, str | None]] = {}  # by slot: server name and ALPN of flows that closed
-        self.inside = Inside(shared, self, opener) if opener is not None else None
+        self.inside: Inside | None = None
+        if opener is not None:
+            self.use(opener)
+
+    def use(self, opener: Opener) -> None:
+        """Keep encrypted records from now on, and show them to `opener`."""
+        self.inside = Inside(self.shared, self, opener)
+        self.meta["keep_data"] = 1
 
     # -------------------------------------------------------------------------------------- a batch
     def feed(self, index: I32, volume: int) -> None:
@@ -73,9 +81,10 @@ class Tls:
         if self.kept.size < KEPT_BYTES:
             self.kept = np.empty(KEPT_BYTES, np.uint8)
         elif int(m["kept"]) > KEPT_HIGH - volume:
-            other = np.empty(KEPT_BYTES, np.uint8)
-            move_kept(self.opened, self.streams, self.kept, other, self.meta)
-            self.kept = other
+            if self.spare.size < KEPT_BYTES:
+                self.spare = np.empty(KEPT_BYTES, np.uint8)
+            move_kept(self.opened, self.streams, self.kept, self.spare, self.meta)
+            self.kept, self.spare = self.spare, self.kept  # pages that were touched once are cheaper than new ones
         before = int(m["n_rows"])
         self.listed = grown(self.listed, before + volume // _SHORTEST + 2 * index.size)
         frame_tls(

@@ -61,7 +61,7 @@ class Opened(NamedTuple):
 
     row: int
     inner_type: int
-    plaintext: bytes
+    plaintext: bytes | memoryview
 
 
 class Tally(NamedTuple):

@@ -19,7 +19,7 @@ MAX_READ = 1 << 15
 # Bytes of records kept until they are whole, 64 MiB (not touched until used): what one batch brings, and the beginnings
 # of records that come in pieces, 18 kB at most each. Past it records are framed, not read (`tls.record_cap`).
 KEPT_BYTES = 64 << 20
-KEPT_HIGH = 32 << 20  # then what is still needed is moved together
+KEPT_HIGH = 8 << 20  # then what is still needed is moved together
 
 START, HEADER, BODY, LOST = range(4)
 

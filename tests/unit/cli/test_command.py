@@ -219,7 +219,7 @@ def stream(paths, **options):
 
 analyzer.api = sys.modules["analyzer.api"] = types.ModuleType("analyzer.api")
 analyzer.api.stream = stream
-from analyzer.cli.main import run
+from analyzer.cli.start import run
 sys.argv = ["longwire", "analyze", "x", "--where", "flow_id == 1", *{options!r}]
 try:
     run()

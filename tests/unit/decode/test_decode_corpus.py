@@ -35,6 +35,9 @@ NOT_OURS: dict[str, tuple[frozenset[int], str]] = {
     "tcpdump/bgp_pmsi_tunnel-oobr.pcap": (frozenset({1}), "a first fragment, clipped; no others"),
 }  # fmt: skip
 
+# Frames that we call TCP and tshark does not, with the reason
+MORE = {"zeek/tunnels__Teredo.pcap": "Teredo past its server's port, as Zeek reads it"}
+
 # Fields that differ, with the reason
 DIFFERENT: dict[str, tuple[set[str], str]] = {
     "ndpi/ajp.pcap": ({"len"}, "tshark takes the last 4 bytes of a FabricPath frame for a checksum; they are TCP's"),
@@ -87,7 +90,11 @@ def test_same_as_tshark(capture: str) -> None:
     last = frames_read_by_tshark().get(capture)
     left_out, _ = NOT_OURS.get(capture, (frozenset(), ""))
     differ, _ = DIFFERENT.get(capture, (set(), ""))
-    assert {frame for frame in mine if last is None or frame <= last} == theirs.keys() - left_out
+    read = {frame for frame in mine if last is None or frame <= last}
+    if capture in MORE:
+        assert read > theirs.keys() - left_out
+    else:
+        assert read == theirs.keys() - left_out
     for frame in theirs.keys() - left_out:
         want = {name: value for name, value in theirs[frame].items() if name not in differ}
         if want["quoted"]:  # 8 bytes are promised; our window says which ICMP error

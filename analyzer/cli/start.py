@@ -1,0 +1,76 @@
+"""Where the command begins: the plain forms of `longwire analyze` are read without typer.
+
+Typer and the validation library behind it take a quarter of a second to import and to read one command line, as long
+as everything else that a small capture needs. So arguments that leave no doubt are read here; whatever else there is
+(help, mistakes, abbreviations, other commands) is typer's, and a test holds the two to the same answers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from analyzer.cli.guard import guarded
+from analyzer.cli.request import Request
+
+FORMATS = ("parquet", "csv", "json")
+_TAKES_A_WORD = ("--out", "--format", "--where", "--idle-min", "--keys")
+
+
+def run() -> None:
+    """Entry point of the `longwire` command and of `python -m analyzer`."""
+    arguments = sys.argv[1:]
+    request = read_plain(arguments)
+    if request is None:
+        from analyzer.cli.main import main
+
+        sys.exit(main(arguments, own_process=True))
+    sys.exit(guarded(lambda: _analyze(request)))
+
+
+def _analyze(request: Request) -> int:
+    # numpy's linear algebra starts a thread a core at import (50 ms on two cores), and nothing here multiplies matrices
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from analyzer.cli.analyze import analyze_files
+
+    return analyze_files(request, own_process=True)
+
+
+def read_plain(arguments: list[str]) -> Request | None:
+    """Return what `longwire analyze` is asked to do, None where only typer can tell.
+
+    Plain are files, and options written in full, each once and with its word after a space.
+    """
+    if arguments[:1] != ["analyze"]:
+        return None
+    words: dict[str, str] = {}
+    files: list[Path] = []
+    segments = False
+    rest = iter(arguments[1:])
+    for argument in rest:
+        if argument == "--segments" and not segments:
+            segments = True
+        elif argument in _TAKES_A_WORD and argument not in words:
+            word = next(rest, "-")
+            if word.startswith("-") or not word:
+                return None
+            words[argument] = word
+        elif argument == "-" or (argument and not argument.startswith("-")):
+            files.append(Path(argument))
+        else:
+            return None
+    idle_min = _number(words.get("--idle-min"))
+    format = words.get("--format", FORMATS[0])
+    if not files or format not in FORMATS or ("--idle-min" in words and idle_min is None):
+        return None
+    out = Path(words["--out"]) if "--out" in words else None
+    keys = (Path(words["--keys"]),) if "--keys" in words else ()
+    return Request(tuple(files), out, format, segments, words.get("--where"), idle_min, keys)
+
+
+def _number(word: str | None) -> float | None:
+    """Return a number of plain digits, None for any other way to write one."""
+    if word is None or not word.isascii() or not word.replace(".", "", 1).isdigit():
+        return None
+    return float(word)

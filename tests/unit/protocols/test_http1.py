@@ -1,0 +1,231 @@
+"""HTTP/1 exchanges as traces: what is paired, how long bodies are, who keeps the connection and how it ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.property.harness import Result, Row, run
+from tests.talk import Talk
+
+pytestmark = pytest.mark.usefixtures("compiled")
+
+GET = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def exchanges(result: Result) -> list[Row]:
+    return sorted(result.rows("http_requests"), key=lambda row: row["index"])
+
+
+def only(talk: Talk) -> Row:
+    (row,) = exchanges(run(talk))
+    return row
+
+
+def talk(*turns: bytes) -> Talk:
+    """A connection on which client and server take turns."""
+    made = Talk().handshake()
+    for k, turn in enumerate(turns):
+        made = made.resp(turn) if k % 2 else made.orig(turn)
+    return made
+
+
+# ------------------------------------------------------------------------------------------------ one exchange
+def test_an_exchange() -> None:
+    row = only(talk(GET, OK).orig_fin())
+    assert (row["method"], row["target"], row["host"], row["version"]) == ("GET", "/", "a.example", "1.1")
+    assert (row["status"], row["request_bytes"], row["response_bytes"]) == (200, 0, 2)
+    assert (row["body_framing_c"], row["body_framing_s"]) == ("none", "length")
+    assert row["complete"] and not row["reused"] and not row["pipelined"] and row["hol_wait_s"] is None
+    assert (row["request_frame"], row["response_frame"]) == (4, 5)
+
+
+def test_times_are_of_first_and_last_bytes() -> None:
+    trace = Talk().handshake()
+    trace = trace.orig(GET[:5], at="1s").orig(GET[5:], at="2s").resp(OK[:9], at="3s").resp(OK[9:], at="4s")
+    row = only(trace)
+    t0 = row["request_ts"]
+    assert [row[name] - t0 for name in ("request_end_ts", "response_ts", "response_end_ts")] == [
+        10**9,
+        2 * 10**9,
+        3 * 10**9,
+    ]
+    assert row["ttfb_s"] == pytest.approx(1.0)
+    assert row["idle_before_s"] == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("request_head", "response", "framing", "length"),
+    [
+        (b"HEAD / HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "none", 0),
+        (GET, b"HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n", "none", 0),
+        (GET, b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", "none", 0),
+        (GET, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "length", 0),
+        (GET, b"HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nA: b\r\n\r\n", "chunked", 5),
+        (GET, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", "chunked", 1),
+    ],
+)  # fmt: skip
+def test_where_a_body_ends(request_head: bytes, response: bytes, framing: str, length: int) -> None:
+    rows = exchanges(run(talk(request_head, response, GET, OK)))
+    assert (rows[0]["body_framing_s"], rows[0]["response_bytes"], rows[0]["complete"]) == (framing, length, True)
+    assert (rows[1]["status"], rows[1]["reused"]) == (200, True)
+
+
+def test_a_body_until_close_needs_a_fin() -> None:
+    start = talk(GET, b"HTTP/1.1 200 OK\r\n\r\nabc")
+    ended = only(start.resp_fin().orig_ack().orig_fin().resp_ack())
+    assert (ended["body_framing_s"], ended["response_bytes"], ended["complete"]) == ("close", 3, True)
+    cut = run(talk(GET, b"HTTP/1.1 200 OK\r\n\r\nabc").resp_rst())
+    assert exchanges(cut)[0]["complete"] is False
+    assert exchanges(cut)[0]["response_bytes"] is None
+    assert cut.close["graceful_app"] == "no"
+
+
+def test_interim_responses_are_not_the_answer() -> None:
+    head = b"POST /up HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    row = only(talk(head, b"HTTP/1.1 100 Continue\r\n\r\n", b"abc", OK))
+    assert (row["status"], row["request_bytes"], row["complete"], row["pipelined"]) == (200, 3, True, False)
+
+
+def test_pipelining_and_head_of_line() -> None:
+    trace = Talk().handshake().orig(GET, at="1s").orig(GET, at="1.1s").resp(OK, at="3s").resp(OK, at="3.1s")
+    first, second = exchanges(run(trace))
+    assert (first["pipelined"], second["pipelined"]) == (False, True)
+    assert second["hol_wait_s"] == pytest.approx(1.9)
+    assert first["hol_wait_s"] is None
+
+
+def test_upgrade_hands_the_rest_on() -> None:
+    ask = b"GET /c HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n"
+    switch = b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
+    result = run(talk(ask, switch, b"GET /not HTTP/1.1\r\n\r\n"))
+    (row,) = exchanges(result)
+    assert (row["status"], row["upgrade"], row["complete"]) == (101, "foo", True)
+
+
+def test_inside_a_connect_tunnel() -> None:
+    ask = b"CONNECT b.example:80 HTTP/1.1\r\nHost: b.example:80\r\n\r\n"
+    outer, inner = sorted(
+        run(talk(ask, b"HTTP/1.1 200 OK\r\n\r\n", GET, OK)).rows("http_requests"), key=lambda row: row["request_frame"]
+    )
+    assert (outer["method"], outer["target"], outer["upgrade"]) == ("CONNECT", "b.example:80", "CONNECT")
+    assert (inner["method"], inner["status"], inner["upgrade"]) == ("GET", 200, None)
+
+
+# ------------------------------------------------------------------------------------------------ odd heads
+@pytest.mark.parametrize(
+    ("response", "code", "complete"),
+    [
+        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "http.bare_lf", True),
+        (b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok", "http.obs_fold", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", "http.two_lengths", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", "http.two_lengths", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", "http.two_lengths", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nok", "http.bad_framing", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+         "http.length_and_chunked", True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "http.bad_chunk", False),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 9000 + b"\r\nContent-Length: 2\r\n\r\nok", "http.oversized_head", True),
+        (b"HTTP/1.1 200 OK\r\nNo colon here\r\nContent-Length: 2\r\n\r\nok", "http.bad_head", True),
+    ],
+)  # fmt: skip
+def test_ambiguous_heads_are_counted(response: bytes, code: str, complete: bool) -> None:
+    result = run(talk(GET, response))
+    assert exchanges(result)[0]["complete"] is complete
+    assert result.anomalies[code] >= 1
+
+
+def test_a_clean_exchange_has_no_anomalies() -> None:
+    assert run(talk(GET, OK, GET, OK).orig_fin()).anomalies == {}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"EHLO a.example\r\n",
+        b"GETAWAY now\r\n",
+        b"OPTIONS * RTSP/1.0\r\n\r\n",
+        b"GET /\r\n",
+        b"\x16\x03\x01\x00\x05hello",
+    ],
+)
+def test_what_is_not_http_stays_unknown(first: bytes) -> None:
+    result = run(talk(first, b"250 hello there, how are you\r\n"))
+    assert exchanges(result) == []
+    assert result.flow["requests"] is None
+    assert result.close["race"] is None
+
+
+# ------------------------------------------------------------------------------------------------ loss
+def test_a_hole_inside_a_body_is_only_counted() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n"
+    trace = talk(GET, head + b"x" * 100).resp(b"y" * 100, unseen=True).resp(b"z" * 100).orig(GET).resp(OK)
+    first, second = exchanges(run(trace))
+    assert (first["response_bytes"], first["complete"]) == (300, True)
+    assert second["status"] == 200
+
+
+def test_after_a_hole_in_a_head_the_next_one_is_found() -> None:
+    trace = talk(GET).resp(OK[:20]).resp(OK[20:], unseen=True).orig(GET).resp(OK).orig(GET).resp(OK)
+    rows = exchanges(run(trace))
+    assert [row["complete"] for row in rows] == [False, True, True]
+    assert [row["status"] for row in rows] == [200, 200, 200]
+
+
+def test_joined_midstream() -> None:
+    trace = Talk().orig(b"rest of a body").resp(b"some more").orig(GET).resp(OK)
+    (row,) = exchanges(run(trace))
+    assert (row["method"], row["status"], row["complete"]) == ("GET", 200, True)
+
+
+def test_one_direction_only() -> None:
+    trace = Talk().handshake()
+    for _ in range(3):
+        trace = trace.orig(GET).resp(OK, unseen=True)
+    rows = exchanges(run(trace))
+    assert [row["method"] for row in rows] == ["GET"] * 3
+    assert all(row["status"] is None and not row["complete"] for row in rows)
+
+
+# ------------------------------------------------------------------------------------------------ closes
+def closing(*turns: bytes, server: bool = True, after: str = "0.01s") -> Result:
+    trace = talk(*turns)
+    delay = float(after[:-1]) + 1
+    trace = trace.resp_fin(at=delay) if server else trace.orig_fin(at=delay)
+    trace = trace.orig_ack().orig_fin().resp_ack() if server else trace.resp_ack().resp_fin().orig_ack()
+    return run(trace)
+
+
+def trigger(result: Result) -> Any:
+    return result.close["trigger"], result.close["graceful_app"]
+
+
+def test_triggers_of_a_close() -> None:
+    said = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+    last = b"HTTP/1.1 200 OK\r\nConnection: close\r\nKeep-Alive: timeout=5, max=0\r\nContent-Length: 2\r\n\r\nok"
+    old = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    assert trigger(closing(GET, said, after="0s")) == ("connection_close_header", "yes")
+    assert trigger(closing(GET, last, after="0s")) == ("keepalive_max_reached", "yes")
+    assert trigger(closing(GET, OK, after="30s")) == ("idle_timeout", "yes")
+    assert trigger(closing(GET, after="0s")) == ("request_in_flight", "no")
+    assert closing(GET, old, after="0s").close["graceful_app"] == "yes"
+
+
+def test_keep_alive_race() -> None:
+    trace = talk(GET, OK).resp_fin(at="6s").orig(GET, at="6.00001s", ack=1 + len(OK)).resp_rst(at="6.0001s")
+    result = run(trace)
+    assert (result.close["race"], result.close["trigger"]) == ("race", "request_in_flight")
+    assert "crossed" in result.close["explanation"]
+
+
+def test_stale_reuse() -> None:
+    trace = talk(GET, OK).resp_fin(at="6s").orig_ack(at="6.001s").orig(GET, at="9s").resp_rst(at="9.0001s")
+    assert run(trace).close["race"] == "stale_reuse"
+
+
+def test_classes_of_silences() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"
+    trace = Talk().handshake().orig(GET, at="1s").resp(head + b"abc", at="4s").resp(b"def", at="8s").orig(GET, at="20s")
+    assert [gap["class"] for gap in run(trace).gaps][-3:] == ["server_wait", "stream_pause", "think_time"]
