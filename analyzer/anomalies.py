@@ -44,6 +44,15 @@ CODES: dict[str, str] = {
     "http.line_cap": "too many lines cut by segment ends at once; some were not read",
     "http.text_cap": "the memory for texts was full; some are null",
     "heartbeat.units_cap": "more small messages than longwire holds; heartbeats among the later ones are not seen",
+    "tls.bad_header": "bytes that cannot be a TLS record where one should begin; reading goes on at the next one",
+    "tls.record_cap": "the memory for TLS records that wait for their end was full; some were framed, not read",
+    "tls.bad_handshake": "a TLS handshake message whose lengths contradict each other; what came before it is kept",
+    "tls.handshake_cap": "a TLS handshake message or its parts longer than longwire keeps",
+    "tls.bad_key_log": "lines of a key log that are none, or more of them than longwire keeps",
+    "tls.bad_record_mac": "encrypted records that the key log's secrets do not open: damaged, or the secrets are wrong",
+    "tls.no_secret": "TLS connections that the key log says nothing of, though one was given; they stay encrypted",
+    "tls.undecrypted": "encrypted records of connections in the key log that need a secret it lacks, or were cut",
+    "tls.bad_certificate": "an X.509 certificate that cannot be read",
     "tcp.bad_flags": "a segment with flags that exclude each other (SYN with FIN or RST)",
 }
 

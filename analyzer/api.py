@@ -72,7 +72,7 @@ class Analysis(Mapping[str, "pd.DataFrame"]):
 def analyze(
     paths: Path | Sequence[Path],
     *,
-    keys: Path | None = None,
+    keys: Path | Sequence[Path] | None = None,
     segments: bool = False,
     records: bool = False,
     settings: Settings | None = None,
@@ -82,7 +82,8 @@ def analyze(
 ) -> Analysis:
     """Analyse one capture, or several as one (a rotated ring, or files that overlap in time).
 
-    paths     files, or "-" for standard input    keys  NSS key log, used once TLS is read
+    paths     files, or "-" for standard input
+    keys      NSS key log files (SSLKEYLOGFILE) that open TLS; secrets inside pcapng files are used without asking
     segments  also fill the `segments` table (a row per TCP segment)    records  also rows of bulk TLS and HTTP/2 data
     settings  thresholds and caps    knowledge  TOML file of your own known timeouts (see knowledge/timeouts.toml)
     progress  called with (bytes done, bytes in all)    notice  called with a message
@@ -105,7 +106,7 @@ def analyze(
 def stream(
     paths: Path | Sequence[Path],
     *,
-    keys: Path | None = None,
+    keys: Path | Sequence[Path] | None = None,
     segments: bool = False,
     records: bool = False,
     settings: Settings | None = None,
@@ -123,6 +124,7 @@ def stream(
     if notice is not None and cache_is_cold():
         notice(_COMPILING)
     from analyzer.ahead import ahead
+    from analyzer.capture.keyfile import KeyFile
     from analyzer.capture.reader import open_captures
     from analyzer.engine import Engine
     from analyzer.knowledge.load import Knowledge
@@ -130,7 +132,13 @@ def stream(
     known = Knowledge.with_file(knowledge) if knowledge is not None else None
     ledger = Ledger()
     reader = open_captures(_as_list(paths), ledger, progress=progress)
-    engine = Engine(settings or Settings(), ledger, reader.files, segments=segments, knowledge=known)
+    engine = Engine(
+        settings or Settings(), ledger, reader.files, segments=segments, records=records, knowledge=known
+    )  # fmt: skip
+    for path in _as_list(keys) if keys is not None else []:
+        engine.learn(b"")  # an empty key log too is one that opens nothing
+        for text in KeyFile(path).read(final=True):
+            engine.learn(text)
     batches = map(engine.decode, reader)
     for decoded in ahead(batches) if len(reader.files) == 1 else batches:
         yield from engine.take(decoded)

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from analyzer.classify.findings import Findings
     from analyzer.classify.timeouts import Timeouts
     from analyzer.knowledge.load import Knowledge
+    from analyzer.protocols.tls.plaintext import Plaintext
 
 Chunk = tuple[str, "pa.Table"]
-Decoded = tuple[Records, U8, int]  # segments, the bytes they point into, time of the latest packet
+# Segments, the bytes they point into, time of the latest packet, TLS secrets that the capture brought
+Decoded = tuple[Records, U8, int, list[bytes]]
 
 
 class Engine:
@@ -39,7 +41,7 @@ class Engine:
 
     def __init__(
         self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False,
-        knowledge: Knowledge | None = None,
+        records: bool = False, knowledge: Knowledge | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.ledger = ledger
@@ -47,13 +49,27 @@ class Engine:
         self.want_segments = segments
         self.decoder = Decoder(settings, ledger)
         self.tracker = FlowTracker(settings)
-        self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0])
         self.units = Units(self.tracker.flows.shape[0])
+        self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0], records_too=records)
+        self._secrets = [0 for _ in files]
+        self._plaintext: Plaintext | None = None
         self.end_ns = 0
         self.knowledge = knowledge  # None = the shipped one, read when it is needed
         self._endpoints: Endpoints | None = None
         self._timeouts: Timeouts | None = None
         self._findings: Findings | None = None
+
+    def learn(self, secrets: bytes) -> None:
+        """Take whole lines of a TLS key log; they hold for what is fed from now on.
+
+        Before the first ones TLS only steps over what is encrypted.
+        """
+        if self._plaintext is None:
+            from analyzer.protocols.tls.plaintext import Plaintext
+
+            self._plaintext = Plaintext()
+            self.protocols.tls.use(self._plaintext)
+        self._plaintext.log.add(secrets)
 
     def feed(self, batch: PacketBatch) -> Iterator[Chunk]:
         """Take a batch of packets in capture order; yield the (table, rows) that are ready."""
@@ -63,11 +79,13 @@ class Engine:
         """The first half of `feed`, which knows no flow: it may run one batch ahead of the second in another thread."""
         segments, data = self.decoder.decode(batch)
         latest = int(batch.packets["ts_ns"].max()) if batch.packets.shape[0] else 0
-        return segments, data, latest
+        return segments, data, latest, self._new_secrets()
 
     def take(self, decoded: Decoded) -> Iterator[Chunk]:
         """The second half of `feed`: find the flows and yield the (table, rows) that are ready."""
-        segments, data, latest = decoded
+        segments, data, latest, secrets = decoded
+        for text in secrets:
+            self.learn(text)
         labels, spans = self.tracker.feed(segments, data)
         self.end_ns = max(self.end_ns, latest)
         self._count_by_file(segments, labels)
@@ -88,12 +106,20 @@ class Engine:
         for done, last in self.tracker.finish():
             yield from self._rows(done, last.shape[0], nothing)
         yield from self.protocols.finish(self.ledger)
+        if self._plaintext is not None:
+            self._plaintext.tell(self.ledger)
         self._note_anomalies()
         from analyzer.classify.whole import whole_tables
 
         yield from whole_tables(self._endpoints, self._timeouts, self._findings, self.files, self.ledger)
 
     # -------------------------------------------------------------------------------------- inside
+    def _new_secrets(self) -> list[bytes]:
+        """Return the secrets that files brought since the last batch: they hold for that batch and all after it."""
+        new = [text for info, taken in zip(self.files, self._secrets, strict=True) for text in info.secrets[taken:]]
+        self._secrets = [len(info.secrets) for info in self.files]
+        return new
+
     def _count_by_file(self, segments: Records, labels: Records) -> None:
         if len(self.files) == 1:
             return  # the tracker's totals are that file's
@@ -115,7 +141,7 @@ class Engine:
     def _rows(self, done: Finished, n_spans: int, data: U8) -> Iterator[Chunk]:
         """Let protocols read the last spans of finished flows, classify these, and yield their tables."""
         yield from self._read(n_spans, data)
-        yield from self.protocols.close(done.slots)
+        yield from self.protocols.close(done.slots, self.tracker.flows)
         applications = self.protocols.applications(done.slots, done.flows["flow_id"])
         self.protocols.release(done.slots)
         units = self.units.close(done.slots, np.ascontiguousarray(done.flows["flow_id"]))

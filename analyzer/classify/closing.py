@@ -18,6 +18,7 @@ import numpy as np
 from analyzer.classify.exchange import app_trigger, graceful_app, race, with_race
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.middlebox import SUSPECTED, Suspicion, suspect
+from analyzer.classify.tls import alert_trigger, graceful_tls
 from analyzer.decode.segment import ACK
 from analyzer.flows.state import REUSED, SENT_AGAIN, SENT_DATA, SENT_PROBE, SENT_SYN
 from analyzer.kernel import I64, Mask
@@ -332,8 +333,8 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         trigger[verdict.kind == KIND[kind]] = TRIGGERS.index(word)
     races = race(facts, verdict.base)
     trigger = app_trigger(facts, trigger, verdict.initiator, races, verdict.kind)
+    trigger = alert_trigger(facts, trigger, verdict.kind)
     trigger[(trigger == TRIGGERS.index("unknown")) & timed_out(facts, verdict)] = TRIGGERS.index("idle_timeout")
-    unknown = np.full(facts.n, 0)
     age = (when - flow["first_ts"]) / 1e9
     return {
         "flow_id": flow["flow_id"],
@@ -354,7 +355,7 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "middlebox_score": np.where(verdict.resetter >= 0, verdict.suspicion.score, np.nan),
         "middlebox_clues": verdict.suspicion.clues,
         "graceful_tcp": graceful_tcp(facts, verdict),
-        "graceful_tls": Coded(unknown, ("unknown",)),
+        "graceful_tls": graceful_tls(facts, verdict.kind, verdict.initiator),
         "graceful_app": graceful_app(facts, verdict.kind),
         "race": Coded(races, RACES),
         "confidence": verdict.confidence,

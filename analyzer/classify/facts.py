@@ -20,6 +20,7 @@ class Facts:
     """What is known of n finished flows.
 
     flow (n,) FLOW    client, server (n,) SIDE    app (n,) APP    hosts (n,) Host of the first request
+    sni, alpn (n,) of TLS
     capture_end_ns  time of the last packet so far    end_ns (n,)  until when each flow was watched
     """
 
@@ -28,6 +29,7 @@ class Facts:
         self.flow: Records = done.flows
         self.app: Records = applications.apps
         self.hosts = applications.hosts
+        self.sni, self.alpn = applications.sni, applications.alpn
         self.silences: Records = applications.silences
         self.client: Records = done.sides[0::2]
         self.server: Records = done.sides[1::2]

@@ -57,6 +57,8 @@ def flows(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> dict[str, A
         "sack_ok": np.ma.MaskedArray((facts.client["sack_ok"] & facts.server["sack_ok"]) == 1, ~negotiated),
         "timestamps_ok": np.ma.MaskedArray((facts.client["ts_ok"] & facts.server["ts_ok"]) == 1, ~negotiated),
         "app_protocol": Coded(facts.app["reader"], ("unknown", "unknown", *READERS[2:])),
+        "sni": facts.sni,
+        "alpn": facts.alpn,
         "http_host": facts.hosts,
         "requests": np.where(facts.app["requests"] > 0, facts.app["requests"].astype(np.int64), MISSING),
         "max_wire_gap_s": _seconds(

@@ -128,11 +128,23 @@ def _settings(request: Request) -> Settings:
     return replace(Settings(), idle_min_ns=round(request.idle_min_s * NS))
 
 
+def _keys(request: Request) -> list[Path]:
+    """Return the key logs asked for, else the one that the environment names for every TLS program.
+
+    That one is often set where no program wrote it yet: then it is as if it were not set.
+    """
+    if request.keys:
+        return list(request.keys)
+    named = os.environ.get("SSLKEYLOGFILE", "")
+    return [Path(named)] if named and Path(named).is_file() else []
+
+
 def _stream(request: Request, settings: Settings, progress: console.Progress) -> Iterator[tuple[str, pa.Table]]:
     from analyzer import api
 
     yield from api.stream(
-        list(request.files), segments=request.segments, settings=settings, knowledge=request.knowledge,
+        list(request.files), keys=_keys(request) or None, segments=request.segments, settings=settings,
+        knowledge=request.knowledge,
         progress=progress, notice=progress.notice,
     )  # fmt: skip
 

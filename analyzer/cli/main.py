@@ -121,9 +121,15 @@ def analyze(
         Path | None,
         typer.Option("--knowledge", metavar="FILE", help="TOML file of your own known timeouts, beside the shipped."),
     ] = None,
+    keys: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--keys", metavar="FILE", help="TLS key log that opens TLS; may be repeated.  [default: $SSLKEYLOGFILE]"
+        ),
+    ] = None,
 ) -> Request:
     """Analyse captures: a summary on the terminal, or with --out every table as a file."""
-    return Request(tuple(files), out, format.value, segments, where, idle_min, knowledge)
+    return Request(tuple(files), out, format.value, segments, where, idle_min, knowledge, tuple(keys or ()))
 
 
 @app.command()

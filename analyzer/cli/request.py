@@ -17,6 +17,7 @@ class Request:
     where: str | None = None
     idle_min_s: float | None = None
     knowledge: Path | None = None
+    keys: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

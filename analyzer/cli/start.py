@@ -15,7 +15,7 @@ from analyzer.cli.guard import guarded
 from analyzer.cli.request import Request
 
 FORMATS = ("parquet", "csv", "json")
-_TAKES_A_WORD = ("--out", "--format", "--where", "--idle-min", "--knowledge")
+_TAKES_A_WORD = ("--out", "--format", "--where", "--idle-min", "--knowledge", "--keys")
 
 
 def run() -> None:
@@ -66,7 +66,8 @@ def read_plain(arguments: list[str]) -> Request | None:
         return None
     out = Path(words["--out"]) if "--out" in words else None
     knowledge = Path(words["--knowledge"]) if "--knowledge" in words else None
-    return Request(tuple(files), out, format, segments, words.get("--where"), idle_min, knowledge)
+    keys = (Path(words["--keys"]),) if "--keys" in words else ()
+    return Request(tuple(files), out, format, segments, words.get("--where"), idle_min, knowledge, keys)
 
 
 def _number(word: str | None) -> float | None:

@@ -68,9 +68,16 @@ APP = np.dtype(
         # --- WebSocket: close frames of client and server
         ("ws_close_c", I4), ("ws_close_s", I4),  # code, 1005 without one, 0 = no close frame
         ("ws_close_c_ts", I8), ("ws_close_s_ts", I8),
+        # --- TLS, written when the flow is over: goodbye of client and server as TLS_CLOSE
+        ("tls_close_c", I1), ("tls_close_s", I1),
+        ("tls_truncated", I1),  # TCP ended in the middle of a record
+        ("tls_alert", I1),  # a fatal alert was read
     ],
     align=True,
 )  # fmt: skip
+
+# Codes of APP.tls_close_c and tls_close_s; the first: no TLS was read
+TLS_CLOSE = ("", "yes", "inferred", "no", "unknown")
 
 # A silence of the stream, with the phase in which it began: what the kernel of `flows` cannot know of a gap.
 SILENCE = np.dtype([("flow_id", I8), ("start_ts", I8), ("end_ts", I8), ("phase", I1)], align=True)

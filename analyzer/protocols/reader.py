@@ -27,7 +27,7 @@ class Shared:
     """What all protocols see: the spans of this batch and the bytes they point into, channels, flows, counters.
 
     spans   SPAN rows, those that protocols added included    data, pages, aside  bytes (see streams.inorder)
-    flows   FLOW by slot    apps  APP by slot    channels  CHANNEL
+    flows   FLOW by slot    apps  APP by slot    channels  CHANNEL    slot_channel  first channel by slot, -1 = none
     queue   rows of `spans` that another protocol has to read; stage.n_queue of them
     """
 
@@ -42,6 +42,7 @@ class Shared:
     silences: Records = field(default_factory=lambda: records(1024, SILENCE))
     oddities: Records = field(default_factory=new_oddities)
     stage: Records = field(default_factory=lambda: records(1, STAGE))
+    slot_channel: I32 = field(default_factory=lambda: np.full(1, -1, np.int32))
 
 
 class Reader(Protocol):

@@ -1,6 +1,8 @@
 """Whose bytes are these? Spans are sorted by the protocol that reads their channel, by content and on any port.
 
 What    The first bytes of each direction are shown to every protocol's `looks_like`. Until one says yes they are held.
+        What is of no protocol that is read is watched for a ClientHello at a segment's start: SMTP, IMAP, POP3, FTP,
+        XMPP, IRC, LDAP, PostgreSQL, MySQL turn to TLS in mid-connection, and behind SOCKS it begins there.
 Limits  24 bytes decide. What begins later, within the first 4 kB of a direction or in a channel joined midstream, is
         found only if it begins with a segment.
 """
@@ -11,8 +13,9 @@ import numpy as np
 
 from analyzer.flows.state import SEEN_SYN, SEEN_SYN_ACK
 from analyzer.kernel import I32, I64, U8, Records, helper, kernel, routine
-from analyzer.protocols.channel import HTTP1, OPAQUE, UNDECIDED, new_channel
+from analyzer.protocols.channel import HTTP1, OPAQUE, TLS, UNDECIDED, new_channel
 from analyzer.protocols.http1.detect import looks_like_http1
+from analyzer.protocols.tls.detect import is_client_hello, looks_like_tls
 from analyzer.protocols.verdict import MORE, YES
 from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_DATA, SPAN_FIN
 
@@ -30,12 +33,16 @@ FIRST = np.dtype(
 
 
 @routine
-def _reader_of(first: U8, at: int, n: int) -> int:
+def _reader_of(first: U8, at: int, n: int, midstream: int) -> int:
     """Return the protocol that knows these bytes, UNDECIDED if more are needed, OPAQUE if none does."""
     more = False
     answer = looks_like_http1(first, at, n)
     if answer == YES:
         return HTTP1
+    more = more or answer == MORE
+    answer = looks_like_tls(first, at, n, midstream)
+    if answer == YES:
+        return TLS
     more = more or answer == MORE
     return UNDECIDED if more and n < FIRST_BYTES else OPAQUE
 
@@ -73,14 +80,14 @@ def _release(
 
 
 @routine
-def _look(span: Records, held: Records, source: U8) -> int:
+def _look(span: Records, c: Records, held: Records, source: U8) -> int:
     """Return who knows the held bytes and this span's. Nothing is written for a span that says enough by itself."""
     if held.pieces == 0:
-        return _reader_of(source, span.at, min(span.length, FIRST_BYTES))
+        return _reader_of(source, span.at, min(span.length, FIRST_BYTES), c.midstream)
     n = min(FIRST_BYTES - held.n, span.length)
     for k in range(n):
         held.bytes[held.n + k] = source[span.at + k]
-    return _reader_of(held.bytes, 0, held.n + n)
+    return _reader_of(held.bytes, 0, held.n + n, c.midstream)
 
 
 @routine
@@ -99,11 +106,11 @@ def _hold(span: Records, held: Records, source: U8) -> None:
 @routine
 def _decide(span: Records, c: Records, held: Records, source: U8) -> int:
     """Show the first bytes around; return who reads the channel, UNDECIDED if the span is held or left out."""
-    reader = _look(span, held, source)
+    reader = _look(span, c, held, source)
     if reader == OPAQUE and held.pieces > 0:
         held.n, held.pieces = 0, 0
         if c.midstream or span.offset <= PREAMBLE:  # what was held is no beginning; perhaps this is
-            reader = _look(span, held, source)
+            reader = _look(span, c, held, source)
     if reader == UNDECIDED:
         _hold(span, held, source)
         return UNDECIDED
@@ -151,8 +158,11 @@ def route(
             span.channel = _channel_of(span, flows, slot_channel, channels, m)
         c = channels[span.channel]
         reader = c.reader
+        source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data
         if reader == OPAQUE:
-            continue
+            if span.kind != SPAN_DATA or not is_client_hello(source, span.at, span.length):
+                continue
+            c.reader, reader = TLS, TLS  # STARTTLS and its like, or behind SOCKS
         if reader == UNDECIDED:
             held = firsts[2 * span.channel + span.dir]
             if span.kind != SPAN_DATA:
@@ -162,9 +172,13 @@ def route(
                         held.n, held.pieces = 0, 0
                 continue
             if not c.midstream and (c.opaque_c if span.dir == 0 else c.opaque_s):
-                continue
-            source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data
-            reader = _decide(span, c, held, source)
+                if not is_client_hello(source, span.at, span.length):
+                    continue
+                reader = TLS
+                firsts[2 * span.channel + 1 - span.dir].pieces = 0  # the other side's plain answer is no record
+                firsts[2 * span.channel + 1 - span.dir].n = 0
+            else:
+                reader = _decide(span, c, held, source)
             if reader == UNDECIDED:
                 continue
             c.reader, c.opaque_c, c.opaque_s = reader, 0, 0

@@ -14,11 +14,13 @@ import numpy as np
 
 from analyzer.anomalies import Ledger
 from analyzer.kernel import I32, I64, U8, Records, grown, records
-from analyzer.protocols.channel import APP, CHANNEL, HTTP1, READERS
+from analyzer.protocols.channel import APP, CHANNEL, HTTP1, READERS, TLS
 from analyzer.protocols.http1.reader import Http1
 from analyzer.protocols.oddities import tell
 from analyzer.protocols.reader import Chunk, Reader, Shared
 from analyzer.protocols.route import FIRST, FIRST_BYTES, route
+from analyzer.protocols.tls.reader import Tls
+from analyzer.protocols.tls.sealed import Opener
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,17 +36,21 @@ MAX_SILENCES = 1 << 20
 
 @dataclass(slots=True)
 class Applications:
-    """What the protocols know of n flows: apps (n,) APP, first Host of each, and SILENCE rows of any flow."""
+    """What the protocols know of n flows: apps (n,) APP, first Host, server name and ALPN of each, SILENCE rows."""
 
     apps: Records
     hosts: pa.Array
+    sni: pa.Array
+    alpn: pa.Array
     silences: Records
 
 
 class ProtocolStage:
     """Owns the channels and the protocols that read them."""
 
-    def __init__(self, settings: Settings, room: int) -> None:
+    def __init__(
+        self, settings: Settings, room: int, *, records_too: bool = False, opener: Opener | None = None
+    ) -> None:
         self.slot_channel: I32 = np.full(room, -1, np.int32)
         self.firsts = records(2048, FIRST)
         self.shared = Shared(flows=records(1, np.dtype("i8")), apps=records(room, APP), spans=records(1, CHANNEL))
@@ -56,7 +62,8 @@ class ProtocolStage:
         self.count: I64 = np.zeros(len(READERS), np.int64)
         self.volume: I64 = np.zeros(len(READERS), np.int64)
         self.http1 = Http1(self.shared)
-        self.by_reader: dict[int, Reader] = {HTTP1: self.http1}
+        self.tls = Tls(self.shared, list_data=records_too, opener=opener)
+        self.by_reader: dict[int, Reader] = {HTTP1: self.http1, TLS: self.tls}
 
     def feed(self, spans: Records, n: int, data: U8, pages: U8, flows: Records) -> Iterator[Chunk]:
         """Take the first `n` rows of `spans` (which has room for more); yield the tables that are ready."""
@@ -64,7 +71,7 @@ class ProtocolStage:
             return
         self._make_room(n, flows.shape[0])
         a = self.shared
-        a.spans, a.data, a.pages, a.flows = spans, data, pages, flows
+        a.spans, a.data, a.pages, a.flows, a.slot_channel = spans, data, pages, flows, self.slot_channel
         m = a.stage[0]
         m["n_spans"], m["n_aside"] = n, 0
         index: I32 = np.arange(n, dtype=np.int32)
@@ -92,7 +99,7 @@ class ProtocolStage:
             longer[: self.slot_channel.size] = self.slot_channel
             self.slot_channel = longer
             a.apps = grown(a.apps, slots)
-        a.channels = grown(a.channels, int(m["n_channels"]) + n)
+        a.channels = grown(a.channels, int(m["n_channels"]) + 2 * n)  # one of its own, and one that it carries
         self.firsts = grown(self.firsts, 2 * a.channels.shape[0])
         if int(m["n_silences"]) > MAX_SILENCES:
             half = int(m["n_silences"]) // 2
@@ -107,8 +114,9 @@ class ProtocolStage:
             a.aside = np.empty(rows, np.uint8)
 
     # -------------------------------------------------------------------------------------- flows that are over
-    def close(self, slots: I32) -> Iterator[Chunk]:
+    def close(self, slots: I32, flows: Records) -> Iterator[Chunk]:
         """The flows in these slots are over and their last spans were fed: yield what only waited for that."""
+        self.shared.flows = flows
         own = self._channels_of(slots)
         if own.size:
             for reader in self.by_reader.values():
@@ -124,7 +132,7 @@ class ProtocolStage:
         taken, kept = rows[mine], rows[~mine]
         self.shared.silences[: kept.shape[0]] = kept
         m["n_silences"] = kept.shape[0]
-        return Applications(apps, self.http1.hosts(apps), taken)
+        return Applications(apps, self.http1.hosts(apps), *self.tls.names_of(slots), taken)
 
     def release(self, slots: I32) -> None:
         """The slots will be used for other flows."""

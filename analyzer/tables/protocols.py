@@ -143,6 +143,8 @@ TLS_RECORDS = Table(
         text("alert_description", "name of the alert, e.g. close_notify", "not a readable alert"),
         flag("encrypted", "the record is encrypted"),
         DECRYPTED,
+        number("heartbeat_of", "index of the heartbeat request that this record answers, by order", "no such answer"),
+        seconds("rtt_s", "time from that request", "no such answer"),
     ),
 )
 
@@ -161,6 +163,12 @@ TLS_SESSIONS = Table(
         one_of("resumption", ("none", "session_id", "ticket", "psk", "unknown"), "how an earlier session was resumed"),
         flag("resumption_offered", "the client offered to resume", "no ClientHello was read"),
         number("resumed_from_flow", "flow whose session was resumed", "not resumed, or not found in the capture"),
+        one_of(
+            "resumption_basis",
+            ("observed", "inferred"),
+            "observed = the same id or ticket, inferred = the latest flow of that client to that name",
+            "resumed_from_flow is null",
+        ),
         one_of("early_data", ("no", "offered", "accepted", "rejected", "unknown"), "0-RTT data (RFC 8446 section 2.3)"),
         flag("hello_retry", "the server asked for another ClientHello"),
         flag("handshake_complete", "application data or both Finished messages followed"),
@@ -173,6 +181,7 @@ TLS_SESSIONS = Table(
         one_of("cert_expired", ("no", "before", "during", "unknown"), "expired before or during the connection"),
         flag("client_auth", "the client sent a certificate", ENCRYPTED),
         number("renegotiations", "handshakes after the first (TLS 1.2 and older)"),
+        flag("secure_renegotiation", "both sides know RFC 5746", "TLS 1.3, or no ServerHello was read"),
         *both(number, "key_updates", "KeyUpdate messages of {side}, certain or inferred", "it could not be told"),
         one_of("key_update_basis", ("observed", "inferred", "unknown"), "how the key updates are known"),
         flag("heartbeat_negotiated", "both sides offered heartbeats (RFC 6520)"),

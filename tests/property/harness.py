@@ -127,14 +127,16 @@ def fingerprint(rows: pa.Table) -> str:
     return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
-def run(trace: Trace, cuts: Cuts = (), *, settings: Settings | None = None, **how: Any) -> Result:
+def run(
+    trace: Trace, cuts: Cuts = (), *, settings: Settings | None = None, records_too: bool = False, **how: Any
+) -> Result:
     """Analyse a trace, in one batch or in several; `how` goes to `batches`."""
-    return run_batches(batches(trace, cuts, **how), settings)
+    return run_batches(batches(trace, cuts, **how), settings, records_too=records_too)
 
 
-def run_batches(given: Iterable[PacketBatch], settings: Settings | None = None) -> Result:
+def run_batches(given: Iterable[PacketBatch], settings: Settings | None = None, *, records_too: bool = False) -> Result:
     """Feed batches to an engine and return everything it says, segments included, sorted."""
-    engine = Engine(settings or Settings(), Ledger(), segments=True)
+    engine = Engine(settings or Settings(), Ledger(), segments=True, records=records_too)
     parts: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
     for batch in given:
         for name, rows in engine.feed(batch):

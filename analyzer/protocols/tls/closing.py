@@ -1,0 +1,85 @@
+"""How TLS ended: goodbye or not, in each direction; and the KeyUpdates that can only be guessed.
+
+What    close_notify read in clear or decrypted: yes. Else by the shape of the last record (definitions B9): inferred.
+Source  RFC 8446 sections 6.1 (closure alerts), 4.6.3 (KeyUpdate), 5.4 (padding); RFC 5246 section 7.2.1.
+Limits  In TLS 1.2 the last record's type says alert, not which one. In TLS 1.3 an alert is as long as an empty
+        WebSocket ping of a server, so it must be the last record of a connection that was closed; padding hides it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from analyzer.kernel import Records
+from analyzer.protocols.tls.names import cipher_name
+from analyzer.protocols.tls.session import Session
+from analyzer.protocols.tls.state import ALERT, BODY, DATA, LOST
+
+YES, INFERRED, NO, UNKNOWN = "yes", "inferred", "no", "unknown"
+CLOSE_WORDS = (YES, INFERRED, NO, UNKNOWN)
+
+# A record of an alert (2 bytes) or KeyUpdate (5) in TLS 1.3: one byte of type and the tag, 16 bytes or 8 with CCM_8
+_ALERT, _ALERT_CCM_8 = 19, 11
+
+# A connection whose application sends records of a KeyUpdate's length has them all the time; KeyUpdates come once in a
+# while. More unanswered ones than this, or more answered ones, and nothing is claimed.
+_MOST_SHORT, _MOST_UPDATES = 4, 8
+
+
+class Ending(NamedTuple):
+    """How one flow's TCP ended, as far as TLS needs it; times in nanoseconds, 0 = not."""
+
+    closed_ts: int  # first FIN or RST
+    reset: bool  # it was a RST
+
+
+def close_notify(session: Session, s: Records, direction: int, ending: Ending) -> str:
+    """Return whether this direction said goodbye: a word of CLOSE_WORDS."""
+    if session.close_read[direction]:
+        return YES
+    if s["state"] == LOST or s["missing"]:
+        return UNKNOWN  # its last records were not captured
+    closed = ending.closed_ts != 0
+    if s["records"] == 0 or s["state"] == BODY or s["head_n"] > 0:
+        return NO
+    if s["last_type"] == ALERT:
+        if s["epoch"] == 0 or session.tls13:
+            return NO  # it was read, and said something else
+        return INFERRED if closed else UNKNOWN
+    if s["last_type"] == DATA and session.tls13:
+        if session.opened:
+            return NO
+        short = s["last_length"] == (_ALERT_CCM_8 if _is_ccm_8(session) else _ALERT)
+        if short:
+            return INFERRED if closed else UNKNOWN
+    if s["last_type"] == DATA and not session.version:
+        return UNKNOWN  # which version it is was not seen
+    return NO
+
+
+def is_truncated(s: Records, said: str, ending: Ending) -> bool:
+    """True if TCP ended in the middle of a record of this direction."""
+    if ending.closed_ts == 0 or said in (YES, INFERRED):
+        return False
+    in_record = bool(s["state"] == BODY or (s["head_n"] > 0 and s["records"] > 0))
+    return in_record and (bool(s["fin"]) or ending.reset)
+
+
+def key_updates(session: Session, streams: Records, connection: Records) -> tuple[int | None, int | None, str]:
+    """Return (client's, server's, basis): read, or inferred from pairs of records as long as a KeyUpdate."""
+    if session.opened or (session.version and not session.tls13):
+        return session.key_updates[0], session.key_updates[1], "observed"
+    if not session.version:
+        return None, None, UNKNOWN
+    size = "14" if _is_ccm_8(session) else "22"
+    pairs = int(connection[f"updates_{size}"])
+    alone = int(streams[0][f"short_{size}"]) + int(streams[1][f"short_{size}"]) - 2 * pairs
+    if pairs == 0 and alone == 0:
+        return 0, 0, INFERRED
+    if pairs == 0 or alone > _MOST_SHORT or pairs > _MOST_UPDATES:
+        return None, None, UNKNOWN
+    return pairs, pairs, INFERRED
+
+
+def _is_ccm_8(session: Session) -> bool:
+    return "_CCM_8" in cipher_name(session.cipher)

@@ -1,0 +1,210 @@
+"""ClientHello and ServerHello.
+
+Source  RFC 8446 sections 4.1.2, 4.1.3; RFC 5246 section 7.4.1; appendix E.2 for a ClientHello in SSL 2.0's clothes.
+        Drafts of TLS 1.3 before 22 leave session id and compression out of the ServerHello.
+Limits  A message whose lengths contradict each other is read up to there and marked `damaged`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from analyzer.protocols.tls.names import SSL2, TLS1_3, is_grease
+
+# RFC 8446 section 4.1.3: SHA-256 of "HelloRetryRequest" in place of a random
+RETRY_RANDOM = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
+RENEGOTIATION_SCSV = 0x00FF  # RFC 5746 section 3.3
+
+SERVER_NAME, GROUPS, POINT_FORMATS, SIGNATURES, HEARTBEAT, ALPN = 0, 10, 11, 13, 15, 16
+ENCRYPT_THEN_MAC, EXTENDED_MASTER, TICKET, PRE_SHARED_KEY, EARLY_DATA = 22, 23, 35, 41, 42
+VERSIONS, KEY_SHARE, RENEGOTIATION = 43, 51, 0xFF01
+OLD_KEY_SHARE = 40  # drafts of TLS 1.3 before 23
+
+
+class MalformedError(ValueError):
+    """A length points past the end of what holds it."""
+
+
+class Cursor:
+    """Reads numbers and vectors (RFC 8446 section 3) off the front of some bytes."""
+
+    __slots__ = ("at", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, n: int) -> bytes:
+        """Return the next `n` bytes."""
+        end = self.at + n
+        if end > len(self.data):
+            raise MalformedError(f"{n} bytes wanted, {len(self.data) - self.at} there")
+        taken = self.data[self.at : end]
+        self.at = end
+        return taken
+
+    def number(self, size: int) -> int:
+        """Return the next unsigned number of `size` bytes."""
+        return int.from_bytes(self.take(size), "big")
+
+    def vector(self, size: int) -> bytes:
+        """Return the bytes behind a length of `size` bytes."""
+        return self.take(self.number(size))
+
+    def __bool__(self) -> bool:
+        return self.at < len(self.data)
+
+
+@dataclass(slots=True)
+class Hello:
+    """What both hellos have. version as the message says; extensions in their order, the first of each kind."""
+
+    version: int = 0
+    random: bytes = b""
+    session_id: bytes = b""
+    kinds: list[int] = field(default_factory=list)
+    extensions: dict[int, bytes] = field(default_factory=dict)
+    damaged: bool = False
+
+
+@dataclass(slots=True)
+class ClientHello(Hello):
+    """What a client offers."""
+
+    ciphers: list[int] = field(default_factory=list)
+
+    @property
+    def versions(self) -> list[int]:
+        """The versions of the extension, else the one of the message; without GREASE."""
+        body = self.extensions.get(VERSIONS)
+        offered = [v for v in numbers(body[1:]) if not is_grease(v)] if body else []
+        return offered or [self.version]
+
+    @property
+    def sni(self) -> str | None:
+        """The host name asked for (RFC 6066 section 3)."""
+        body = Cursor(self.extensions.get(SERVER_NAME, b""))
+        try:
+            names = Cursor(body.vector(2))
+            while names:
+                kind, name = names.number(1), names.vector(2)
+                if kind == 0 and name:
+                    return name.decode("utf-8", "backslashreplace")
+        except MalformedError:
+            pass
+        return None
+
+    @property
+    def alpn(self) -> list[bytes]:
+        """The application protocols offered (RFC 7301)."""
+        return alpn_names(self.extensions.get(ALPN, b""))
+
+
+@dataclass(slots=True)
+class ServerHello(Hello):
+    """What a server chose."""
+
+    cipher: int = 0
+    compression: int = 0
+
+    @property
+    def retry(self) -> bool:
+        """True for a HelloRetryRequest."""
+        return self.random == RETRY_RANDOM
+
+    @property
+    def chosen(self) -> int:
+        """The version agreed."""
+        body = self.extensions.get(VERSIONS)
+        return int.from_bytes(body, "big") if body is not None and len(body) == 2 else self.version
+
+    @property
+    def group(self) -> int | None:
+        """The group of the key share (TLS 1.3)."""
+        body = self.extensions.get(KEY_SHARE, self.extensions.get(OLD_KEY_SHARE, b""))
+        return int.from_bytes(body[:2], "big") if len(body) >= 2 else None
+
+
+def is_tls13(version: int) -> bool:
+    """True for TLS 1.3 and its drafts."""
+    return version == TLS1_3 or version >> 8 in (0x7F, 0x7E)
+
+
+def numbers(body: bytes) -> list[int]:
+    """Return the 16-bit numbers of a vector's bytes; an odd byte at the end is left out."""
+    return [body[k] * 256 + body[k + 1] for k in range(0, len(body) - 1, 2)]
+
+
+def listed(body: bytes | None) -> list[int]:
+    """Return the 16-bit numbers of an extension that is one vector with a 16-bit length."""
+    return numbers(body[2:]) if body else []
+
+
+def alpn_names(body: bytes) -> list[bytes]:
+    """Return the names of an ALPN extension."""
+    names = []
+    try:
+        left = Cursor(Cursor(body).vector(2)) if body else Cursor(b"")
+        while left:
+            names.append(left.vector(1))
+    except MalformedError:
+        pass
+    return names
+
+
+def read_client_hello(body: bytes) -> ClientHello:
+    """Return the ClientHello in a handshake message's body."""
+    hello, read = ClientHello(), Cursor(body)
+    try:
+        hello.version, hello.random = read.number(2), read.take(32)
+        hello.session_id = read.vector(1)
+        hello.ciphers = numbers(read.vector(2))
+        read.vector(1)  # compression methods
+        _read_extensions(read, hello)
+    except MalformedError:
+        hello.damaged = True
+    return hello
+
+
+def read_old_hello(body: bytes) -> ClientHello:
+    """Return the ClientHello in an SSL 2.0 record, from its message type on."""
+    hello, read = ClientHello(), Cursor(body)
+    try:
+        read.number(1)
+        hello.version = read.number(2)
+        suites, session, challenge = read.number(2), read.number(2), read.number(2)
+        three = read.take(suites)
+        codes = [int.from_bytes(three[k : k + 3], "big") for k in range(0, len(three) - 2, 3)]
+        hello.ciphers = [code for code in codes if code <= 0xFFFF]
+        hello.session_id = read.take(session)
+        hello.random = read.take(challenge).rjust(32, b"\0")
+    except MalformedError:
+        hello.damaged = True
+    return hello
+
+
+def read_server_hello(body: bytes) -> ServerHello:
+    """Return the ServerHello (or HelloRetryRequest) in a handshake message's body."""
+    hello, read = ServerHello(), Cursor(body)
+    try:
+        hello.version, hello.random = read.number(2), read.take(32)
+        early_draft = hello.version >> 8 == 0x7F
+        if not early_draft:
+            hello.session_id = read.vector(1)
+        hello.cipher = read.number(2)
+        if not early_draft:
+            hello.compression = read.number(1)
+        _read_extensions(read, hello)
+    except MalformedError:
+        hello.damaged = True
+    return hello
+
+
+def _read_extensions(read: Cursor, hello: Hello) -> None:
+    if not read or hello.version == SSL2:
+        return
+    left = Cursor(read.vector(2))
+    while left:
+        kind = left.number(2)
+        body = left.vector(2)
+        hello.kinds.append(kind)
+        hello.extensions.setdefault(kind, body)

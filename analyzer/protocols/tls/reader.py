@@ -1,0 +1,274 @@
+"""TLS as the protocol stage runs it: the kernel's arrays, the sessions, and what others ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.kernel import I32, I64, U8, Records, grown, records
+from analyzer.protocols.oddities import CODES
+from analyzer.protocols.reader import Chunk, Shared
+from analyzer.protocols.tls.frame import frame_tls, move_kept
+from analyzer.protocols.tls.hello import read_old_hello
+from analyzer.protocols.tls.inside import Inside
+from analyzer.protocols.tls.messages import plausible
+from analyzer.protocols.tls.names import SSL2, alert_name, handshake_name
+from analyzer.protocols.tls.resume import Issued
+from analyzer.protocols.tls.rows import SessionRow, app_close, record_rows, session_row, session_rows
+from analyzer.protocols.tls.sealed import SEALED, Opener
+from analyzer.protocols.tls.session import Note, Session
+from analyzer.protocols.tls.state import (
+    ALERT,
+    CCS,
+    CONNECTION,
+    HANDSHAKE,
+    KEPT_BYTES,
+    KEPT_HIGH,
+    STREAM,
+    TLS,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MANY_ROWS, _MANY_SESSIONS = 1 << 15, 1 << 12  # then they become a table
+_SHORTEST = 5  # bytes of an empty record
+
+
+class Tls:
+    """Owns what is remembered of TLS connections.
+
+    list_data  application data records become rows of `tls_records`    opener  decrypts, see `sealed`
+    """
+
+    def __init__(self, shared: Shared, *, list_data: bool = False, opener: Opener | None = None) -> None:
+        self.shared = shared
+        self.streams = records(2048, STREAM)
+        self.connections = records(1024, CONNECTION)
+        self.listed = records(1024, SEALED)
+        self.kept: U8 = np.empty(1, np.uint8)
+        self.spare: U8 = np.empty(1, np.uint8)
+        self.opened: I32 = np.zeros(2048, np.int32)
+        self.meta = records(1, TLS)
+        self.meta["list_data"], self.meta["keep_data"] = list_data, 0
+        self.sessions: dict[int, Session] = {}
+        self.issued = Issued()
+        self.words: dict[str, int] = {}  # lists of handshake messages, as SEALED.messages names them
+        self.done: list[SessionRow] = []
+        self.names: dict[int, tuple[str | None, str | None]] = {}  # by slot: server name and ALPN of flows that closed
+        self.inside: Inside | None = None
+        if opener is not None:
+            self.use(opener)
+
+    def use(self, opener: Opener) -> None:
+        """Keep encrypted records from now on, and show them to `opener`."""
+        self.inside = Inside(self.shared, self, opener)
+        self.meta["keep_data"] = 1
+
+    # -------------------------------------------------------------------------------------- a batch
+    def feed(self, index: I32, volume: int) -> None:
+        """Read spans; see `reader.Reader`."""
+        a, m = self.shared, self.meta[0]
+        channels = a.channels.shape[0]
+        self.streams = grown(self.streams, 2 * channels)
+        self.connections = grown(self.connections, channels)
+        if self.opened.size < 2 * channels:
+            longer: I32 = np.zeros(self.streams.shape[0], np.int32)
+            longer[: self.opened.size] = self.opened
+            self.opened = longer
+        if self.kept.size < KEPT_BYTES:
+            self.kept = np.empty(KEPT_BYTES, np.uint8)
+        elif int(m["kept"]) > KEPT_HIGH - volume:
+            if self.spare.size < KEPT_BYTES:
+                self.spare = np.empty(KEPT_BYTES, np.uint8)
+            move_kept(self.opened, self.streams, self.kept, self.spare, self.meta)
+            self.kept, self.spare = self.spare, self.kept  # pages that were touched once are cheaper than new ones
+        before = int(m["n_rows"])
+        self.listed = grown(self.listed, before + volume // _SHORTEST + 2 * index.size)
+        frame_tls(
+            index, a.spans, a.data, a.pages, a.aside, a.flows, a.channels, a.apps, self.streams, self.connections,
+            self.kept, self.opened, self.listed, a.oddities, a.silences, a.queue, a.stage, self.meta,
+        )  # fmt: skip
+        rows = self.listed[before : int(m["n_rows"])]
+        if rows.shape[0]:
+            self._take(rows)
+        if self.inside is not None:
+            self.inside.take(rows, index, volume)
+            self._drop_unlisted(before)
+
+    def _take(self, rows: Records) -> None:
+        """Read the records that are not application data, in the order in which they ended."""
+        kinds = rows["content_type"]
+        chosen = np.flatnonzero((kinds == HANDSHAKE) | (kinds == ALERT) | (kinds == CCS))
+        if chosen.size == 0:
+            return
+        some = rows[chosen]
+        columns = [some[name].tolist() for name in ("channel", "dir", "content_type", "epoch", "ts_ns", "lost")]
+        for k, channel, direction, kind, epoch, ts_ns, lost in zip(chosen.tolist(), *columns, strict=True):
+            row = rows[k]
+            session = self._session(channel, row)
+            if lost or not row["whole"]:
+                session.messages[direction].forget()
+                session.uncertain = True
+            session.take_turn(direction)
+            if kind == CCS:
+                session.take_ccs(direction)
+                self.issued.link(session, self.shared.flows[session.slot])
+            elif kind == HANDSHAKE:
+                self._take_handshake(session, row, direction, epoch, ts_ns)
+            else:
+                self._take_alert(session, row, direction, epoch)
+            if session.end_ts:
+                session.closed_flights = True
+
+    def session(self, channel: int) -> Session | None:
+        """Return the session of a channel, if one was begun."""
+        return self.sessions.get(channel)
+
+    def _session(self, channel: int, row: Records) -> Session:
+        session = self.sessions.get(channel)
+        if session is None:
+            slot = int(self.shared.channels[channel]["slot"])
+            session = self.sessions[channel] = Session(int(row["flow_id"]), slot, self.note_at(row))
+        return session
+
+    def note_at(self, row: Records) -> Note:
+        """Return what a session calls to count something odd."""
+        flow_id, frame = int(row["flow_id"]), int(row["frame"])
+
+        def note(code: str) -> None:
+            odd = self.shared.oddities[CODES.index(code)]
+            if odd["count"] == 0:
+                odd["flow_id"], odd["frame"] = flow_id, frame
+            odd["count"] += 1
+
+        return note
+
+    def _take_handshake(self, session: Session, row: Records, direction: int, epoch: int, ts_ns: int) -> None:
+        data = self.bytes_of(row)
+        in_clear = epoch == 0 or session.tls13
+        messages = session.messages[direction]
+        if data and not messages.buffer and not messages.skip and row["version"] != SSL2:
+            if not in_clear:
+                in_clear = session.version == 0 and plausible(data)
+            elif not session.hello_seen and not session.server_seen:
+                in_clear = plausible(data)  # joined in mid-connection: it may be encrypted
+        if not in_clear:
+            row["encrypted"] = 1
+            session.take_encrypted(direction, epoch, ts_ns)
+        elif data and row["version"] == SSL2:
+            session.take_client_hello(read_old_hello(data), direction, int(row["start_ts"]))
+            row["messages"] = self.word([handshake_name(1)])
+        elif data:
+            self.take_messages(session, row, data, direction)
+
+    def take_messages(self, session: Session, row: Records, data: bytes, direction: int) -> None:
+        """Read the handshake bytes of a record, in clear or decrypted."""
+        messages = session.messages[direction]
+        seen = []
+        for kind, body in messages.feed(data):
+            retry = session.retry
+            start = int(row["start_ts"]) if kind == 1 else int(row["ts_ns"])
+            session.take(kind, body, direction, start, keep=self.inside is not None)
+            seen.append(handshake_name(6 if session.retry and not retry else kind))
+            if kind in (2, 4):
+                self.issued.link(session, self.shared.flows[session.slot])
+        if messages.odd:
+            self.note_at(row)(messages.odd)
+            messages.odd = ""
+        if seen:
+            row["messages"] = self.word(seen)
+
+    def _take_alert(self, session: Session, row: Records, direction: int, epoch: int) -> None:
+        data = self.bytes_of(row)
+        readable = len(data) == 2 and data[0] in (1, 2) and (epoch == 0 or session.tls13)
+        if readable and session.version == 0 and not session.hello_seen and not session.server_seen:
+            readable = row["index"] == 0 or not self.shared.channels[int(row["channel"])]["midstream"]
+        if readable:
+            self.take_alert(session, row, data, direction)
+        else:
+            row["encrypted"] = 1
+
+    def take_alert(self, session: Session, row: Records, data: bytes, direction: int) -> None:
+        """Read an alert, in clear or decrypted."""
+        row["alert_level"], row["alert"] = data[0], data[1]
+        session.take_alert(data[0], data[1], alert_name(data[1]), direction)
+
+    def bytes_of(self, row: Records) -> bytes:
+        """Return a record's bytes, empty if they were not kept."""
+        at = int(row["at"])
+        return self.kept[at : at + int(row["length"])].tobytes() if at >= 0 else b""
+
+    def word(self, seen: list[str]) -> int:
+        """Return the number of a list of message names; a hostile one cannot make too many different ones."""
+        text = ",".join(seen[:32])
+        if len(self.words) > 1 << 14:
+            text = "..."
+        return self.words.setdefault(text, len(self.words))
+
+    def _drop_unlisted(self, before: int) -> None:
+        """Rows that were only there to be opened are done with."""
+        m = self.meta[0]
+        rows = self.listed[before : int(m["n_rows"])]
+        chosen = np.flatnonzero(rows["listed"] == 1)
+        if chosen.size < rows.shape[0]:
+            rows[: chosen.size] = rows[chosen]
+            m["n_rows"] = before + chosen.size
+
+    # -------------------------------------------------------------------------------------- flows that are over
+    def close(self, chosen: I32) -> None:
+        """These channels are over."""
+        mine = chosen[chosen < self.connections.shape[0]]
+        mine = mine[self.connections["seen"][mine] == 1]
+        for channel in mine.tolist():
+            self._close(channel)
+        pair = (2 * mine.astype(np.int64)[:, None] + np.arange(2)).ravel()
+        self._forget_open(pair)
+        self.streams[pair] = np.zeros(1, STREAM)
+        self.connections[mine] = np.zeros(1, CONNECTION)
+
+    def _forget_open(self, streams: I64) -> None:
+        m = self.meta[0]
+        if self.streams["in_list"][streams].any():
+            held = self.opened[: int(m["n_open"])]
+            left = held[~np.isin(held, streams)]
+            self.opened[: left.size] = left
+            m["n_open"] = left.size
+
+    def _close(self, channel: int) -> None:
+        c = self.shared.channels[channel]
+        slot = int(c["slot"])
+        session = self.sessions.pop(channel, None)
+        if session is None:
+            session = Session(int(c["flow_id"]), slot, lambda code: None)
+        if self.inside is not None:
+            self.inside.close(channel, session)
+        pair = self.streams[2 * channel : 2 * channel + 2]
+        flow, app = self.shared.flows[slot], self.shared.apps[slot]
+        row = session_row(session, pair, self.connections[channel], flow)
+        self.done.append(row)
+        app_close(app, row, session)
+        sni, alpn = self.names.get(slot, (None, None))
+        self.names[slot] = sni or row["sni"], alpn or row["alpn"]
+
+    def names_of(self, slots: I32) -> tuple[pa.Array, pa.Array]:
+        """Return (server name, ALPN) of flows that were closed; forgets them."""
+        import pyarrow as pa
+
+        if not self.names:
+            return pa.nulls(slots.size, pa.string()), pa.nulls(slots.size, pa.string())
+        both = [self.names.pop(slot, (None, None)) for slot in slots.tolist()]
+        return pa.array([sni for sni, _ in both], pa.string()), pa.array([alpn for _, alpn in both], pa.string())
+
+    def rows(self, *, everything: bool) -> Iterator[Chunk]:
+        """Yield records and finished sessions."""
+        m = self.meta[0]
+        n = int(m["n_rows"])
+        if n >= _MANY_ROWS or (everything and n):
+            yield "tls_records", record_rows(self.listed[:n], list(self.words))
+            m["n_rows"] = 0
+        if len(self.done) >= _MANY_SESSIONS or (everything and self.done):
+            yield "tls_sessions", session_rows(self.done)
+            self.done = []

@@ -1,0 +1,84 @@
+"""What decryption needs of a connection, and what it gives back: the seam between framing and keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from analyzer.kernel import U8, Records
+
+I8, I4, I2, I1 = np.int64, np.int32, np.int16, np.int8
+
+SEALED = np.dtype(
+    [
+        ("flow_id", I8), ("channel", I4), ("dir", I1),
+        ("content_type", I1), ("version", np.uint16), ("length", I4),
+        ("epoch", I2),  # ChangeCipherSpecs of this direction before it
+        ("whole", I1),  # every byte of it was captured
+        ("lost", I1),  # records of this direction before it were lost: how many is not known
+        ("listed", I1), ("encrypted", I1), ("decrypted", I1), ("inner_type", I1),
+        ("alert_level", I1), ("alert", I2),  # -1 = none that could be read
+        ("messages", I4),  # handshake messages inside: row of the reader's word list, -1 = none that could be read
+        ("at", I8),  # where its bytes are in `kept`, -1 = nowhere
+        ("frame", I8), ("ts_ns", I8),  # its last segment
+        ("start_ts", I8),  # its first
+        ("end_offset", I8),  # stream position just past it
+        ("index", I8),  # place on the connection
+        ("answers", I8), ("rtt", I8),  # heartbeat response: index of the request, and time since; -1 = none
+    ],
+    align=True,
+)  # fmt: skip
+"""A record that ended, or whose end is lost."""
+
+
+@dataclass(slots=True)
+class Terms:
+    """What both sides agreed in one handshake; see the package's docstring."""
+
+    client_random: bytes | None = None
+    server_random: bytes | None = None
+    version: int = 0
+    cipher: int = 0
+    compression: int = 0
+    extended_master: bool = False
+    encrypt_then_mac: bool = False
+    session_id: bytes | None = None
+    encrypted_premaster: bytes | None = None
+    early_data: bool = False
+    retry: bool = False
+    client_dir: int = 0
+    transcript: list[bytes] = field(default_factory=list)
+
+    def handshake(self) -> bytes:
+        """Return the messages up to and including ClientKeyExchange, headers included."""
+        return b"".join(self.transcript)
+
+
+class Opened(NamedTuple):
+    """A record that authenticated."""
+
+    row: int
+    inner_type: int
+    plaintext: bytes | memoryview
+
+
+class Tally(NamedTuple):
+    """Records of a connection that were opened, and that were not."""
+
+    opened: int
+    failed: int
+
+
+class Opener(Protocol):
+    """Decrypts records."""
+
+    def wants(self, terms: Terms) -> bool:
+        """Say whether secrets for this connection are there."""
+
+    def open(self, channel: int, terms: Terms, rows: Records, kept: U8) -> list[Opened]:
+        """Open the records that can be opened."""
+
+    def close(self, channel: int) -> Tally:
+        """Forget the connection."""
