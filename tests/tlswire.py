@@ -1,4 +1,4 @@
-"""TLS bytes, made by hand: `client_hello(sni="a.example")`, `record(22, ...)`, whole handshakes as turns of two sides."""
+"""TLS bytes, made by hand: `client_hello(sni="a.example")`, `record(22, ...)`, handshakes as turns of two sides."""
 
 from __future__ import annotations
 

@@ -134,9 +134,7 @@ def run(
     return run_batches(batches(trace, cuts, **how), settings, records_too=records_too)
 
 
-def run_batches(
-    given: Iterable[PacketBatch], settings: Settings | None = None, *, records_too: bool = False
-) -> Result:
+def run_batches(given: Iterable[PacketBatch], settings: Settings | None = None, *, records_too: bool = False) -> Result:
     """Feed batches to an engine and return everything it says, segments included, sorted."""
     engine = Engine(settings or Settings(), Ledger(), segments=True, records=records_too)
     parts: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
