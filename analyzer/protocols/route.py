@@ -16,7 +16,7 @@ from analyzer.kernel import I32, I64, U8, Records, helper, kernel, routine
 from analyzer.protocols.channel import HTTP1, OPAQUE, TLS, UNDECIDED, new_channel
 from analyzer.protocols.http1.detect import looks_like_http1
 from analyzer.protocols.tls.detect import is_client_hello, looks_like_tls
-from analyzer.protocols.verdict import MORE, YES
+from analyzer.protocols.verdict import MORE, NO, YES
 from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_DATA, SPAN_FIN
 
 FIRST_BYTES = 24  # longer than any protocol's opening: the HTTP/2 preface has 24
@@ -126,6 +126,13 @@ def _decide(span: Records, c: Records, held: Records, source: U8) -> int:
     return UNDECIDED
 
 
+@routine
+def _drop_plain(held: Records, c: Records) -> None:
+    """Where one side begins TLS, what the other said before it was no record: PostgreSQL's one byte of consent."""
+    if held.pieces > 0 and looks_like_tls(held.bytes, 0, held.n, c.midstream) == NO:
+        held.n, held.pieces = 0, 0
+
+
 @helper
 def _channel_of(
     span: Records, flows: Records, slot_channel: I32, channels: Records, m: Records
@@ -175,12 +182,12 @@ def route(
                 if not is_client_hello(source, span.at, span.length):
                     continue
                 reader = TLS
-                firsts[2 * span.channel + 1 - span.dir].pieces = 0  # the other side's plain answer is no record
-                firsts[2 * span.channel + 1 - span.dir].n = 0
             else:
                 reader = _decide(span, c, held, source)
             if reader == UNDECIDED:
                 continue
+            if reader == TLS:
+                _drop_plain(firsts[2 * span.channel + 1 - span.dir], c)
             c.reader, c.opaque_c, c.opaque_s = reader, 0, 0
             if firsts[2 * span.channel].pieces > 0 or firsts[2 * span.channel + 1].pieces > 0:
                 _release(

@@ -119,7 +119,7 @@ class Tls:
             elif kind == HANDSHAKE:
                 self._take_handshake(session, row, direction, epoch, ts_ns)
             else:
-                self._take_alert(session, row, direction, epoch)
+                self._take_alert(session, row, direction)
             if session.end_ts:
                 session.closed_flights = True
 
@@ -181,12 +181,9 @@ class Tls:
         if seen:
             row["messages"] = self.word(seen)
 
-    def _take_alert(self, session: Session, row: Records, direction: int, epoch: int) -> None:
+    def _take_alert(self, session: Session, row: Records, direction: int) -> None:
         data = self.bytes_of(row)
-        readable = len(data) == 2 and data[0] in (1, 2) and (epoch == 0 or session.tls13)
-        if readable and session.version == 0 and not session.hello_seen and not session.server_seen:
-            readable = row["index"] == 0 or not self.shared.channels[int(row["channel"])]["midstream"]
-        if readable:
+        if len(data) == 2 and data[0] in (1, 2):  # an encrypted one has a MAC, and is longer
             self.take_alert(session, row, data, direction)
         else:
             row["encrypted"] = 1

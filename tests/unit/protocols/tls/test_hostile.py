@@ -52,7 +52,7 @@ def test_hellos_whose_lengths_point_outside(cut: int) -> None:
         for read in (read_client_hello, read_server_hello, read_old_hello):
             hello = read(spoiled)
             assert len(hello.kinds) <= len(spoiled) and hello.damaged in (True, False)
-    result = run(Talk().handshake().orig(w.record(22, w.message(1, body[:41] + b"\xff\xff" + body[43:]))))
+    result = run(Talk().handshake().orig(w.record(22, w.message(1, body[:35] + b"\xff\xff" + body[37:]))))
     assert result.anomalies == {"tls.bad_handshake": 1}
     assert result.rows("tls_sessions")[0]["ja4"] is None
 

@@ -265,7 +265,7 @@ def test_heartbleed() -> None:
 # ------------------------------------------------------------------------------------------------ other ports
 LDAP = bytes.fromhex("301d02010177188016312e332e362e312e342e312e313436362e3230303337")
 UPGRADES = {
-    "smtp": ["", "220 a ESMTP\r\n", "EHLO a\r\n", "250-mail\r\n250 STARTTLS\r\n", "STARTTLS\r\n", "220 go\r\n"],
+    "smtp": ["", "220 m ESMTP\r\n", "EHLO a\r\n", "250-m\r\n250 STARTTLS\r\n", "STARTTLS\r\n", "220 go\r\n"],
     "imap": ["", "* OK ready\r\n", "a STARTTLS\r\n", "a OK begin\r\n"],
     "pop3": ["", "+OK\r\n", "STLS\r\n", "+OK\r\n"],
     "ftp": ["", "220 ftp\r\n", "AUTH TLS\r\n", "234 go\r\n"],
