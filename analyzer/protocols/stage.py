@@ -126,6 +126,12 @@ class ProtocolStage:
         m["n_silences"] = kept.shape[0]
         return Applications(apps, self.http1.hosts(apps), taken)
 
+    def look_at(self, slots: I32, flow_ids: I64) -> Applications:
+        """Return what is known of these flows so far; they go on."""
+        apps = self.shared.apps[slots]
+        rows = self.shared.silences[: int(self.shared.stage[0]["n_silences"])]
+        return Applications(apps, self.http1.hosts(apps), rows[np.isin(rows["flow_id"], flow_ids)])
+
     def release(self, slots: I32) -> None:
         """The slots will be used for other flows."""
         own = self._channels_of(slots)
