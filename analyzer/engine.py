@@ -100,8 +100,14 @@ class Engine:
             yield from self._rows(done, last.shape[0], nothing)
         yield from self.protocols.finish(self.ledger)
         self._note_anomalies()
+        yield from self.whole()
+
+    def whole(self) -> Iterator[Chunk]:
+        """Yield the tables about the whole, as they stand now."""
         from analyzer.classify.whole import whole_tables
 
+        if len(self.files) == 1:
+            self._count_the_only_file()
         yield from whole_tables(self._endpoints, self.files, self.ledger)
 
     # -------------------------------------------------------------------------------------- inside
@@ -131,7 +137,7 @@ class Engine:
         if done.flows.shape[0] == 0 and done.probes.shape[0] == 0 and done.gaps.shape[0] == 0:
             return
         from analyzer.classify.closing import closes, judge
-        from analyzer.classify.endpoints import Endpoints
+        from analyzer.classify.endpoints import LIVE_FLOWS, Endpoints
         from analyzer.classify.facts import Facts
         from analyzer.classify.flow import flows
         from analyzer.classify.idle_gap import idle_gaps
@@ -141,7 +147,7 @@ class Engine:
         facts = Facts(done, applications, self.end_ns, self.settings)
         verdict = judge(facts)
         if self._endpoints is None:
-            self._endpoints = Endpoints()
+            self._endpoints = Endpoints(LIVE_FLOWS if self.settings.linger_ns else 0)
         self._endpoints.add(facts, verdict)
         close_columns = closes(facts, verdict)
         yield "flows", to_arrow("flows", flows(facts, verdict, close_columns))
@@ -176,11 +182,13 @@ class Engine:
                 chosen = chosen.append_column(side, pa.array(ends_of(done.flows[here], side), pa.string()))
             self.on_close(chosen)
 
+    def _count_the_only_file(self) -> None:
+        m = self.tracker.meta[0]
+        self.files[0].tcp_segments = int(m["tcp_segments"])
+        self.files[0].duplicates = int(m["duplicates"])
+
     def _note_anomalies(self) -> None:
         m = self.tracker.meta[0]
-        if len(self.files) == 1:
-            self.files[0].tcp_segments = int(m["tcp_segments"])
-            self.files[0].duplicates = int(m["duplicates"])
         for code, name in (
             ("flow.ack_unseen", "ack_unseen"), ("stream.reorder_cap", "reorder_cap"), ("tcp.bad_flags", "bad_flags"),
         ):  # fmt: skip

@@ -68,7 +68,8 @@ class Watch:
         self.engine.on_close = self._tell
         self.fresh: list[pa.Table] = []
         self.problems: list[str] = []
-        self._tick = tick
+        self.tick = tick
+        self.problem_count = 0
         self._stopping = False
         self._next_tick = 0
 
@@ -80,6 +81,31 @@ class Watch:
         """Return the closes to tell, and forget them."""
         fresh, self.fresh = self.fresh, []
         return fresh
+
+    def note(self, problem: str) -> None:
+        """Note what went wrong and was survived; it goes into `captures` too."""
+        if not problem:
+            return
+        self.problem_count += 1
+        self.problems = [*self.problems, problem][-20:]
+        info = self.source.info
+        said = info.error.split("; ") if info.error else []
+        if problem not in said:
+            info.error = "; ".join([*said, problem][:4])
+
+    def problems_since(self, count: int) -> list[str]:
+        """Return the problems after the first `count`, as far as they are kept."""
+        new = self.problem_count - count
+        return self.problems[-new:] if new > 0 else []
+
+    @property
+    def tcp_segments(self) -> int:
+        """Return how many TCP segments came so far."""
+        return int(self.engine.tracker.meta[0]["tcp_segments"])
+
+    def whole(self) -> Iterator[tuple[str, pa.Table]]:
+        """Yield the tables about the whole capture as they stand now."""
+        yield from self.engine.whole()
 
     def snapshot(self) -> Snapshot:
         """Return what the open connections are doing now."""
@@ -116,13 +142,13 @@ class Watch:
     def _advance(self) -> Iterator[tuple[str, pa.Table]]:
         self._next_tick = now_ns() + TICK_NS
         self.source.dropped()
-        self._note(self.source.problem())
+        self.note(self.source.problem())
         if self.recorder is not None and self.recorder.trouble:
-            self._note(self.recorder.trouble)
+            self.note(self.recorder.trouble)
             self.recorder.trouble = ""
         yield from self.engine.advance(self._packet_now(), SETTLE_NS)
-        if self._tick is not None:
-            self._tick(self)
+        if self.tick is not None:
+            self.tick(self)
 
     def _packet_now(self) -> int:
         """Return a time that no packet to come will precede."""
@@ -130,14 +156,6 @@ class Watch:
 
     def _tell(self, rows: pa.Table) -> None:
         self.fresh.append(rows)
-
-    def _note(self, problem: str) -> None:
-        if problem:
-            self.problems = [*self.problems, problem][-20:]
-            info = self.source.info
-            said = info.error.split("; ") if info.error else []
-            if problem not in said:
-                info.error = "; ".join([*said, problem][:4])
 
     def _close(self) -> None:
         dropped = self.source.dropped()
