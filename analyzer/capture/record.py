@@ -132,11 +132,16 @@ class Recorder:
         if self._rotation.wanted:
             self._number += 1
             path = path.with_name(f"{path.stem}-{self._number:05d}{path.suffix or '.pcapng'}")
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-        self._size = self._packets = self._ifaces = 0
+        # After a failure the one file of a recording without rotation goes on with another section.
+        again = path in self.files
+        how = os.O_APPEND if again else os.O_TRUNC
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | how | os.O_CLOEXEC, 0o666)
+        self._size = os.fstat(self._handle).st_size
+        self._packets = self._ifaces = 0
         self._started_ns = now
         self._put(_section_header())
-        self.files.append(path)
+        if not again:
+            self.files.append(path)
         while self._rotation.keep and len(self.files) > self._rotation.keep:
             self.files.pop(0).unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import struct
+import sys
 
 from analyzer.errors import AnalyzerError
 
@@ -22,6 +23,7 @@ _LD_W_ABS, _JEQ_K, _JA, _RET_K = 0x20, 0x15, 0x05, 0x06
 _AD = -0x1000 & 0xFFFFFFFF
 _AD_PKTTYPE, _AD_IFINDEX, _AD_HATYPE = _AD + 4, _AD + 8, _AD + 28
 _OUTGOING = 4
+_DLT = {101: 14 if sys.platform.startswith("openbsd") else 12}  # libpcap's own number for LINKTYPE_RAW
 _NETMASK_UNKNOWN = 0xFFFFFFFF
 MAX_PROGRAM = 4096  # BPF_MAXINSNS
 
@@ -47,7 +49,7 @@ def compiled(expression: str, link: int, snaplen: int) -> Program:
     if not expression.strip():
         return [(_RET_K, 0, 0, snaplen)]
     pcap = _libpcap()
-    handle = pcap.pcap_open_dead(link, snaplen)
+    handle = pcap.pcap_open_dead(_DLT.get(link, link), snaplen)
     if not handle:
         raise AnalyzerError("libpcap has no room for a filter")
     made = _Compiled()
