@@ -54,7 +54,7 @@ class LiveSource(Protocol):
         """Give back the memory of the last batch."""
 
     def dropped(self) -> int:
-        """Return how many packets the kernel dropped since the start."""
+        """Return how many packets the kernel dropped since the start, -1 if it does not tell."""
 
     def problem(self) -> str:
         """Return what went wrong since the last call (an interface that vanished), empty if nothing did."""

@@ -19,7 +19,8 @@ _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _SIOCGIFADDR = 0x8915
 
 # ARPHRD (linux/if_arp.h) to LINKTYPE, as a packet socket of type SOCK_RAW gives the frames
-_ETHERNET_TYPES = (1, 772)  # ETHER, LOOPBACK
+_LOOPBACK = 772
+_ETHERNET_TYPES = (1, _LOOPBACK)  # ETHER, LOOPBACK
 RAW_TYPES = (0xFFFE, 512, 768, 769, 776, 519)  # NONE (tun, WireGuard), PPP, TUNNEL, TUNNEL6, SIT, RAWIP: no header
 _LINKS = {801: 105, 803: 127}  # 802.11, and with radiotap
 
@@ -58,12 +59,14 @@ def interface_named(name: str) -> Interface:
     raise AnalyzerError(f"there is no interface `{name}`", f"there are {names}, and `{ANY}` for all of them")
 
 
-def interface_at(index: int) -> Interface:
-    """Return the interface with an index, also one that has gone since."""
+def interface_at(index: int, kind: int) -> Interface:
+    """Return the interface with an index and ARPHRD number, also one that has gone since."""
     try:
-        return _described(index, socket.if_indextoname(index))
+        found = _described(index, socket.if_indextoname(index))
+        found.kind = kind
+        return found
     except OSError:
-        return Interface(f"if{index}", index, 1)
+        return Interface(f"if{index}", index, kind, loopback=kind == _LOOPBACK)
 
 
 def _described(index: int, name: str) -> Interface:

@@ -29,7 +29,7 @@ class ScapySource:
 
     def __init__(self, options: LiveOptions, ledger: Ledger) -> None:
         try:
-            from scapy.config import conf
+            from scapy.all import conf  # the smaller modules leave its sockets undefined
         except ImportError:
             raise AnalyzerError("scapy is not installed", "pip install scapy") from None
         self._ledger = ledger
@@ -81,8 +81,8 @@ class ScapySource:
         """Nothing is shared."""
 
     def dropped(self) -> int:
-        """Scapy does not tell."""
-        return 0
+        """Scapy does not tell: -1."""
+        return -1
 
     def problem(self) -> str:
         """Return what went wrong since the last call."""

@@ -22,7 +22,9 @@ from analyzer.capture.ring_walk import EPB_BYTES, RING, pack_packets
 from analyzer.errors import AnalyzerError
 from analyzer.kernel import U8, Records, records
 
-BUFFER_BYTES = 4 << 20  # as many bytes as a batch of ring blocks has
+BUFFER_BYTES = 128 << 10
+"""Written at once: what a full disk can cost beyond the packets that have no room."""
+
 _SHB, _IDB, _ISB = 0x0A0D0D0A, 1, 5
 _OPT_NAME, _OPT_TSRESOL, _ISB_IFDROP, _SHB_USERAPPL = 2, 9, 5, 4
 _NANOSECONDS = b"\x09"
@@ -150,7 +152,7 @@ class Recorder:
             return
         try:
             lost = self._dropped - self._dropped_before
-            for number in range(self._ifaces):
+            for number in range(self._ifaces if self._dropped >= 0 else 0):
                 # The kernel counts for all interfaces together: the first one carries the sum.
                 self._put(_statistics(number, self._started_ns, lost if number == 0 else 0))
             self._dropped_before = self._dropped

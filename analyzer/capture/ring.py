@@ -177,7 +177,10 @@ class RingSource:
                 member = struct.pack("iHH8s", interface.index, _MR_PROMISC, 0, b"")
                 with contextlib.suppress(OSError):  # an interface without the mode is captured without it
                     self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, member)
-        self._socket.bind((one, _ETH_P_ALL))
+        if one:
+            self._socket.bind((one, _ETH_P_ALL))
+        else:
+            _bind_to_all(self._socket)
 
     # -------------------------------------------------------------------------------------- reading
 
@@ -204,7 +207,7 @@ class RingSource:
             stop = int(self._state[0]["stop"])
             if stop != NEW_INTERFACE:
                 break
-            self._add_port(int(place["ifindex"]))
+            self._add_port(interface_at(int(place["ifindex"]), int(place["kind"])))
         if stop == BATCH_FULL:
             return True
         self._held.append(self._next_block)
@@ -212,14 +215,13 @@ class RingSource:
         self._begun = False
         return False
 
-    def _add_port(self, ifindex: int) -> None:
-        interface = interface_at(ifindex)
+    def _add_port(self, interface: Interface) -> None:
         number = len(self.interfaces)
         if interface.link >= 0:
             self.interfaces.append(interface)
         ports: Records = grown(self._ports, self._ports.shape[0] + 1) if self._ports.shape[0] else records(1, PORT)
         ports = ports[: self._ports.shape[0] + 1]
-        ports[-1] = (ifindex, interface.link, number if interface.link >= 0 else -1, int(interface.loopback))
+        ports[-1] = (interface.index, interface.link, number if interface.link >= 0 else -1, int(interface.loopback))
         self._ports = ports
         if interface.link >= 0 and interface.link not in self.info.link_types:
             self.info.link_types.append(interface.link)
@@ -250,6 +252,14 @@ def _program(options: LiveOptions, wanted: list[Interface]) -> bytes:
     if set(by_link) != {1, 101}:
         raise AnalyzerError("these interfaces have too different link layers for one capture", "run one for each")
     return packed(combined(by_link[1], by_link[101], list(RAW_TYPES), only, loopback))
+
+
+def _bind_to_all(opened: socket.socket) -> None:
+    """Bind to no interface in particular, which Python's own `bind` cannot say."""
+    address = struct.pack("=HHiHBB8s", socket.AF_PACKET, socket.htons(_ETH_P_ALL), 0, 0, 0, 0, b"")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.bind(opened.fileno(), address, len(address)) != 0:
+        raise OSError(ctypes.get_errno(), "binding to all interfaces failed")
 
 
 def _opened() -> socket.socket:

@@ -19,7 +19,7 @@ BLOCK_DONE, BATCH_FULL, NEW_INTERFACE = 0, 1, 2
 
 # struct tpacket3_hdr, and the sockaddr_ll that follows it (TPACKET_ALIGN(48) = 48)
 _NEXT, _SEC, _NSEC, _SNAPLEN, _LEN, _STATUS, _MAC, _TCI, _TPID = 0, 4, 8, 12, 16, 20, 24, 32, 36
-_IFINDEX, _PKTTYPE = 48 + 4, 48 + 10
+_IFINDEX, _HATYPE, _PKTTYPE = 48 + 4, 48 + 8, 48 + 10
 _VLAN_VALID, _TPID_VALID = 0x10, 0x40  # TP_STATUS_*
 _OUTGOING = 4  # PACKET_OUTGOING
 TAG_BYTES = 4
@@ -33,6 +33,7 @@ RING = np.dtype(
         ("left", np.int64),  # packets of the block still to come
         ("big", np.int64),  # byte order of this machine
         ("ifindex", np.int64),  # NEW_INTERFACE: which
+        ("kind", np.int64),  # and its ARPHRD: it may be gone before anybody can ask
         ("unknown", np.int64),  # packets left out because of their link layer
         ("out", np.int64),  # RECORD: bytes written
     ],
@@ -88,7 +89,7 @@ def walk_ring(ring: U8, places: Records, state: Records, ports: Records, out: Re
         ifindex = u32(ring, at + _IFINDEX, big)
         k = _port_of(ports, ifindex)
         if k < 0:
-            p.ifindex = ifindex
+            p.ifindex, p.kind = ifindex, u16(ring, at + _HATYPE, big)
             w.stop = NEW_INTERFACE
             break
         port = ports[k]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import signal
 import sys
 import time
@@ -64,6 +65,7 @@ def run_live(request: LiveRequest, *, own_process: bool = False) -> int:
         raise AnalyzerError("--segments makes a table, and there is nowhere to write it", "add --out DIR")
     if own_process:
         spare_pandas()
+    _load(request)
     watch = api.watch(
         request.interfaces, request.filter, write=request.write, rotate_bytes=rotate_bytes, rotate_s=rotate_s,
         keep=request.keep, snaplen=request.snaplen, promiscuous=request.promiscuous, backend=request.backend,
@@ -77,6 +79,19 @@ def run_live(request: LiveRequest, *, own_process: bool = False) -> int:
     finally:
         session.close()
     return session.finish()
+
+
+def _load(request: LiveRequest) -> None:
+    """Import what will be needed before privileges are dropped: who we become may not be able to read our modules."""
+    names = ["classify.flow", "classify.sentences", "classify.watching", "classify.whole", "render.live",
+             "render.summary", "render.text"]  # fmt: skip
+    names += ["render.rotate"] if request.out is not None else []
+    names += ["render.live_metrics"] if request.metrics is not None else []
+    for name in names:
+        importlib.import_module(f"analyzer.{name}")
+    importlib.import_module("pyarrow.parquet")
+    if sys.stdout.isatty():
+        importlib.import_module("rich.live")
 
 
 def _settings(request: LiveRequest) -> Settings:
@@ -266,7 +281,7 @@ class _Session:
             self._rate = (now, packets, rate)
         files = watch.recorder.files if watch.recorder is not None else []
         return self._live.Now(
-            ", ".join(self._request.interfaces), now - self._started, packets, rate, watch.source.dropped(),
+            ", ".join(self._request.interfaces), now - self._started, packets, rate, max(0, watch.source.dropped()),
             watch.tcp_segments, f"recording {files[-1]}" if files else "",
             watch.problems[-1] if watch.problems else "", watch.snapshot(),
         )  # fmt: skip
