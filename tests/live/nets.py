@@ -79,13 +79,16 @@ class Net:
         assert process.returncode == 0, err
         return out
 
-    def live(self, host: str, *arguments: str, within: str = "") -> Live:
-        """Start `longwire live` on a host and wait until it captures; `within` is a command to run it under."""
+    def live(self, host: str, *arguments: str, within: str = "", quiet: bool = False) -> Live:
+        """Start `longwire live` on a host and wait until it captures; `within` is a command to run it under.
+
+        quiet  throw its stdout away: it would wait for a reader once a pipe is full of closes
+        """
         command = ["ip", "netns", "exec", self.ns(host), *within.split(), sys.executable, "-m", "analyzer", "live"]
         command += arguments
         process = subprocess.Popen(
-            command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "SUDO_UID": ""},
+            command, text=True, cwd=ROOT, stdout=subprocess.DEVNULL if quiet else subprocess.PIPE,
+            stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1", "SUDO_UID": ""},
         )  # fmt: skip
         self.processes.append(process)
         assert process.stderr is not None
@@ -112,7 +115,7 @@ class Live:
         out, err = self.process.communicate(timeout=PATIENCE_S)
         self.said += err
         assert self.process.returncode == code, self.said
-        return out
+        return out or ""
 
     def closes(self, **how: int) -> list[dict[str, Any]]:
         """End it and return the closes that it printed as JSON, by flow."""
