@@ -102,6 +102,11 @@ class Engine:
         self._note_anomalies()
         yield from self.whole()
 
+    def so_far(self) -> Iterator[Chunk]:
+        """Yield rows that wait for company, and the tables about the whole as they stand now."""
+        yield from self.protocols.so_far()
+        yield from self.whole()
+
     def whole(self) -> Iterator[Chunk]:
         """Yield the tables about the whole, as they stand now."""
         from analyzer.classify.whole import whole_tables

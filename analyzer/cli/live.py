@@ -171,8 +171,6 @@ class _Session:
             self._collector.add(name, rows)
             if self._sink is not None:
                 self._sink.write(name, rows)
-                if self._sink.due:
-                    self._rotate()
             if name == "findings" and rows.num_rows and self._request.json:
                 self._write(self._live.finding_json(rows))
         self._tell()
@@ -258,9 +256,12 @@ class _Session:
             self._watch.stop()
 
     def _rotate(self) -> None:
+        """Write parts; only from `tick`, where no table is half way out of the engine."""
         assert self._sink is not None
-        for name, rows in self._watch.whole():
+        for name, rows in self._watch.so_far():
             self._sink.write(name, rows)
+            if name not in self._sink.whole:
+                self._collector.add(name, rows)
         self._sink.rotate(self._about())
         if self._sink.trouble:
             self._watch.note(self._sink.trouble)

@@ -145,6 +145,10 @@ class ProtocolStage:
         self.slot_channel[slots] = -1
         self.shared.apps[slots] = np.zeros(1, APP)
 
+    def so_far(self) -> Iterator[Chunk]:
+        """Yield the rows that are ready, also if they are few."""
+        yield from self._rows(everything=True)
+
     def finish(self, ledger: Ledger) -> Iterator[Chunk]:
         """The capture is over: yield the rows that are left, and tell what was odd."""
         yield from self._rows(everything=True)
