@@ -154,6 +154,8 @@ def soak(made: Net, seconds: float, rate: float, linger: float) -> Soak:
         memory = []
         while sender.poll() is None:
             time.sleep(1)
+            if live.process.poll() is not None:
+                raise RuntimeError(f"longwire ended: {live.end(code=live.process.returncode)}{live.said}")
             memory.append(resident_mb(live.process.pid))
         sender.communicate()
         time.sleep(1)

@@ -54,7 +54,9 @@ class Http1:
         )  # fmt: skip
 
     def close(self, chosen: I32) -> None:
-        """These channels are over."""
+        """These channels are over; some may have begun after the last bytes that were HTTP."""
+        self.streams = grown(self.streams, 2 * self.shared.channels.shape[0])
+        self.connections = grown(self.connections, self.shared.channels.shape[0])
         self.done = grown(self.done, int(self.meta["n_done"][0]) + int(self.meta["n_exchanges"][0]))
         close_http1(
             chosen, self.shared.channels, self.shared.apps, self.streams, self.connections, self.exchanges, self.done,
