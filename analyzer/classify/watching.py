@@ -91,7 +91,6 @@ def _named(
 
 def ends_of(flows: Records, side: str) -> list[str]:
     """Return ip:port of each flow's `client` or `server`."""
-    text = address_text(flows[f"{side}_hi"], flows[f"{side}_lo"], flows["ip_version"])
+    hosts = address_text(flows[f"{side}_hi"], flows[f"{side}_lo"], flows["ip_version"]).to_pylist()
     ports = flows[f"{side}_port"].tolist()
-    hosts = [text.names[code] for code in text.codes.tolist()]
     return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)]

@@ -53,6 +53,8 @@ def run_live(request: LiveRequest, *, own_process: bool = False) -> int:
 
     0 ended as asked, 1 something was lost (rows, recorded packets or the interface)
     """
+    from importlib.metadata import version
+
     from analyzer import api
 
     settings = _settings(request)
@@ -66,12 +68,13 @@ def run_live(request: LiveRequest, *, own_process: bool = False) -> int:
     if own_process:
         spare_pandas()
     _load(request)
+    made_by = version("longwire")  # read before privileges are dropped, as the modules are
     watch = api.watch(
         request.interfaces, request.filter, write=request.write, rotate_bytes=rotate_bytes, rotate_s=rotate_s,
         keep=request.keep, snaplen=request.snaplen, promiscuous=request.promiscuous, backend=request.backend,
         segments=request.segments, settings=settings, user=request.user, notice=console.say,
     )  # fmt: skip
-    session = _Session(watch, request)
+    session = _Session(watch, request, made_by)
     try:
         session.open(metrics_at, out_bytes, out_s)
         with _signals(watch):
@@ -127,8 +130,8 @@ def _signals(watch: Watch) -> Iterator[None]:
 class _Session:
     """Everything that hears of the capture: screen or lines, parts, metrics, the summary."""
 
-    def __init__(self, watch: Watch, request: LiveRequest) -> None:
-        self._watch, self._request = watch, request
+    def __init__(self, watch: Watch, request: LiveRequest, version: str) -> None:
+        self._watch, self._request, self._version = watch, request, version
         self._sink: PartSink | None = None
         self._metrics: Metrics | None = None
         self._server: Any = None
@@ -268,9 +271,7 @@ class _Session:
             self._sink.trouble = ""
 
     def _about(self) -> dict[str, Any]:
-        from importlib.metadata import version
-
-        about = {"longwire": version("longwire"), "settings": self._watch.settings.as_dict(), "where": None}
+        about = {"longwire": self._version, "settings": self._watch.settings.as_dict(), "where": None}
         return about | self._collector.result().as_dict()
 
     def _numbers(self, now: float) -> Now:
