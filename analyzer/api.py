@@ -162,7 +162,6 @@ def watch(
     Raises AnalyzerError for a wrong name or filter, and for a missing privilege.
     """
     from functools import partial
-    from pathlib import Path as FilePath
 
     from analyzer.capture.live import LiveOptions
     from analyzer.capture.record import Recorder, Rotation
@@ -174,7 +173,7 @@ def watch(
     names = (interfaces,) if isinstance(interfaces, str) else tuple(interfaces)
     options = LiveOptions(names, filter, snaplen, promiscuous, backend=backend)
     rotation = Rotation(rotate_bytes, round(rotate_s * 1e9), keep)
-    recorder = None if write is None else partial(Recorder, FilePath(write), rotation, snaplen)
+    recorder = None if write is None else partial(Recorder, write, rotation, snaplen)
     return Watch(options, settings or Settings(), recorder, tick, segments=segments, user=user)
 
 

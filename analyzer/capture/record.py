@@ -52,10 +52,10 @@ class Recorder:
     Raises AnalyzerError if the first file cannot be made.
     """
 
-    def __init__(self, path: Path, rotation: Rotation, snaplen: int) -> None:
+    def __init__(self, path: str | os.PathLike[str], rotation: Rotation, snaplen: int) -> None:
         if rotation.keep and not rotation.wanted:
             raise AnalyzerError("--keep keeps the last files of a rotation", "add --rotate 100MB or --rotate 1h")
-        self._path, self._rotation, self._snaplen = path, rotation, snaplen
+        self._path, self._rotation, self._snaplen = Path(path), rotation, snaplen
         self._buffer: U8 = np.empty(BUFFER_BYTES, np.uint8)
         self._place = records(1, RING)
         self._handle = -1

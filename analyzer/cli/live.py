@@ -19,7 +19,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.settings import NS, Settings
 
 if TYPE_CHECKING:
-    from analyzer.live import Watch
+    from analyzer.api import Watch
     from analyzer.render.live import Now, Screen
     from analyzer.render.live_metrics import Metrics
     from analyzer.render.rotate import PartSink

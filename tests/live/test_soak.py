@@ -9,7 +9,7 @@ from tests.live.nets import net, netns
 
 pytestmark = netns
 
-SECONDS = float(os.environ.get("LONGWIRE_SOAK_S", "20"))
+SECONDS = float(os.environ.get("LONGWIRE_SOAK_S", "45"))
 
 
 def test_memory_stays_flat() -> None:
@@ -17,4 +17,4 @@ def test_memory_stays_flat() -> None:
     with net() as made:
         soaked = soak(made, SECONDS, 9_000, 2.0)
     assert soaked.connections > 200 * SECONDS  # how many of 1,000 a second arrive depends on who else runs here
-    assert soaked.growth < 0.15, soaked.memory
+    assert soaked.growth < 0.25, soaked.memory
