@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from analyzer.live import Watch as Watch
+    from analyzer.live import Watch as Watch  # noqa: PLC0414  # `cli` may name it, and knows only the API
 
 Path = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
