@@ -2,6 +2,7 @@
 
 analyze(paths)  everything at once: tables in memory
 stream(paths)   tables in pieces while flows finish: memory does not grow with the capture
+watch(names)    the same from network interfaces, while it happens
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from analyzer.live import Watch as Watch  # noqa: PLC0414  # `cli` may name it, and knows only the API
 
 Path = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
@@ -145,10 +147,54 @@ def stream(
     yield from engine.finish()
 
 
+def watch(
+    interfaces: str | Sequence[str],
+    filter: str = "",
+    *,
+    write: Path | None = None,
+    rotate_bytes: int = 0,
+    rotate_s: float = 0,
+    keep: int = 0,
+    snaplen: int = 262_144,
+    promiscuous: bool = False,
+    backend: str = "",
+    segments: bool = False,
+    settings: Settings | None = None,
+    tick: Callable[[Watch], None] | None = None,
+    user: str | None = None,
+    notice: Notice | None = None,
+) -> Watch:
+    """Capture from interfaces and yield (table name, rows) as connections end, as `stream` does for files.
+
+    interfaces  names, or "any"    filter  in tcpdump's language; needs libpcap    snaplen  bytes kept of a packet
+    write       also record a pcapng file; with `rotate_bytes` or `rotate_s` several, of which the last `keep` stay
+    backend     "ring" (Linux), "scapy", "" = what there is    tick  called about four times a second with the `Watch`
+    user        whom to become once the capture is open; "" = who called sudo, None = nobody else
+
+    The capture is open when this returns, and runs while the result is iterated, until its `stop()` is called or no
+    interface is left. A connection's rows come when it has been closed and quiet for `settings.linger_ns` (60 s if 0).
+    Raises AnalyzerError for a wrong name or filter, and for a missing privilege.
+    """
+    from functools import partial
+
+    from analyzer.capture.live import LiveOptions
+    from analyzer.capture.record import Recorder, Rotation
+    from analyzer.kernel import cache_is_cold
+    from analyzer.live import Watch
+
+    if notice is not None and cache_is_cold():
+        notice(_COMPILING)
+    names = (interfaces,) if isinstance(interfaces, str) else tuple(interfaces)
+    options = LiveOptions(names, filter, snaplen, promiscuous, backend=backend)
+    rotation = Rotation(rotate_bytes, round(rotate_s * 1e9), keep)
+    recorder = None if write is None else partial(Recorder, write, rotation, snaplen)
+    return Watch(options, settings or Settings(), recorder, tick, segments=segments, user=user)
+
+
 def _as_list(paths: Path | Sequence[Path]) -> list[Path]:
     if isinstance(paths, str | os.PathLike):
         return [paths]
     return list(paths)
 
 
-__all__ = ["Analysis", "analyze", "stream"]
+__all__ = ["Analysis", "analyze", "stream", "watch"]

@@ -1,4 +1,4 @@
-"""The one engine for files and interfaces: `feed` packets, `finish`; finished tables come out as they are ready.
+"""The one engine for files and interfaces: `feed` packets, `advance` the time, `finish`; tables come as they are ready.
 
 capture -> decode -> flows -> streams -> classify -> tables. Time is packet time: the engine knows no clock and no
 source, and the same packets give the same tables however they are cut into batches.
@@ -6,7 +6,7 @@ source, and the same packets give the same tables however they are cut into batc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from analyzer.classify.heartbeat_units import Units
 from analyzer.decode.decoder import Decoder
 from analyzer.decode.segment import TCP
 from analyzer.flows.state import DUPLICATE_FRAME
-from analyzer.flows.tracker import Finished, FlowTracker
+from analyzer.flows.tracker import Finished, FlowTracker, untold
 from analyzer.kernel import U8, Records
 from analyzer.protocols.stage import SPANS_PER_SPAN, ProtocolStage
 from analyzer.settings import Settings
@@ -58,6 +58,7 @@ class Engine:
         self._endpoints: Endpoints | None = None
         self._timeouts: Timeouts | None = None
         self._findings: Findings | None = None
+        self.on_close: Callable[[pa.Table], None] | None = None
 
     def learn(self, secrets: bytes) -> None:
         """Take whole lines of a TLS key log; they hold for what is fed from now on.
@@ -99,6 +100,25 @@ class Engine:
             yield from self._rows(done, last.shape[0], data)
             self.tracker.release(done.slots)
 
+    def advance(self, now_ns: int, settle_ns: int) -> Iterator[Chunk]:
+        """Packets before `now_ns` were all fed: hand over what closed and stayed quiet for `settings.linger_ns`.
+
+        Closes whose last segment is `settle_ns` old are given to `on_close`, each once: early, with what is known now.
+        Their rows come when they are final. Called at any times, or never, the tables are the same.
+        """
+        if self.on_close is not None:
+            slots = self.tracker.over(now_ns - settle_ns)
+            slots = slots[self.tracker.flows["told"][slots] == 0]
+            if slots.size:
+                self._tell_early(self.tracker.look_at(slots))
+                self.tracker.flows["told"][slots] = 1
+        if self.settings.linger_ns:
+            self.tracker.let_go(now_ns - self.settings.linger_ns)
+            if int(self.tracker.meta[0]["n_ended"]):
+                done, last = self.tracker.collect()
+                yield from self._rows(done, last.shape[0], np.zeros(1, np.uint8))  # what is delivered is in the store
+                self.tracker.release(done.slots)
+
     def finish(self) -> Iterator[Chunk]:
         """The capture is over: yield everything that was still open, and the tables about the whole."""
         self.decoder.finish()
@@ -109,8 +129,19 @@ class Engine:
         if self._plaintext is not None:
             self._plaintext.tell(self.ledger)
         self._note_anomalies()
+        yield from self.whole()
+
+    def so_far(self) -> Iterator[Chunk]:
+        """Yield rows that wait for company, and the tables about the whole as they stand now."""
+        yield from self.protocols.so_far()
+        yield from self.whole()
+
+    def whole(self) -> Iterator[Chunk]:
+        """Yield the tables about the whole, as they stand now."""
         from analyzer.classify.whole import whole_tables
 
+        if len(self.files) == 1:
+            self._count_the_only_file()
         yield from whole_tables(self._endpoints, self._timeouts, self._findings, self.files, self.ledger)
 
     # -------------------------------------------------------------------------------------- inside
@@ -149,7 +180,7 @@ class Engine:
             return
         from analyzer.classify.beats import inferred, kinds
         from analyzer.classify.closing import closes, judge
-        from analyzer.classify.endpoints import Endpoints
+        from analyzer.classify.endpoints import LIVE_FLOWS, Endpoints
         from analyzer.classify.facts import Facts
         from analyzer.classify.findings import Findings
         from analyzer.classify.flow import flows
@@ -162,7 +193,7 @@ class Engine:
         facts = Facts(done, applications, self.end_ns, self.settings)
         verdict = judge(facts)
         if self._endpoints is None:
-            self._endpoints = Endpoints()
+            self._endpoints = Endpoints(LIVE_FLOWS if self.settings.linger_ns else 0)
         if self._timeouts is None:
             self.knowledge = self.knowledge or Knowledge.shipped()
             self._timeouts = Timeouts(self.knowledge, self.settings.idle_min_ns)
@@ -179,13 +210,42 @@ class Engine:
         yield "flows", to_arrow("flows", flow_columns)
         yield "keepalives", to_arrow("keepalives", keepalives(facts))
         yield "idle_gaps", to_arrow("idle_gaps", idle_gaps(facts))
-        yield "closes", to_arrow("closes", close_columns)
+        close_rows = to_arrow("closes", close_columns)
+        yield "closes", close_rows
+        self._tell(done, close_rows)
+
+    def _tell_early(self, done: Finished) -> None:
+        """Give the closes of flows that linger to `on_close`."""
+        from analyzer.classify.closing import closes, judge
+        from analyzer.classify.facts import Facts
+        from analyzer.tables.build import to_arrow
+
+        applications = self.protocols.look_at(done.slots, done.flows["flow_id"])
+        facts = Facts(done, applications, self.end_ns, self.settings)
+        self._tell(done, to_arrow("closes", closes(facts, judge(facts))))
+
+    def _tell(self, done: Finished, rows: pa.Table) -> None:
+        """Give the closes among `done` that were not told yet to `on_close`. rows: `closes`, one for each flow."""
+        if self.on_close is None:
+            return
+        here = untold(done)
+        if here.size:
+            import pyarrow as pa
+
+            from analyzer.classify.watching import ends_of
+
+            chosen = rows.take(pa.array(here))
+            for side in ("client", "server"):
+                chosen = chosen.append_column(side, pa.array(ends_of(done.flows[here], side), pa.string()))
+            self.on_close(chosen)
+
+    def _count_the_only_file(self) -> None:
+        m = self.tracker.meta[0]
+        self.files[0].tcp_segments = int(m["tcp_segments"])
+        self.files[0].duplicates = int(m["duplicates"])
 
     def _note_anomalies(self) -> None:
         m = self.tracker.meta[0]
-        if len(self.files) == 1:
-            self.files[0].tcp_segments = int(m["tcp_segments"])
-            self.files[0].duplicates = int(m["duplicates"])
         for code, name in (
             ("flow.ack_unseen", "ack_unseen"), ("stream.reorder_cap", "reorder_cap"), ("tcp.bad_flags", "bad_flags"),
         ):  # fmt: skip

@@ -25,11 +25,16 @@ _ROW = np.dtype(
 )  # fmt: skip
 
 
-class Endpoints:
-    """Collects 60 bytes per flow while flows finish; one table at the end."""
+LIVE_FLOWS = 500_000
+"""Connections that `endpoints` looks back on where a capture does not end: 30 MB."""
 
-    def __init__(self) -> None:
+
+class Endpoints:
+    """Collects 60 bytes per flow while flows finish; one table at the end. With a `limit`, of the last flows only."""
+
+    def __init__(self, limit: int = 0) -> None:
         self._parts: list[NDArray[Any]] = []
+        self._limit, self._flows = limit, 0
 
     def add(self, facts: Facts, verdict: Verdict) -> None:
         """Take finished flows."""
@@ -44,6 +49,9 @@ class Endpoints:
         closed = (flow["close_ts"] != 0) & (flow["close_idle_payload"] >= facts.settings.idle_min_ns)
         rows["idle"] = closed
         self._parts.append(rows)
+        self._flows += facts.n
+        while self._limit and self._flows - self._parts[0].size >= self._limit:
+            self._flows -= self._parts.pop(0).size
 
     def columns(self) -> dict[str, Any]:
         """Return the columns of `endpoints`, most flows first."""

@@ -26,6 +26,14 @@ def note_close(f: Records, seg: Records, direction: int, rst: bool) -> None:
 
 
 @helper
+def is_over(f: Records, client: Records, server: Records) -> bool:
+    """True if nothing more can come of the flow: both FINs are acknowledged, or one side reset it."""
+    if f.close_ts == 0:
+        return False
+    return bool((client.fin_acked_ts != 0 and server.fin_acked_ts != 0) or client.rst_ts != 0 or server.rst_ts != 0)
+
+
+@helper
 def note_fin(f: Records, seg: Records, direction: int, me: Records, end: int, ack_rel: int) -> bool:
     """Count a FIN; return True if it is the side's first."""
     me.fins += 1

@@ -50,7 +50,7 @@ SENT_NOTHING, SENT_ACK, SENT_DATA, SENT_AGAIN, SENT_PROBE, SENT_WINDOW_PROBE, SE
 SEEN_SYN, SEEN_SYN_ACK, SEEN_ACK, SEEN_DATA, SEEN_FIN, SEEN_RST = 1, 2, 4, 8, 16, 32
 
 # how a flow's slot came to be given up
-LIVE, REUSED, EVICTED = 0, 1, 2
+LIVE, REUSED, EVICTED, OVER = 0, 1, 2, 3  # OVER: closed, and quiet since for `settings.linger_ns`
 
 HISTORY_MAX = 32  # letters kept; Zeek repeats frequent ones on a logarithmic scale, so this is about 10**5 events each
 DUPLICATE_RING = 4  # copies of a frame are a few frames apart at most: the other interface's queue
@@ -95,7 +95,8 @@ FLOW = np.dtype(
         ("gap_stall_ts", I8),  # latest retransmission in the silence, or the ACK that ended it, 0 = none
         ("ended_ts", I8),  # when it was replaced or given up
         ("history", U1, (HISTORY_MAX,)),
-        ("_to_line", U1, (40,)),
+        ("told", I1),  # its close was announced while the capture ran
+        ("_to_line", U1, (39,)),
     ],
     align=True,
 )  # fmt: skip
@@ -226,7 +227,7 @@ META = np.dtype(
 
 LIMITS = np.dtype(
     [("idle_min", I8), ("probe_quiet", I8), ("duplicate", I8), ("reorder", I8), ("fast_retransmit", I8),
-     ("stimulus", I8), ("secret_a", I8), ("secret_b", I8)],
+     ("stimulus", I8), ("linger", I8), ("secret_a", I8), ("secret_b", I8)],
     align=True,
 )  # fmt: skip
 """Settings as the kernels read them, and the table's secret multipliers."""

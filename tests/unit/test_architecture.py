@@ -21,7 +21,7 @@ TOGETHER = {("streams", "flows")}
 # What the table definitions themselves may use
 LEAF_USES = {"tables": {"tables"}, "knowledge": {"tables", "knowledge"}}
 # Top-level modules that put the stages together
-TOP = {"engine", "api", "ahead", "__init__", "__main__"}
+TOP = {"engine", "api", "ahead", "live", "__init__", "__main__"}
 RIM = {"capture", "render", "cli"}
 
 # Modules that reach outside: files, sockets, clocks, processes, colours
