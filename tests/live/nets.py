@@ -120,7 +120,7 @@ class Live:
     def closes(self, **how: int) -> list[dict[str, Any]]:
         """End it and return the closes that it printed as JSON, by flow."""
         rows = [json.loads(line) for line in self.end(**how).splitlines()]
-        return sorted(rows, key=lambda row: row["flow_id"])
+        return sorted((row for row in rows if row["event"] == "close"), key=lambda row: row["flow_id"])
 
 
 @contextmanager
