@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import typer
 
 import analyzer
+from analyzer.cli.commands import register
 from analyzer.cli.guard import OK, guarded
-from analyzer.cli.request import Request
+from analyzer.cli.request import Job, Request
 from analyzer.errors import AnalyzerError
 
 _HELP = """Who closed this TCP connection, why, and what should have kept it alive.
@@ -60,10 +61,12 @@ def _obey(arguments: list[str], own_process: bool) -> int:
         if not hasattr(error, "format_message"):  # what typer raises for wrong usage; its class moved between versions
             raise
         raise AnalyzerError(_usage(error), "longwire analyze --help shows the options with examples") from None
-    return _run(request, own_process) if isinstance(request, Request) else OK
+    return _run(request, own_process) if isinstance(request, Request | Job) else OK
 
 
-def _run(request: Request, own_process: bool) -> int:
+def _run(request: Request | Job, own_process: bool) -> int:
+    if isinstance(request, Job):
+        return request.run(own_process)
     from analyzer.cli.analyze import analyze_files
 
     return analyze_files(request, own_process=own_process)
@@ -116,3 +119,6 @@ def analyze(
 ) -> Request:
     """Analyse captures: a summary on the terminal, or with --out every table as a file."""
     return Request(tuple(files), out, format.value, segments, where, idle_min)
+
+
+register(app)

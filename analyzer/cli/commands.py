@@ -1,0 +1,72 @@
+"""The commands that list, show and report: how their arguments are parsed. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analyzer.cli.listing import COMMANDS, ListRequest
+from analyzer.tables.schema import TABLES
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE", help="pcap or pcapng, also compressed; several are read as one capture."),
+]
+IdleMin = Annotated[
+    float | None, typer.Option("--idle-min", metavar="SECONDS", help="Shortest silence to report.  [default: 1.0]")
+]
+
+
+class ListFormat(StrEnum):
+    """How a list is written to stdout."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+_EXAMPLES = {
+    "flows": ["night.pcap --sort -duration_s --limit 20", 'night.pcap --where "server_port == 443" --format csv'],
+    "closes": [
+        "night.pcap --where \"initiator == 'middlebox'\"",
+        "night.pcap --columns flow_id,close_kind,explanation",
+    ],
+    "idle": ["night.pcap --sort -duration_s --limit 20", 'night.pcap --where "not survived and not censored"'],
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to `app`."""
+    for command, table in COMMANDS.items():
+        examples = _EXAMPLES.get(command, ["night.pcap", "night.pcap --format json --limit 100"])
+        epilog = "\b\nExamples:\n" + "\n".join(f"  longwire {command} {words}" for words in examples) + "\n"
+        app.command(command, help=f"List {table}: a row per {TABLES[table].row.split(':')[0]}.", epilog=epilog)(
+            _lister(table)
+        )
+
+
+def _lister(table: str) -> Callable[..., ListRequest]:
+    def lists(
+        files: Files,
+        where: Annotated[
+            str | None, typer.Option("--where", metavar="EXPR", help="Keep the rows whose columns satisfy EXPR.")
+        ] = None,
+        columns: Annotated[
+            str | None, typer.Option("--columns", metavar="NAMES", help="Columns to list, comma-separated.")
+        ] = None,
+        sort: Annotated[
+            str | None,
+            typer.Option("--sort", metavar="NAMES", help="Columns to sort by, comma-separated; -NAME sorts downwards."),
+        ] = None,
+        limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="Most rows to list.")] = None,
+        format: Annotated[ListFormat, typer.Option("--format", help="Format on stdout.")] = ListFormat.table,
+        idle_min: IdleMin = None,
+    ) -> ListRequest:
+        return ListRequest(table, tuple(files), where, columns, sort, limit, format.value, idle_min)
+
+    return lists
