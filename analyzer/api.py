@@ -131,10 +131,35 @@ def stream(
     yield from engine.finish()
 
 
+def follow(
+    paths: Path | Sequence[Path],
+    flow_ids: Sequence[int],
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    notice: Notice | None = None,
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield what `stream` yields, segments included, of the connections `flow_ids` only: one pass, bounded memory.
+
+    Tables without `flow_id` come whole. A connection that is not there yields no rows.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = pa.array(sorted(flow_ids), pa.int64())
+    for name, rows in stream(paths, segments=True, settings=settings, progress=progress, notice=notice):
+        if "flow_id" in TABLES[name]:
+            own = rows.filter(pc.is_in(rows["flow_id"], value_set=wanted))
+            if own.num_rows:
+                yield name, own
+        else:
+            yield name, rows
+
+
 def _as_list(paths: Path | Sequence[Path]) -> list[Path]:
     if isinstance(paths, str | os.PathLike):
         return [paths]
     return list(paths)
 
 
-__all__ = ["Analysis", "analyze", "stream"]
+__all__ = ["Analysis", "analyze", "follow", "stream"]

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from analyzer.cli.listing import COMMANDS, ListRequest
+from analyzer.cli.show import ShowRequest
 from analyzer.tables.schema import TABLES
 
 Files = Annotated[
@@ -30,6 +31,13 @@ class ListFormat(StrEnum):
     parquet = "parquet"
 
 
+class ShowFormat(StrEnum):
+    """How a card or ladder is written."""
+
+    text = "text"
+    json = "json"
+
+
 _EXAMPLES = {
     "flows": ["night.pcap --sort -duration_s --limit 20", 'night.pcap --where "server_port == 443" --format csv'],
     "closes": [
@@ -48,6 +56,7 @@ def register(app: typer.Typer) -> None:
         app.command(command, help=f"List {table}: a row per {TABLES[table].row.split(':')[0]}.", epilog=epilog)(
             _lister(table)
         )
+    app.command("show", epilog=_SHOW_EPILOG)(_show)
 
 
 def _lister(table: str) -> Callable[..., ListRequest]:
@@ -70,3 +79,26 @@ def _lister(table: str) -> Callable[..., ListRequest]:
         return ListRequest(table, tuple(files), where, columns, sort, limit, format.value, idle_min)
 
     return lists
+
+
+_SHOW_EPILOG = """\b
+Examples:
+  longwire show night.pcap --flow 7
+  longwire show night.pcap --flow 7 --ladder
+  longwire show night.pcap --flow 7 --format json
+"""
+
+
+def _show(
+    files: Files,
+    flow: Annotated[int, typer.Option("--flow", metavar="N", help="Which connection: its flow_id.")],
+    ladder: Annotated[
+        bool, typer.Option("--ladder", help="The sequence diagram of its packets instead of the card.")
+    ] = False,
+    format: Annotated[
+        ShowFormat, typer.Option("--format", help="Text for people, JSON for programs.")
+    ] = ShowFormat.text,
+    idle_min: IdleMin = None,
+) -> ShowRequest:
+    """Show one connection: verdict, lifeline, silences, layers, why not other causes, advice."""
+    return ShowRequest(tuple(files), flow, ladder, format.value, idle_min)

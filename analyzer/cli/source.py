@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analyzer.cli import console
 from analyzer.errors import AnalyzerError
@@ -46,17 +46,27 @@ class Source:
         self.settings = settings_of(idle_min_s)
         self._health = Collector()
 
-    def stream(self, **options: Any) -> Iterator[tuple[str, pa.Table]]:
-        """Yield (table, rows) of one pass over the captures; options as of `api.stream`."""
+    def stream(self) -> Iterator[tuple[str, pa.Table]]:
+        """Yield (table, rows) of one pass over the captures."""
         from analyzer import api
 
         with console.Progress() as progress:
-            for name, rows in api.stream(
-                self.files, settings=self.settings, progress=progress, notice=progress.notice, **options
-            ):
-                if name in ("captures", "anomalies"):
-                    self._health.add(name, rows)
-                yield name, rows
+            made = api.stream(self.files, settings=self.settings, progress=progress, notice=progress.notice)
+            yield from self._watched(made)
+
+    def follow(self, flow_ids: Sequence[int]) -> Iterator[tuple[str, pa.Table]]:
+        """Yield (table, rows) of these connections, segments included, in one pass."""
+        from analyzer import api
+
+        with console.Progress() as progress:
+            made = api.follow(self.files, flow_ids, settings=self.settings, progress=progress, notice=progress.notice)
+            yield from self._watched(made)
+
+    def _watched(self, chunks: Iterator[tuple[str, pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
+        for name, rows in chunks:
+            if name in ("captures", "anomalies"):
+                self._health.add(name, rows)
+            yield name, rows
 
     def exit_code(self) -> int:
         """Return 0, or 1 with a warning if the input was damaged."""
