@@ -103,7 +103,7 @@ def stream(
     paths: Path | Sequence[Path],
     *,
     keys: Path | None = None,
-    segments: bool = False,
+    segments: bool | Sequence[int] = False,
     records: bool = False,
     settings: Settings | None = None,
     progress: Progress | None = None,
@@ -112,7 +112,7 @@ def stream(
     """Yield (table name, rows) while the capture is read, for captures larger than memory; arguments as `analyze`.
 
     Rows of one table may come in several pieces, in the order in which flows finish. `endpoints`, `captures` and
-    `anomalies` come last, once.
+    `anomalies` come last, once. `segments` may also be the flow_ids whose segments are wanted.
     """
     from analyzer.kernel import cache_is_cold
 
@@ -147,7 +147,8 @@ def follow(
     import pyarrow.compute as pc
 
     wanted = pa.array(sorted(flow_ids), pa.int64())
-    for name, rows in stream(paths, segments=True, settings=settings, progress=progress, notice=notice):
+    chunks = stream(paths, segments=list(flow_ids), settings=settings, progress=progress, notice=notice)
+    for name, rows in chunks:
         if "flow_id" in TABLES[name]:
             own = rows.filter(pc.is_in(rows["flow_id"], value_set=wanted))
             if own.num_rows:
@@ -156,10 +157,34 @@ def follow(
             yield name, rows
 
 
+def segments_of(
+    paths: Path | Sequence[Path],
+    flow_ids: Sequence[int],
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Iterator[pa.Table]:
+    """Yield rows of `segments` of the connections `flow_ids`; no other table is made, so a second look costs little."""
+    from analyzer.ahead import ahead
+    from analyzer.capture.reader import open_captures
+    from analyzer.engine import Engine
+
+    ledger = Ledger()
+    reader = open_captures(_as_list(paths), ledger, progress=progress)
+    engine = Engine(settings or Settings(), ledger, reader.files, segments=flow_ids)
+    batches = map(engine.decode, reader)
+    for decoded in ahead(batches) if len(reader.files) == 1 else batches:
+        for name, rows in engine.take(decoded):
+            if name == "segments":
+                yield rows
+    for _, rows in engine.waiting_segments():
+        yield rows
+
+
 def _as_list(paths: Path | Sequence[Path]) -> list[Path]:
     if isinstance(paths, str | os.PathLike):
         return [paths]
     return list(paths)
 
 
-__all__ = ["Analysis", "analyze", "follow", "stream"]
+__all__ = ["Analysis", "analyze", "follow", "segments_of", "stream"]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from analyzer.classify.endpoints import Endpoints
+    from analyzer.classify.segments import ChosenSegments
 
 Chunk = tuple[str, "pa.Table"]
 Decoded = tuple[Records, U8, int]  # segments, the bytes they point into, time of the latest packet
@@ -34,12 +35,23 @@ class Engine:
     """Owns all state of one analysis."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        files: Sequence[FileInfo] = (),
+        *,
+        segments: bool | Sequence[int] = False,
     ) -> None:
+        """Make an engine; `segments` asks for the rows of all segments, or of those of these flows."""
         self.settings = settings
         self.ledger = ledger
         self.files = files
-        self.want_segments = segments
+        self.want_segments = segments is not False
+        self._chosen: ChosenSegments | None = None
+        if not isinstance(segments, bool):
+            from analyzer.classify.segments import ChosenSegments
+
+            self._chosen = ChosenSegments(segments)
         self.decoder = Decoder(settings, ledger)
         self.tracker = FlowTracker(settings)
         self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0])
@@ -65,7 +77,10 @@ class Engine:
         if self.want_segments:
             from analyzer.classify.segments import segment_rows
 
-            yield "segments", segment_rows(segments, labels)
+            if self._chosen is None:
+                yield "segments", segment_rows(segments, labels)
+            elif self._chosen.add(segments, labels):
+                yield "segments", self._chosen.rows()
         yield from self._read(spans.shape[0], data)
         if self.tracker.full():
             done, last = self.tracker.collect()
@@ -75,6 +90,7 @@ class Engine:
     def finish(self) -> Iterator[Chunk]:
         """The capture is over: yield everything that was still open, and the tables about the whole."""
         self.decoder.finish()
+        yield from self.waiting_segments()
         nothing = np.zeros(1, np.uint8)  # what is delivered last is in the store
         for done, last in self.tracker.finish():
             yield from self._rows(done, last.shape[0], nothing)
@@ -83,6 +99,11 @@ class Engine:
         from analyzer.classify.whole import whole_tables
 
         yield from whole_tables(self._endpoints, self.files, self.ledger)
+
+    def waiting_segments(self) -> Iterator[Chunk]:
+        """Yield the segments of chosen flows that were not yielded yet; `finish` does so by itself."""
+        if self._chosen is not None and self._chosen.waiting:
+            yield "segments", self._chosen.rows()
 
     # -------------------------------------------------------------------------------------- inside
     def _count_by_file(self, segments: Records, labels: Records) -> None:

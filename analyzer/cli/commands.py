@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from analyzer.cli.listing import COMMANDS, ListRequest
+from analyzer.cli.report import ReportRequest
 from analyzer.cli.show import ShowRequest
 from analyzer.tables.schema import TABLES
 
@@ -57,6 +58,7 @@ def register(app: typer.Typer) -> None:
             _lister(table)
         )
     app.command("show", epilog=_SHOW_EPILOG)(_show)
+    app.command("report", epilog=_REPORT_EPILOG)(_report)
 
 
 def _lister(table: str) -> Callable[..., ListRequest]:
@@ -102,3 +104,24 @@ def _show(
 ) -> ShowRequest:
     """Show one connection: verdict, lifeline, silences, layers, why not other causes, advice."""
     return ShowRequest(tuple(files), flow, ladder, format.value, idle_min)
+
+
+_REPORT_EPILOG = """\b
+Examples:
+  longwire report night.pcap
+  longwire report a.pcapng.gz b.pcapng.gz -o incident.html --title "Incident of 12 May"
+"""
+
+
+def _report(
+    files: Files,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page to write.")] = Path("report.html"),
+    title: Annotated[str | None, typer.Option("--title", help="Heading of the page.")] = None,
+    cards: Annotated[
+        int | None,
+        typer.Option("--cards", metavar="N", help="Connections with a full card and ladder; 0 = none.  [default: 200]"),
+    ] = None,
+    idle_min: IdleMin = None,
+) -> ReportRequest:
+    """Write one self-contained HTML page: findings, closes, timeouts, endpoints, heartbeats, timeline, connections."""
+    return ReportRequest(tuple(files), out, title, cards, idle_min)

@@ -62,6 +62,13 @@ class Source:
             made = api.follow(self.files, flow_ids, settings=self.settings, progress=progress, notice=progress.notice)
             yield from self._watched(made)
 
+    def segments_of(self, flow_ids: Sequence[int]) -> Iterator[pa.Table]:
+        """Yield the segments of these connections: the pass that costs least."""
+        from analyzer import api
+
+        with console.Progress() as progress:
+            yield from api.segments_of(self.files, flow_ids, settings=self.settings, progress=progress)
+
     def _watched(self, chunks: Iterator[tuple[str, pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
         for name, rows in chunks:
             if name in ("captures", "anomalies"):

@@ -7,15 +7,14 @@ silence. Of the others only their number and bytes are known, and a histogram ov
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from analyzer.render.plain import plain_rows
 
 FIRST = 40
 """Segments kept from the start: handshakes of TCP and TLS and the first exchange."""
@@ -64,12 +63,14 @@ class Tape:
         self._latest = 0
         self._start: int | None = None
         self._width_ns = 1_000_000
+        self._made: list[Segment] | None = None
         self._bins: NDArray[np.int64] = np.zeros((2, BINS), np.int64)
 
     def add(self, rows: pa.Table) -> None:
         """Take more rows."""
         if not rows.num_rows:
             return
+        self._made = None
         ts = rows["ts"].cast(pa.int64()).to_numpy()
         client = pc.equal(rows["dir"], "c2s").to_numpy(zero_copy_only=False)
         length = rows["len"].to_numpy()
@@ -87,13 +88,12 @@ class Tape:
 
     def segments(self) -> list[Segment]:
         """Return the kept segments in order, each once."""
-        parts = [rows for part in self._parts.values() for rows in part]
-        if not parts:
-            return []
-        rows = pa.concat_tables(parts)
-        rows = rows.set_column(rows.schema.get_field_index("ts"), "ts", rows["ts"].cast(pa.int64()))
-        found = {row["n"]: row for row in rows.to_pylist()}
-        return [_segment(found[n]) for n in sorted(found)]
+        if self._made is None:
+            parts = [rows for part in self._parts.values() for rows in part]
+            rows = pa.concat_tables(parts) if parts else pa.table({"n": pa.array([], pa.int64())})
+            found = {row["n"]: row for row in plain_rows(rows)}
+            self._made = [_segment(found[n]) for n in sorted(found)]
+        return self._made
 
     def histogram(self, bins: int, first_ns: int, last_ns: int) -> list[list[int]]:
         """Return payload bytes over time, [from the client, from the server], in `bins` equal parts of the span."""
@@ -155,13 +155,3 @@ def _segment(row: dict[str, Any]) -> Segment:
         row["ack_rel"], row["len"], row["flags"] or "", row["window"], row["ttl"],
         tuple((row["analysis"] or "").split(",")) if row["analysis"] else (), row["answers_frame"],
     )  # fmt: skip
-
-
-def split_by_flow(rows: pa.Table, flow_ids: Iterable[int]) -> list[tuple[int, pa.Table]]:
-    """Return the rows of each of `flow_ids` that are there, in their order."""
-    ids = rows["flow_id"].to_numpy()
-    wanted = np.array(sorted(flow_ids), np.int64)
-    out = []
-    for flow_id in np.intersect1d(ids, wanted).tolist():
-        out.append((flow_id, rows.take(pa.array(np.flatnonzero(ids == flow_id)))))
-    return out
