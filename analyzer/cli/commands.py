@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from analyzer.cli.listing import COMMANDS, ListRequest
+from analyzer.cli.plot import PlotRequest
 from analyzer.cli.report import ReportRequest
 from analyzer.cli.show import ShowRequest
 from analyzer.tables.schema import TABLES
@@ -59,6 +60,7 @@ def register(app: typer.Typer) -> None:
         )
     app.command("show", epilog=_SHOW_EPILOG)(_show)
     app.command("report", epilog=_REPORT_EPILOG)(_report)
+    app.command("plot", epilog=_PLOT_EPILOG)(_plot)
 
 
 def _lister(table: str) -> Callable[..., ListRequest]:
@@ -125,3 +127,23 @@ def _report(
 ) -> ReportRequest:
     """Write one self-contained HTML page: findings, closes, timeouts, endpoints, heartbeats, timeline, connections."""
     return ReportRequest(tuple(files), out, title, cards, idle_min)
+
+
+_PLOT_EPILOG = """\b
+Examples:
+  longwire plot night.pcap --flow 7 -o flow7.png
+  longwire plot night.pcap --timeline -o timeline.svg
+  longwire plot night.pcap --timeouts -o timeouts.svg
+"""
+
+
+def _plot(
+    files: Files,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The picture to write: .png or .svg.")],
+    flow: Annotated[int | None, typer.Option("--flow", metavar="N", help="Draw one connection: its flow_id.")] = None,
+    timeline: Annotated[bool, typer.Option("--timeline", help="Draw a lane for each connection that matters.")] = False,
+    timeouts: Annotated[bool, typer.Option("--timeouts", help="Draw how long silences are survived.")] = False,
+    idle_min: IdleMin = None,
+) -> PlotRequest:
+    """Draw one picture, without a browser (needs the extra longwire[plot])."""
+    return PlotRequest(tuple(files), out, flow, timeline, timeouts, idle_min)

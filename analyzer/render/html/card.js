@@ -13,7 +13,7 @@
     return [
       element("p", { class: "verdict" }, card.verdict + frames(card.frames)),
       ...card.findings.map(([severity, title]) => element("p", { class: "finding " + severity }, severity + ": " + title)),
-      lifeline(card.life),
+      element("div", { class: "life" }, lifeline(card.life)),
       pairs(card.facts),
       ...section("Silence and heartbeats", pairs(card.silence)),
       ...section("Layers", pairs(card.layers)),

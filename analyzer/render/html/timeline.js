@@ -146,7 +146,7 @@
       const words = at.toFixed(digits) + " s";
       context.fillText(words, Math.min(x - context.measureText(words).width / 2, width - context.measureText(words).width - 2), 10);
     }
-    context.fillText("seconds from the start", 6, 10, labelWidth() - 12);
+    if (labelWidth() > 200) context.fillText("seconds from the start", 6, 10);
     context.beginPath();
     context.moveTo(0, HEAD - 0.5);
     context.lineTo(width, HEAD - 0.5);

@@ -109,8 +109,9 @@ def _with_protocols(rows: FlowRows, texts: tuple[str, ...]) -> FlowRows:
     """Add a request, a WebSocket close and a TLS session with each text, on segments of their own."""
     flow = rows.flow
     for at, text in enumerate(texts):
-        segment = {"flow_id": [rows.flow_id], "frame": [at + 1], "ts": [flow["first_ts"] + at], "dir": ["c2s"],
-                   "seq": [1], "seq_rel": [1], "len": [9], "flags": ["PA"], "ttl": [64], "analysis": [None]}  # fmt: skip
+        segment = {"flow_id": [rows.flow_id], "frame": [at + 1],
+                   "ts": [flow["first_ts"] + at], "dir": ["c2s"], "seq": [1], "seq_rel": [1], "len": [9],
+                   "flags": ["PA"], "ttl": [64], "analysis": [None]}  # fmt: skip
         rows.add("segments", to_arrow("segments", segment))
         here = {"flow_id": [rows.flow_id], "frame": [at + 1], "ts": [flow["first_ts"] + at], "dir": ["c2s"]}
         request = {"flow_id": [rows.flow_id], "method": [text], "target": [text], "request_frame": [at + 1],
