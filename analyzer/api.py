@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from analyzer.anomalies import Ledger
+from analyzer.errors import AnalyzerError
 from analyzer.settings import Settings
 from analyzer.tables.schema import TABLES
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from analyzer.render.notebook import Flow
 
 Path = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
@@ -32,8 +34,9 @@ class Analysis(Mapping[str, "pd.DataFrame"]):
     Each DataFrame is made when first asked for; all tables exist and are typed, also the empty ones.
     """
 
-    def __init__(self, tables: dict[str, pa.Table], settings: Settings) -> None:
+    def __init__(self, tables: dict[str, pa.Table], settings: Settings, paths: Sequence[Path] = ()) -> None:
         self._arrow = tables
+        self._paths = list(paths)
         self._frames: dict[str, pd.DataFrame] = {}
         self.settings = settings
 
@@ -63,6 +66,31 @@ class Analysis(Mapping[str, "pd.DataFrame"]):
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables as DataFrames, by name."""
         return {name: self[name] for name in self._arrow}
+
+    def flow(self, flow_id: int) -> Flow:
+        """Return one connection, with its card, ladder and segments. Raises KeyError if there is none of that number.
+
+        Its segments are read from the capture again if the analysis was made without them.
+        """
+        from analyzer.render.notebook import Flow
+
+        return Flow(flow_id, self._arrow, lambda: self._segments_of(flow_id))
+
+    def _segments_of(self, flow_id: int) -> Iterator[pa.Table]:
+        import pyarrow.compute as pc
+
+        rows = self._arrow["segments"]
+        if rows.num_rows:
+            yield rows.filter(pc.equal(rows["flow_id"], flow_id))
+        elif not self._paths or "-" in map(str, self._paths):
+            raise AnalyzerError("the capture cannot be read again", "analyze it with segments=True")
+        else:
+            yield from segments_of(self._paths, [flow_id], settings=self.settings)
+
+    def _repr_html_(self) -> str:
+        from analyzer.render.notebook import analysis_html
+
+        return analysis_html(self._arrow)
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {table.num_rows}" for name, table in self._arrow.items() if table.num_rows)
@@ -96,7 +124,7 @@ def analyze(
         paths, keys=keys, segments=segments, records=records, settings=settings, progress=progress, notice=notice
     ):
         chunks[name].append(rows)
-    return Analysis({name: in_order(name, parts) for name, parts in chunks.items()}, settings)
+    return Analysis({name: in_order(name, parts) for name, parts in chunks.items()}, settings, _as_list(paths))
 
 
 def stream(

@@ -13,6 +13,7 @@ from analyzer.cli.listing import COMMANDS, ListRequest
 from analyzer.cli.plot import PlotRequest
 from analyzer.cli.report import ReportRequest
 from analyzer.cli.show import ShowRequest
+from analyzer.cli.sql import SqlRequest
 from analyzer.tables.schema import TABLES
 
 Files = Annotated[
@@ -61,6 +62,7 @@ def register(app: typer.Typer) -> None:
     app.command("show", epilog=_SHOW_EPILOG)(_show)
     app.command("report", epilog=_REPORT_EPILOG)(_report)
     app.command("plot", epilog=_PLOT_EPILOG)(_plot)
+    app.command("sql", epilog=_SQL_EPILOG)(_sql)
 
 
 def _lister(table: str) -> Callable[..., ListRequest]:
@@ -147,3 +149,20 @@ def _plot(
 ) -> PlotRequest:
     """Draw one picture, without a browser (needs the extra longwire[plot])."""
     return PlotRequest(tuple(files), out, flow, timeline, timeouts, idle_min)
+
+
+_SQL_EPILOG = """\b
+Examples:
+  longwire analyze night.pcap --out tables
+  longwire sql tables "select close_kind, count(*) n from closes group by all order by n desc"
+  longwire sql tables "select * from flows join closes using (flow_id)" --format csv
+"""
+
+
+def _sql(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `longwire analyze --out` wrote.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="SQL in DuckDB's dialect; each table is a view.")],
+    format: Annotated[ListFormat, typer.Option("--format", help="Format on stdout.")] = ListFormat.table,
+) -> SqlRequest:
+    """Ask a folder of tables in SQL (needs the extra longwire[sql])."""
+    return SqlRequest(folder, query, format.value)

@@ -41,6 +41,7 @@ class Format(StrEnum):
     parquet = "parquet"
     csv = "csv"
     json = "json"
+    xlsx = "xlsx"
 
 
 def main(arguments: list[str], *, own_process: bool = False) -> int:
