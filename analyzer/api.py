@@ -199,7 +199,7 @@ def segments_of(
 
     ledger = Ledger()
     reader = open_captures(_as_list(paths), ledger, progress=progress)
-    engine = Engine(settings or Settings(), ledger, reader.files, segments=flow_ids)
+    engine = Engine(settings or Settings(), ledger, reader.files, segments=flow_ids, only_segments=True)
     batches = map(engine.decode, reader)
     for decoded in ahead(batches) if len(reader.files) == 1 else batches:
         for name, rows in engine.take(decoded):

@@ -41,12 +41,17 @@ class Engine:
         files: Sequence[FileInfo] = (),
         *,
         segments: bool | Sequence[int] = False,
+        only_segments: bool = False,
     ) -> None:
-        """Make an engine; `segments` asks for the rows of all segments, or of those of these flows."""
+        """Make an engine; `segments` asks for the rows of all segments, or of those of these flows.
+
+        only_segments  True if no other table will be looked at: no protocol is read, and they are not complete
+        """
         self.settings = settings
         self.ledger = ledger
         self.files = files
         self.want_segments = segments is not False
+        self._only_segments = only_segments
         self._chosen: ChosenSegments | None = None
         if not isinstance(segments, bool):
             from analyzer.classify.segments import ChosenSegments
@@ -119,7 +124,7 @@ class Engine:
 
     def _read(self, n: int, data: U8) -> Iterator[Chunk]:
         """Give the first `n` rows of the span table to the protocols; yield the tables that are ready."""
-        if n:
+        if n and not self._only_segments:
             spans = self.tracker.spans_with_room((1 + SPANS_PER_SPAN) * n)
             yield from self.protocols.feed(spans, n, data, self.tracker.pages, self.tracker.flows)
 
