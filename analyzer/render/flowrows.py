@@ -51,15 +51,16 @@ class FlowRows:
         """Take rows of table `name`; those of other flows are ignored."""
         if name in ABOUT_FLOWS:
             named = [row for row in plain_rows(rows) if str(self.flow_id) in (row["flow_ids"] or "").split()]
-            self._keep(name, named)
+            self.keep(name, named)
         elif name not in _SKIPPED or name == "segments":
             own = rows.filter(pc.equal(rows["flow_id"], self.flow_id))
             if name == "segments":
                 self.tape.add(own)
             elif own.num_rows:
-                self._keep(name, plain_rows(own))
+                self.keep(name, plain_rows(own))
 
-    def _keep(self, name: str, rows: list[Any]) -> None:
+    def keep(self, name: str, rows: list[Any]) -> None:
+        """Take plain rows of table `name`, all of them of this connection."""
         self.counts[name] += len(rows)
         held = self.rows[name] + rows
         if len(held) > 2 * MAX_ROWS:

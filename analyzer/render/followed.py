@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.render.flowrows import ABOUT_FLOWS, FlowRows
+from analyzer.render.plain import plain_rows
 from analyzer.tables.schema import TABLES
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Followed:
 
     def add(self, name: str, rows: pa.Table) -> None:
         """Take rows of table `name`; those of other connections are ignored."""
+        if not rows.num_rows:
+            return
         if name in ABOUT_FLOWS:
             for flow in self._flows.values():
                 flow.add(name, rows)
@@ -58,7 +61,11 @@ class Followed:
         ids = rows["flow_id"].to_numpy()
         order = np.argsort(ids, kind="stable")
         rows, ids = rows.take(pa.array(order)), ids[order]
+        plain = [] if name == "segments" else plain_rows(rows)  # once: its cost is that of a call, not of a row
         for flow_id in np.unique(ids).tolist():
             if flow_id in self._flows:
-                begin, end = np.searchsorted(ids, [flow_id, flow_id + 1])
-                self._flows[flow_id].add(name, rows.slice(int(begin), int(end - begin)))
+                begin, end = map(int, np.searchsorted(ids, [flow_id, flow_id + 1]))
+                if name == "segments":
+                    self._flows[flow_id].tape.add(rows.slice(begin, end - begin))
+                else:
+                    self._flows[flow_id].keep(name, plain[begin:end])
