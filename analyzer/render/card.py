@@ -154,12 +154,9 @@ def _silence(rows: FlowRows) -> list[tuple[str, str]]:
             f"{worst['class']}, filled by {filled}, ended by {worst['ended_by']}"
             f"{', survived' if worst['survived'] else ''} [frames {frames}]",
         ))  # fmt: skip
-        out.append(
-            (
-                "silences",
-                f"{rows.counts['idle_gaps']:,} in all, {sum(bool(row['survived']) for row in gaps):,} survived",
-            )
-        )
+        survived, more = sum(bool(row["survived"]) for row in gaps), rows.counts["idle_gaps"] - len(gaps)
+        seen = f"{survived:,} survived" if not more else f"of {len(gaps):,} looked at {survived:,} survived"
+        out.append(("silences", f"{rows.counts['idle_gaps']:,} in all, {seen}"))
     out += _probing(flow)
     for series in rows.rows["heartbeat_series"][:4]:
         out.append(_series(series))

@@ -23,7 +23,8 @@ LEGEND = "# payload   . silence   k keep-alive probe   b heartbeat   ! sent agai
 def card_text(card: Card, width: int = 110) -> str:
     """Return the card as lines of at most `width` columns (never less than 60)."""
     width = max(60, width)
-    lines = [f"flow {card.flow_id}  {visible(card.client)} -> {visible(card.server)}", ""]
+    head = f"flow {card.flow_id}  {visible(card.client)} -> {visible(card.server)}"
+    lines = [*([head] if len(head) <= width else _wrapped(head, width, "")), ""]  # two IPv6 addresses are long
     frames = " ".join(map(str, card.frames[:FRAMES])) + (" ..." if len(card.frames) > FRAMES else "")
     evidence = f" [{'frame' if len(card.frames) == 1 else 'frames'} {frames}]" if card.frames else ""
     lines += _wrapped(card.verdict + evidence, width, "")

@@ -144,17 +144,21 @@ def _step(segment: Segment, marks: list[Mark], start: int) -> Step:
 def ladder_lines(made: Ladder, width: int = 110) -> list[str]:
     """Return the ladder as lines of at most `width` columns (never less than 60)."""
     frame_wide = max([5, *(len(str(step.frame)) for step in made.steps if step.frame)])
-    lead = 12 + 2 + frame_wide + 2
-    inside = max(60, width) - lead - 2
+    time_wide = max(12, *(len(f"{step.at_s:.6f}") for step in made.steps)) if made.steps else 12  # a clock may be set
+    lead = time_wide + 2 + frame_wide + 2
+    inside = max(24, max(60, width) - lead - 2)
     ends = f"{visible(made.client)} (client)", f"{visible(made.server)} (server)"
     heads = [f"{ends[0]}{ends[1].rjust(inside + 2 - len(ends[0]))}"]
     if len(ends[0]) + len(ends[1]) >= inside + 2:  # two IPv6 addresses
         heads = [ends[0][: inside + 2], ends[1][: inside + 2].rjust(inside + 2)]
-    lines = [f"{'seconds':>12}  {'frame':>{frame_wide}}  {heads[0]}", *(" " * lead + head for head in heads[1:])]
+    lines = [
+        f"{'seconds':>{time_wide}}  {'frame':>{frame_wide}}  {heads[0]}",
+        *(" " * lead + head for head in heads[1:]),
+    ]
     for step in made.steps:
         if step.kind == "segment":
             text = _arrow(step, inside)
-            lines.append(f"{step.at_s:12.6f}  {step.frame or '':>{frame_wide}}  |{text}|")
+            lines.append(f"{step.at_s:{time_wide}.6f}  {step.frame or '':>{frame_wide}}  |{text}|")
         else:
             words = f"... {step.text} ..." if step.kind == "silence" else f"({step.text})"
             lines.append(f"{' ' * lead}:{words[:inside].center(inside)}:")
