@@ -69,6 +69,13 @@ class Page:
             raise AssertionError(done["exceptionDetails"])
         return done["result"].get("value")
 
+    def until(self, script: str, seconds: float = 10.0) -> None:
+        """Wait until a JavaScript expression is true: events of the page come after the call that caused them."""
+        started = time.monotonic()
+        while self.run(script) is not True:
+            assert time.monotonic() - started < seconds, (script, self.problems)
+            time.sleep(0.02)
+
     def click(self, x: float, y: float, to: tuple[float, float] | None = None) -> None:
         """Press the mouse at a point of the window and let it go there, or at `to`."""
         end = to or (x, y)

@@ -91,7 +91,7 @@ def test_a_click_on_a_lane_opens_its_card_with_the_ladder(browser: Page, report:
     box = page.run(LANES)
     page.click(box[0] + 40, box[1] + 26 + 22 + 11)  # the second lane
     flow_id = page.run("LW.flows.flow_id[1]")
-    assert page.run("document.getElementById('card').open") is True
+    page.until("document.getElementById('card').open")
     assert page.run("document.getElementById('card-title').textContent").startswith(f"flow {flow_id} ")
     assert page.run("document.querySelectorAll('#card .ladder line.arrow').length") == page.run(
         f"LW.data.cards[{flow_id}].ladder.steps.filter(s => s.kind === 'segment').length"
@@ -114,7 +114,7 @@ def test_a_drag_over_the_lanes_zooms_and_a_button_goes_back(browser: Page, repor
 def test_a_link_in_the_findings_opens_a_card(browser: Page, report: Path) -> None:
     page = opened(browser, report)
     page.run("document.querySelector('.looks a').click()")
-    assert page.run("document.getElementById('card').open") is True
+    page.until("document.getElementById('card').open")
 
 
 def test_hostile_texts_do_nothing(tmp_path: Path) -> None:
@@ -124,6 +124,7 @@ def test_hostile_texts_do_nothing(tmp_path: Path) -> None:
         page.open(path)
         for flow_id in page.run("LW.flows.flow_id"):
             page.run(f"location.hash = 'flow-{flow_id}'")
+            page.until(f"document.getElementById('card-title').textContent.startsWith('flow {flow_id} ')")
         page.run("location.hash = 'flow-0'")
         page.run("new Promise(done => setTimeout(done, 200))")
         assert "window.pwned" in page.run("document.getElementById('card-body').textContent")  # as text
@@ -151,6 +152,7 @@ def test_it_fits_a_phone_and_the_dark(report: Path, width: int, dark: bool) -> N
         background = page.run("getComputedStyle(document.body).backgroundColor")
         assert (background == "rgb(20, 24, 31)") == dark
         page.run("location.hash = 'flow-0'")
+        page.until("document.getElementById('card').open")
         assert page.run("document.documentElement.scrollWidth") <= width
         assert_quiet(page, report)
 
