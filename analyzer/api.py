@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from analyzer.anomalies import Ledger
+from analyzer.errors import AnalyzerError
 from analyzer.settings import Settings
 from analyzer.tables.schema import TABLES
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from analyzer.live import Watch as Watch  # noqa: PLC0414  # `cli` may name it, and knows only the API
+    from analyzer.render.notebook import Flow
 
 Path = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
@@ -34,8 +36,9 @@ class Analysis(Mapping[str, "pd.DataFrame"]):
     Each DataFrame is made when first asked for; all tables exist and are typed, also the empty ones.
     """
 
-    def __init__(self, tables: dict[str, pa.Table], settings: Settings) -> None:
+    def __init__(self, tables: dict[str, pa.Table], settings: Settings, paths: Sequence[Path] = ()) -> None:
         self._arrow = tables
+        self._paths = list(paths)
         self._frames: dict[str, pd.DataFrame] = {}
         self.settings = settings
 
@@ -65,6 +68,31 @@ class Analysis(Mapping[str, "pd.DataFrame"]):
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables as DataFrames, by name."""
         return {name: self[name] for name in self._arrow}
+
+    def flow(self, flow_id: int) -> Flow:
+        """Return one connection, with its card, ladder and segments. Raises KeyError if there is none of that number.
+
+        Its segments are read from the capture again if the analysis was made without them.
+        """
+        from analyzer.render.notebook import Flow
+
+        return Flow(flow_id, self._arrow, lambda: self._segments_of(flow_id))
+
+    def _segments_of(self, flow_id: int) -> Iterator[pa.Table]:
+        import pyarrow.compute as pc
+
+        rows = self._arrow["segments"]
+        if rows.num_rows:
+            yield rows.filter(pc.equal(rows["flow_id"], flow_id))
+        elif not self._paths or "-" in map(str, self._paths):
+            raise AnalyzerError("the capture cannot be read again", "analyze it with segments=True")
+        else:
+            yield from segments_of(self._paths, [flow_id], settings=self.settings)
+
+    def _repr_html_(self) -> str:
+        from analyzer.render.notebook import analysis_html
+
+        return analysis_html(self._arrow)
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {table.num_rows}" for name, table in self._arrow.items() if table.num_rows)
@@ -102,14 +130,14 @@ def analyze(
         progress=progress, notice=notice,
     ):  # fmt: skip
         chunks[name].append(rows)
-    return Analysis({name: in_order(name, parts) for name, parts in chunks.items()}, settings)
+    return Analysis({name: in_order(name, parts) for name, parts in chunks.items()}, settings, _as_list(paths))
 
 
 def stream(
     paths: Path | Sequence[Path],
     *,
     keys: Path | Sequence[Path] | None = None,
-    segments: bool = False,
+    segments: bool | Sequence[int] = False,
     records: bool = False,
     settings: Settings | None = None,
     knowledge: Path | None = None,
@@ -120,6 +148,7 @@ def stream(
 
     Rows of one table may come in several pieces, in the order in which flows finish. `timeouts`, `endpoints`,
     `captures` and `anomalies` come last, once.
+    `segments` may also be the flow_ids whose segments are wanted.
     """
     from analyzer.kernel import cache_is_cold
 
@@ -191,10 +220,60 @@ def watch(
     return Watch(options, settings or Settings(), recorder, tick, segments=segments, user=user)
 
 
+def follow(
+    paths: Path | Sequence[Path],
+    flow_ids: Sequence[int],
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    notice: Notice | None = None,
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield what `stream` yields, segments included, of the connections `flow_ids` only: one pass, bounded memory.
+
+    Tables without `flow_id` come whole. A connection that is not there yields no rows.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = pa.array(sorted(flow_ids), pa.int64())
+    chunks = stream(paths, segments=list(flow_ids), settings=settings, progress=progress, notice=notice)
+    for name, rows in chunks:
+        if "flow_id" in TABLES[name]:
+            own = rows.filter(pc.is_in(rows["flow_id"], value_set=wanted))
+            if own.num_rows:
+                yield name, own
+        else:
+            yield name, rows
+
+
+def segments_of(
+    paths: Path | Sequence[Path],
+    flow_ids: Sequence[int],
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Iterator[pa.Table]:
+    """Yield rows of `segments` of the connections `flow_ids`; no other table is made, so a second look costs little."""
+    from analyzer.ahead import ahead
+    from analyzer.capture.reader import open_captures
+    from analyzer.engine import Engine
+
+    ledger = Ledger()
+    reader = open_captures(_as_list(paths), ledger, progress=progress)
+    engine = Engine(settings or Settings(), ledger, reader.files, segments=flow_ids, only_segments=True)
+    batches = map(engine.decode, reader)
+    for decoded in ahead(batches) if len(reader.files) == 1 else batches:
+        for name, rows in engine.take(decoded):
+            if name == "segments":
+                yield rows
+    for _, rows in engine.waiting_segments():
+        yield rows
+
+
 def _as_list(paths: Path | Sequence[Path]) -> list[Path]:
     if isinstance(paths, str | os.PathLike):
         return [paths]
     return list(paths)
 
 
-__all__ = ["Analysis", "analyze", "stream", "watch"]
+__all__ = ["Analysis", "analyze", "follow", "segments_of", "stream", "watch"]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from analyzer.classify.endpoints import Endpoints
     from analyzer.classify.findings import Findings
+    from analyzer.classify.segments import ChosenSegments
     from analyzer.classify.timeouts import Timeouts
     from analyzer.knowledge.load import Knowledge
     from analyzer.protocols.tls.plaintext import Plaintext
@@ -40,13 +41,30 @@ class Engine:
     """Owns all state of one analysis."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False,
-        records: bool = False, knowledge: Knowledge | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        files: Sequence[FileInfo] = (),
+        *,
+        segments: bool | Sequence[int] = False,
+        only_segments: bool = False,
+        records: bool = False,
+        knowledge: Knowledge | None = None,
+    ) -> None:
+        """Make an engine; `segments` asks for the rows of all segments, or of those of these flows.
+
+        only_segments  True if no other table will be looked at: no protocol is read, and they are not complete
+        """
         self.settings = settings
         self.ledger = ledger
         self.files = files
-        self.want_segments = segments
+        self.want_segments = segments is not False
+        self._only_segments = only_segments
+        self._chosen: ChosenSegments | None = None
+        if not isinstance(segments, bool):
+            from analyzer.classify.segments import ChosenSegments
+
+            self._chosen = ChosenSegments(segments)
         self.decoder = Decoder(settings, ledger)
         self.tracker = FlowTracker(settings)
         self.units = Units(self.tracker.flows.shape[0])
@@ -93,7 +111,10 @@ class Engine:
         if self.want_segments:
             from analyzer.classify.segments import segment_rows
 
-            yield "segments", segment_rows(segments, labels)
+            if self._chosen is None:
+                yield "segments", segment_rows(segments, labels)
+            elif self._chosen.add(segments, labels):
+                yield "segments", self._chosen.rows()
         yield from self._read(spans.shape[0], data)
         if self.tracker.full():
             done, last = self.tracker.collect()
@@ -122,6 +143,7 @@ class Engine:
     def finish(self) -> Iterator[Chunk]:
         """The capture is over: yield everything that was still open, and the tables about the whole."""
         self.decoder.finish()
+        yield from self.waiting_segments()
         nothing = np.zeros(1, np.uint8)  # what is delivered last is in the store
         for done, last in self.tracker.finish():
             yield from self._rows(done, last.shape[0], nothing)
@@ -144,6 +166,11 @@ class Engine:
             self._count_the_only_file()
         yield from whole_tables(self._endpoints, self._timeouts, self._findings, self.files, self.ledger)
 
+    def waiting_segments(self) -> Iterator[Chunk]:
+        """Yield the segments of chosen flows that were not yielded yet; `finish` does so by itself."""
+        if self._chosen is not None and self._chosen.waiting:
+            yield "segments", self._chosen.rows()
+
     # -------------------------------------------------------------------------------------- inside
     def _new_secrets(self) -> list[bytes]:
         """Return the secrets that files brought since the last batch: they hold for that batch and all after it."""
@@ -164,7 +191,7 @@ class Engine:
 
     def _read(self, n: int, data: U8) -> Iterator[Chunk]:
         """Give the first `n` rows of the span table to the protocols; yield the tables that are ready."""
-        if n:
+        if n and not self._only_segments:
             self.units.feed(self.tracker.spans, n, self.tracker.flows.shape[0])
             spans = self.tracker.spans_with_room((1 + SPANS_PER_SPAN) * n)
             yield from self.protocols.feed(spans, n, data, self.tracker.pages, self.tracker.flows)

@@ -13,9 +13,10 @@ from typing import Annotated, Any
 import typer
 
 import analyzer
+from analyzer.cli.commands import register
 from analyzer.cli.guard import OK, guarded
 from analyzer.cli.live_request import InterfacesRequest, LiveRequest
-from analyzer.cli.request import Explain, Request
+from analyzer.cli.request import Explain, Job, Request
 from analyzer.errors import AnalyzerError
 
 _HELP = """Who closed this TCP connection, why, and what should have kept it alive.
@@ -53,6 +54,7 @@ class Format(StrEnum):
     parquet = "parquet"
     csv = "csv"
     json = "json"
+    xlsx = "xlsx"
 
 
 def main(arguments: list[str], *, own_process: bool = False) -> int:
@@ -73,11 +75,13 @@ def _obey(arguments: list[str], own_process: bool) -> int:
         if not hasattr(error, "format_message"):  # what typer raises for wrong usage; its class moved between versions
             raise
         raise AnalyzerError(_usage(error), "longwire analyze --help shows the options with examples") from None
-    asked = isinstance(request, Request | Explain | LiveRequest | InterfacesRequest)
+    asked = isinstance(request, Request | Job | Explain | LiveRequest | InterfacesRequest)
     return _run(request, own_process) if asked else OK
 
 
-def _run(request: Request | Explain | LiveRequest | InterfacesRequest, own_process: bool) -> int:
+def _run(request: Request | Job | Explain | LiveRequest | InterfacesRequest, own_process: bool) -> int:
+    if isinstance(request, Job):
+        return request.run(own_process)
     if isinstance(request, Explain):
         from analyzer.cli.explain import explain
 
@@ -223,3 +227,6 @@ def live(
 def interfaces() -> InterfacesRequest:
     """List the network interfaces that `live` can capture from."""
     return InterfacesRequest()
+
+
+register(app)

@@ -25,3 +25,13 @@ class Explain:
     """The arguments of `longwire explain`."""
 
     code: str | None = None
+
+
+class Job:
+    """A request that knows what to run: what commands other than `analyze` return to `main`."""
+
+    __slots__ = ()
+
+    def run(self, own_process: bool) -> int:
+        """Do it and return the exit code; `own_process` as in `main`."""
+        raise NotImplementedError
