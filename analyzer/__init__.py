@@ -13,12 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analyzer.api import Analysis, analyze, stream
+    from analyzer.api import Analysis, analyze, stream, watch
     from analyzer.errors import AnalyzerError
     from analyzer.settings import Settings
 
 
-__all__ = ["Analysis", "AnalyzerError", "Settings", "__version__", "analyze", "stream"]
+__all__ = ["Analysis", "AnalyzerError", "Settings", "__version__", "analyze", "stream", "watch"]
 
 __version__ = "0.1.0"  # the only place: packaging reads it here, and importlib.metadata would take 30 ms
 
@@ -26,6 +26,7 @@ _HOMES = {
     "Analysis": "analyzer.api",
     "analyze": "analyzer.api",
     "stream": "analyzer.api",
+    "watch": "analyzer.api",
     "AnalyzerError": "analyzer.errors",
     "Settings": "analyzer.settings",
 }

@@ -43,6 +43,7 @@ CODES: dict[str, str] = {
     "http.pipeline_cap": "more requests without response than longwire keeps; the oldest were given up",
     "http.line_cap": "too many lines cut by segment ends at once; some were not read",
     "http.text_cap": "the memory for texts was full; some are null",
+    "heartbeat.units_cap": "more small messages than longwire holds; heartbeats among the later ones are not seen",
     "tls.bad_header": "bytes that cannot be a TLS record where one should begin; reading goes on at the next one",
     "tls.record_cap": "the memory for TLS records that wait for their end was full; some were framed, not read",
     "tls.bad_handshake": "a TLS handshake message whose lengths contradict each other; what came before it is kept",

@@ -2,6 +2,7 @@
 
 analyze(paths)  everything at once: tables in memory
 stream(paths)   tables in pieces while flows finish: memory does not grow with the capture
+watch(names)    the same from network interfaces, while it happens
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from analyzer.anomalies import Ledger
+from analyzer.errors import AnalyzerError
 from analyzer.settings import Settings
 from analyzer.tables.schema import TABLES
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from analyzer.live import Watch as Watch  # noqa: PLC0414  # `cli` may name it, and knows only the API
+    from analyzer.render.notebook import Flow
 
 Path = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
@@ -32,8 +36,9 @@ class Analysis(Mapping[str, "pd.DataFrame"]):
     Each DataFrame is made when first asked for; all tables exist and are typed, also the empty ones.
     """
 
-    def __init__(self, tables: dict[str, pa.Table], settings: Settings) -> None:
+    def __init__(self, tables: dict[str, pa.Table], settings: Settings, paths: Sequence[Path] = ()) -> None:
         self._arrow = tables
+        self._paths = list(paths)
         self._frames: dict[str, pd.DataFrame] = {}
         self.settings = settings
 
@@ -64,6 +69,31 @@ class Analysis(Mapping[str, "pd.DataFrame"]):
         """All tables as DataFrames, by name."""
         return {name: self[name] for name in self._arrow}
 
+    def flow(self, flow_id: int) -> Flow:
+        """Return one connection, with its card, ladder and segments. Raises KeyError if there is none of that number.
+
+        Its segments are read from the capture again if the analysis was made without them.
+        """
+        from analyzer.render.notebook import Flow
+
+        return Flow(flow_id, self._arrow, lambda: self._segments_of(flow_id))
+
+    def _segments_of(self, flow_id: int) -> Iterator[pa.Table]:
+        import pyarrow.compute as pc
+
+        rows = self._arrow["segments"]
+        if rows.num_rows:
+            yield rows.filter(pc.equal(rows["flow_id"], flow_id))
+        elif not self._paths or "-" in map(str, self._paths):
+            raise AnalyzerError("the capture cannot be read again", "analyze it with segments=True")
+        else:
+            yield from segments_of(self._paths, [flow_id], settings=self.settings)
+
+    def _repr_html_(self) -> str:
+        from analyzer.render.notebook import analysis_html
+
+        return analysis_html(self._arrow)
+
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {table.num_rows}" for name, table in self._arrow.items() if table.num_rows)
         return f"Analysis({rows})"
@@ -76,6 +106,7 @@ def analyze(
     segments: bool = False,
     records: bool = False,
     settings: Settings | None = None,
+    knowledge: Path | None = None,
     progress: Progress | None = None,
     notice: Notice | None = None,
 ) -> Analysis:
@@ -84,7 +115,8 @@ def analyze(
     paths     files, or "-" for standard input
     keys      NSS key log files (SSLKEYLOGFILE) that open TLS; secrets inside pcapng files are used without asking
     segments  also fill the `segments` table (a row per TCP segment)    records  also rows of bulk TLS and HTTP/2 data
-    settings  thresholds and caps    progress  called with (bytes done, bytes in all)    notice  called with a message
+    settings  thresholds and caps    knowledge  TOML file of your own known timeouts (see knowledge/timeouts.toml)
+    progress  called with (bytes done, bytes in all)    notice  called with a message
 
     Every table of the schema is there, sorted by its key. Raises AnalyzerError if the input cannot be read at all;
     damage inside it is reported in `captures` and `anomalies` instead.
@@ -94,44 +126,148 @@ def analyze(
     settings = settings or Settings()
     chunks: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
     for name, rows in stream(
-        paths, keys=keys, segments=segments, records=records, settings=settings, progress=progress, notice=notice
-    ):
+        paths, keys=keys, segments=segments, records=records, settings=settings, knowledge=knowledge,
+        progress=progress, notice=notice,
+    ):  # fmt: skip
         chunks[name].append(rows)
-    return Analysis({name: in_order(name, parts) for name, parts in chunks.items()}, settings)
+    return Analysis({name: in_order(name, parts) for name, parts in chunks.items()}, settings, _as_list(paths))
 
 
 def stream(
     paths: Path | Sequence[Path],
     *,
     keys: Path | Sequence[Path] | None = None,
-    segments: bool = False,
+    segments: bool | Sequence[int] = False,
     records: bool = False,
     settings: Settings | None = None,
+    knowledge: Path | None = None,
     progress: Progress | None = None,
     notice: Notice | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Yield (table name, rows) while the capture is read, for captures larger than memory; arguments as `analyze`.
 
-    Rows of one table may come in several pieces, in the order in which flows finish. `endpoints`, `captures` and
-    `anomalies` come last, once.
+    Rows of one table may come in several pieces, in the order in which flows finish. `timeouts`, `endpoints`,
+    `captures` and `anomalies` come last, once.
+    `segments` may also be the flow_ids whose segments are wanted.
     """
     from analyzer.kernel import cache_is_cold
 
     if notice is not None and cache_is_cold():
         notice(_COMPILING)
     from analyzer.ahead import ahead
+    from analyzer.capture.keyfile import KeyFile
     from analyzer.capture.reader import open_captures
     from analyzer.engine import Engine
-    from analyzer.protocols.tls.keylog import Keyring
+    from analyzer.knowledge.load import Knowledge
 
+    known = Knowledge.with_file(knowledge) if knowledge is not None else None
     ledger = Ledger()
-    keyring = Keyring(_as_list(keys) if keys is not None else ())
     reader = open_captures(_as_list(paths), ledger, progress=progress)
-    engine = Engine(settings or Settings(), ledger, reader.files, segments=segments, records=records, keys=keyring)
+    engine = Engine(
+        settings or Settings(), ledger, reader.files, segments=segments, records=records, knowledge=known
+    )  # fmt: skip
+    for path in _as_list(keys) if keys is not None else []:
+        engine.learn(b"")  # an empty key log too is one that opens nothing
+        for text in KeyFile(path).read(final=True):
+            engine.learn(text)
     batches = map(engine.decode, reader)
     for decoded in ahead(batches) if len(reader.files) == 1 else batches:
         yield from engine.take(decoded)
     yield from engine.finish()
+
+
+def watch(
+    interfaces: str | Sequence[str],
+    filter: str = "",
+    *,
+    write: Path | None = None,
+    rotate_bytes: int = 0,
+    rotate_s: float = 0,
+    keep: int = 0,
+    snaplen: int = 262_144,
+    promiscuous: bool = False,
+    backend: str = "",
+    segments: bool = False,
+    settings: Settings | None = None,
+    tick: Callable[[Watch], None] | None = None,
+    user: str | None = None,
+    notice: Notice | None = None,
+) -> Watch:
+    """Capture from interfaces and yield (table name, rows) as connections end, as `stream` does for files.
+
+    interfaces  names, or "any"    filter  in tcpdump's language; needs libpcap    snaplen  bytes kept of a packet
+    write       also record a pcapng file; with `rotate_bytes` or `rotate_s` several, of which the last `keep` stay
+    backend     "ring" (Linux), "scapy", "" = what there is    tick  called about four times a second with the `Watch`
+    user        whom to become once the capture is open; "" = who called sudo, None = nobody else
+
+    The capture is open when this returns, and runs while the result is iterated, until its `stop()` is called or no
+    interface is left. A connection's rows come when it has been closed and quiet for `settings.linger_ns` (60 s if 0).
+    Raises AnalyzerError for a wrong name or filter, and for a missing privilege.
+    """
+    from functools import partial
+
+    from analyzer.capture.live import LiveOptions
+    from analyzer.capture.record import Recorder, Rotation
+    from analyzer.kernel import cache_is_cold
+    from analyzer.live import Watch
+
+    if notice is not None and cache_is_cold():
+        notice(_COMPILING)
+    names = (interfaces,) if isinstance(interfaces, str) else tuple(interfaces)
+    options = LiveOptions(names, filter, snaplen, promiscuous, backend=backend)
+    rotation = Rotation(rotate_bytes, round(rotate_s * 1e9), keep)
+    recorder = None if write is None else partial(Recorder, write, rotation, snaplen)
+    return Watch(options, settings or Settings(), recorder, tick, segments=segments, user=user)
+
+
+def follow(
+    paths: Path | Sequence[Path],
+    flow_ids: Sequence[int],
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    notice: Notice | None = None,
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield what `stream` yields, segments included, of the connections `flow_ids` only: one pass, bounded memory.
+
+    Tables without `flow_id` come whole. A connection that is not there yields no rows.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = pa.array(sorted(flow_ids), pa.int64())
+    chunks = stream(paths, segments=list(flow_ids), settings=settings, progress=progress, notice=notice)
+    for name, rows in chunks:
+        if "flow_id" in TABLES[name]:
+            own = rows.filter(pc.is_in(rows["flow_id"], value_set=wanted))
+            if own.num_rows:
+                yield name, own
+        else:
+            yield name, rows
+
+
+def segments_of(
+    paths: Path | Sequence[Path],
+    flow_ids: Sequence[int],
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Iterator[pa.Table]:
+    """Yield rows of `segments` of the connections `flow_ids`; no other table is made, so a second look costs little."""
+    from analyzer.ahead import ahead
+    from analyzer.capture.reader import open_captures
+    from analyzer.engine import Engine
+
+    ledger = Ledger()
+    reader = open_captures(_as_list(paths), ledger, progress=progress)
+    engine = Engine(settings or Settings(), ledger, reader.files, segments=flow_ids, only_segments=True)
+    batches = map(engine.decode, reader)
+    for decoded in ahead(batches) if len(reader.files) == 1 else batches:
+        for name, rows in engine.take(decoded):
+            if name == "segments":
+                yield rows
+    for _, rows in engine.waiting_segments():
+        yield rows
 
 
 def _as_list(paths: Path | Sequence[Path]) -> list[Path]:
@@ -140,4 +276,4 @@ def _as_list(paths: Path | Sequence[Path]) -> list[Path]:
     return list(paths)
 
 
-__all__ = ["Analysis", "analyze", "stream"]
+__all__ = ["Analysis", "analyze", "follow", "segments_of", "stream", "watch"]

@@ -1,4 +1,4 @@
-"""The one engine for files and interfaces: `feed` packets, `finish`; finished tables come out as they are ready.
+"""The one engine for files and interfaces: `feed` packets, `advance` the time, `finish`; tables come as they are ready.
 
 capture -> decode -> flows -> streams -> classify -> tables. Time is packet time: the engine knows no clock and no
 source, and the same packets give the same tables however they are cut into batches.
@@ -6,26 +6,30 @@ source, and the same packets give the same tables however they are cut into batc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.anomalies import Ledger
 from analyzer.capture.batch import FileInfo, PacketBatch
+from analyzer.classify.heartbeat_units import Units
 from analyzer.decode.decoder import Decoder
 from analyzer.decode.segment import TCP
 from analyzer.flows.state import DUPLICATE_FRAME
-from analyzer.flows.tracker import Finished, FlowTracker
+from analyzer.flows.tracker import Finished, FlowTracker, untold
 from analyzer.kernel import U8, Records
 from analyzer.protocols.stage import SPANS_PER_SPAN, ProtocolStage
-from analyzer.protocols.tls.keylog import Keyring
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from analyzer.classify.endpoints import Endpoints
+    from analyzer.classify.findings import Findings
+    from analyzer.classify.segments import ChosenSegments
+    from analyzer.classify.timeouts import Timeouts
+    from analyzer.knowledge.load import Knowledge
     from analyzer.protocols.tls.plaintext import Plaintext
 
 Chunk = tuple[str, "pa.Table"]
@@ -37,22 +41,54 @@ class Engine:
     """Owns all state of one analysis."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False,
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        files: Sequence[FileInfo] = (),
+        *,
+        segments: bool | Sequence[int] = False,
+        only_segments: bool = False,
         records: bool = False,
-        keys: Keyring | None = None,
-    ) -> None:  # fmt: skip
+        knowledge: Knowledge | None = None,
+    ) -> None:
+        """Make an engine; `segments` asks for the rows of all segments, or of those of these flows.
+
+        only_segments  True if no other table will be looked at: no protocol is read, and they are not complete
+        """
         self.settings = settings
         self.ledger = ledger
         self.files = files
-        self.want_segments = segments
+        self.want_segments = segments is not False
+        self._only_segments = only_segments
+        self._chosen: ChosenSegments | None = None
+        if not isinstance(segments, bool):
+            from analyzer.classify.segments import ChosenSegments
+
+            self._chosen = ChosenSegments(segments)
         self.decoder = Decoder(settings, ledger)
         self.tracker = FlowTracker(settings)
+        self.units = Units(self.tracker.flows.shape[0])
         self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0], records_too=records)
-        self.keys = keys or Keyring()
         self._secrets = [0 for _ in files]
         self._plaintext: Plaintext | None = None
         self.end_ns = 0
+        self.knowledge = knowledge  # None = the shipped one, read when it is needed
         self._endpoints: Endpoints | None = None
+        self._timeouts: Timeouts | None = None
+        self._findings: Findings | None = None
+        self.on_close: Callable[[pa.Table], None] | None = None
+
+    def learn(self, secrets: bytes) -> None:
+        """Take whole lines of a TLS key log; they hold for what is fed from now on.
+
+        Before the first ones TLS only steps over what is encrypted.
+        """
+        if self._plaintext is None:
+            from analyzer.protocols.tls.plaintext import Plaintext
+
+            self._plaintext = Plaintext()
+            self.protocols.tls.use(self._plaintext)
+        self._plaintext.log.add(secrets)
 
     def feed(self, batch: PacketBatch) -> Iterator[Chunk]:
         """Take a batch of packets in capture order; yield the (table, rows) that are ready."""
@@ -67,23 +103,47 @@ class Engine:
     def take(self, decoded: Decoded) -> Iterator[Chunk]:
         """The second half of `feed`: find the flows and yield the (table, rows) that are ready."""
         segments, data, latest, secrets = decoded
-        self._learn(secrets)
+        for text in secrets:
+            self.learn(text)
         labels, spans = self.tracker.feed(segments, data)
         self.end_ns = max(self.end_ns, latest)
         self._count_by_file(segments, labels)
         if self.want_segments:
             from analyzer.classify.segments import segment_rows
 
-            yield "segments", segment_rows(segments, labels)
+            if self._chosen is None:
+                yield "segments", segment_rows(segments, labels)
+            elif self._chosen.add(segments, labels):
+                yield "segments", self._chosen.rows()
         yield from self._read(spans.shape[0], data)
         if self.tracker.full():
             done, last = self.tracker.collect()
             yield from self._rows(done, last.shape[0], data)
             self.tracker.release(done.slots)
 
+    def advance(self, now_ns: int, settle_ns: int) -> Iterator[Chunk]:
+        """Packets before `now_ns` were all fed: hand over what closed and stayed quiet for `settings.linger_ns`.
+
+        Closes whose last segment is `settle_ns` old are given to `on_close`, each once: early, with what is known now.
+        Their rows come when they are final. Called at any times, or never, the tables are the same.
+        """
+        if self.on_close is not None:
+            slots = self.tracker.over(now_ns - settle_ns)
+            slots = slots[self.tracker.flows["told"][slots] == 0]
+            if slots.size:
+                self._tell_early(self.tracker.look_at(slots))
+                self.tracker.flows["told"][slots] = 1
+        if self.settings.linger_ns:
+            self.tracker.let_go(now_ns - self.settings.linger_ns)
+            if int(self.tracker.meta[0]["n_ended"]):
+                done, last = self.tracker.collect()
+                yield from self._rows(done, last.shape[0], np.zeros(1, np.uint8))  # what is delivered is in the store
+                self.tracker.release(done.slots)
+
     def finish(self) -> Iterator[Chunk]:
         """The capture is over: yield everything that was still open, and the tables about the whole."""
         self.decoder.finish()
+        yield from self.waiting_segments()
         nothing = np.zeros(1, np.uint8)  # what is delivered last is in the store
         for done, last in self.tracker.finish():
             yield from self._rows(done, last.shape[0], nothing)
@@ -91,9 +151,25 @@ class Engine:
         if self._plaintext is not None:
             self._plaintext.tell(self.ledger)
         self._note_anomalies()
+        yield from self.whole()
+
+    def so_far(self) -> Iterator[Chunk]:
+        """Yield rows that wait for company, and the tables about the whole as they stand now."""
+        yield from self.protocols.so_far()
+        yield from self.whole()
+
+    def whole(self) -> Iterator[Chunk]:
+        """Yield the tables about the whole, as they stand now."""
         from analyzer.classify.whole import whole_tables
 
-        yield from whole_tables(self._endpoints, self.files, self.ledger)
+        if len(self.files) == 1:
+            self._count_the_only_file()
+        yield from whole_tables(self._endpoints, self._timeouts, self._findings, self.files, self.ledger)
+
+    def waiting_segments(self) -> Iterator[Chunk]:
+        """Yield the segments of chosen flows that were not yielded yet; `finish` does so by itself."""
+        if self._chosen is not None and self._chosen.waiting:
+            yield "segments", self._chosen.rows()
 
     # -------------------------------------------------------------------------------------- inside
     def _new_secrets(self) -> list[bytes]:
@@ -101,17 +177,6 @@ class Engine:
         new = [text for info, taken in zip(self.files, self._secrets, strict=True) for text in info.secrets[taken:]]
         self._secrets = [len(info.secrets) for info in self.files]
         return new
-
-    def _learn(self, secrets: list[bytes]) -> None:
-        """Take new secrets; the first ones make TLS keep what it could only step over until now."""
-        self.keys.refresh()
-        for text in secrets:
-            self.keys.log.add(text)
-        if self._plaintext is None and (self.keys.files or secrets):
-            from analyzer.protocols.tls.plaintext import Plaintext
-
-            self._plaintext = Plaintext(self.keys.log)
-            self.protocols.tls.use(self._plaintext)
 
     def _count_by_file(self, segments: Records, labels: Records) -> None:
         if len(self.files) == 1:
@@ -126,7 +191,8 @@ class Engine:
 
     def _read(self, n: int, data: U8) -> Iterator[Chunk]:
         """Give the first `n` rows of the span table to the protocols; yield the tables that are ready."""
-        if n:
+        if n and not self._only_segments:
+            self.units.feed(self.tracker.spans, n, self.tracker.flows.shape[0])
             spans = self.tracker.spans_with_room((1 + SPANS_PER_SPAN) * n)
             yield from self.protocols.feed(spans, n, data, self.tracker.pages, self.tracker.flows)
 
@@ -136,35 +202,85 @@ class Engine:
         yield from self.protocols.close(done.slots, self.tracker.flows)
         applications = self.protocols.applications(done.slots, done.flows["flow_id"])
         self.protocols.release(done.slots)
+        units = self.units.close(done.slots, np.ascontiguousarray(done.flows["flow_id"]))
         if done.flows.shape[0] == 0 and done.probes.shape[0] == 0 and done.gaps.shape[0] == 0:
             return
+        from analyzer.classify.beats import inferred, kinds
         from analyzer.classify.closing import closes, judge
-        from analyzer.classify.endpoints import Endpoints
+        from analyzer.classify.endpoints import LIVE_FLOWS, Endpoints
         from analyzer.classify.facts import Facts
+        from analyzer.classify.findings import Findings
         from analyzer.classify.flow import flows
         from analyzer.classify.idle_gap import idle_gaps
         from analyzer.classify.keepalive import keepalives
+        from analyzer.classify.timeouts import Timeouts
+        from analyzer.knowledge.load import Knowledge
         from analyzer.tables.build import to_arrow
 
         facts = Facts(done, applications, self.end_ns, self.settings)
         verdict = judge(facts)
         if self._endpoints is None:
-            self._endpoints = Endpoints()
+            self._endpoints = Endpoints(LIVE_FLOWS if self.settings.linger_ns else 0)
+        if self._timeouts is None:
+            self.knowledge = self.knowledge or Knowledge.shipped()
+            self._timeouts = Timeouts(self.knowledge, self.settings.idle_min_ns)
         self._endpoints.add(facts, verdict)
+        self._timeouts.add(facts, verdict)
         close_columns = closes(facts, verdict)
-        yield "flows", to_arrow("flows", flows(facts, verdict, close_columns))
+        if self._findings is None:
+            self._findings = Findings()
+        self._findings.add(facts, verdict, close_columns)
+        heartbeats, series = inferred(units, facts, self._timeouts.knowledge)
+        yield "heartbeats", to_arrow("heartbeats", heartbeats)
+        yield "heartbeat_series", to_arrow("heartbeat_series", series)
+        flow_columns = flows(facts, verdict, close_columns) | {"heartbeat_kinds": kinds(facts, series)}
+        yield "flows", to_arrow("flows", flow_columns)
         yield "keepalives", to_arrow("keepalives", keepalives(facts))
         yield "idle_gaps", to_arrow("idle_gaps", idle_gaps(facts))
-        yield "closes", to_arrow("closes", close_columns)
+        close_rows = to_arrow("closes", close_columns)
+        yield "closes", close_rows
+        self._tell(done, close_rows)
+
+    def _tell_early(self, done: Finished) -> None:
+        """Give the closes of flows that linger to `on_close`."""
+        from analyzer.classify.closing import closes, judge
+        from analyzer.classify.facts import Facts
+        from analyzer.tables.build import to_arrow
+
+        applications = self.protocols.look_at(done.slots, done.flows["flow_id"])
+        facts = Facts(done, applications, self.end_ns, self.settings)
+        self._tell(done, to_arrow("closes", closes(facts, judge(facts))))
+
+    def _tell(self, done: Finished, rows: pa.Table) -> None:
+        """Give the closes among `done` that were not told yet to `on_close`. rows: `closes`, one for each flow."""
+        if self.on_close is None:
+            return
+        here = untold(done)
+        if here.size:
+            import pyarrow as pa
+
+            from analyzer.classify.watching import ends_of
+
+            chosen = rows.take(pa.array(here))
+            for side in ("client", "server"):
+                chosen = chosen.append_column(side, pa.array(ends_of(done.flows[here], side), pa.string()))
+            self.on_close(chosen)
+
+    def _count_the_only_file(self) -> None:
+        m = self.tracker.meta[0]
+        self.files[0].tcp_segments = int(m["tcp_segments"])
+        self.files[0].duplicates = int(m["duplicates"])
 
     def _note_anomalies(self) -> None:
         m = self.tracker.meta[0]
-        if len(self.files) == 1:
-            self.files[0].tcp_segments = int(m["tcp_segments"])
-            self.files[0].duplicates = int(m["duplicates"])
         for code, name in (
             ("flow.ack_unseen", "ack_unseen"), ("stream.reorder_cap", "reorder_cap"), ("tcp.bad_flags", "bad_flags"),
         ):  # fmt: skip
             if m[name]:
                 self.ledger.note(code, int(m[name]), flow_id=int(m[name + "_flow"]), frame=int(m[name + "_frame"]))
+        u = self.units.noted[0]
+        if u["lost"]:
+            self.ledger.note(
+                "heartbeat.units_cap", int(u["lost"]), flow_id=int(u["lost_flow"]), frame=int(u["lost_frame"])
+            )
         self.ledger.note("flow.evicted", self.tracker.evicted)

@@ -38,6 +38,10 @@ class Settings:
     half_close_wait_ns: int = 60 * NS
     """A FIN acknowledged and not returned for this long is a half-closed leak (CLOSE_WAIT)."""
 
+    linger_ns: int = 0
+    """A closed flow that stayed quiet for this is over: its rows are final, and a later segment begins another flow.
+    0 = never: a file ends anyway, and a RST may be lost for hours. Live it is 60 s, Linux's TIME-WAIT."""
+
     # --- caps: each buffer ends somewhere, and reaching it is counted in `anomalies`
     max_flows: int = 131_072
     """Flows open at once, 2.2 kB each: 300 MB in the worst case (a SYN flood)."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from analyzer.classify.exchange import app_trigger, graceful_app, race, with_race
 from analyzer.classify.facts import Array, Facts
+from analyzer.classify.middlebox import SUSPECTED, Suspicion, suspect
 from analyzer.classify.tls import alert_trigger, graceful_tls
 from analyzer.decode.segment import ACK
 from analyzer.flows.state import REUSED, SENT_AGAIN, SENT_DATA, SENT_PROBE, SENT_SYN
@@ -35,13 +36,18 @@ _GAVE_UP = 2.5
 
 @dataclass(slots=True)
 class Verdict:
-    """(n,) per flow. kind, initiator: codes of the enums. confidence 0 to 1. resetter: side of the RST, -1 = none."""
+    """(n,) per flow. kind, initiator: codes of the enums. confidence 0 to 1. resetter: side of the RST, -1 = none.
+
+    base  the kind before a suspected middlebox overrode it    suspicion  what speaks for one
+    """
 
     kind: I64
+    base: I64
     initiator: I64
     confidence: np.ndarray[tuple[int], np.dtype[np.float64]]
     inferred: Mask
     resetter: I64
+    suspicion: Suspicion
 
 
 class _Case:
@@ -65,6 +71,11 @@ class _Case:
         self.open &= ~condition
 
 
+# Kinds that say of a RST no more than when it came. What its sender acknowledged or answered is explained well enough.
+_MAY_BE_INJECTED = tuple(
+    KIND[k] for k in ("rst_abort", "rst_on_idle", "rst_to_data_stale", "rst_to_keepalive", "rst_unread_data")
+)
+
 # INITIATORS begins with client, server: a side is its own code
 assert INITIATORS[:2] == ("client", "server")
 
@@ -76,7 +87,12 @@ def judge(facts: Facts) -> Verdict:
     _judge_resets(facts, case, resetter)
     _judge_fins(facts, case)
     _judge_unfinished(facts, case)
-    return Verdict(case.kind, case.initiator, case.confidence, case.inferred, resetter)
+    suspicion = suspect(facts, resetter)
+    base = case.kind.copy()
+    injected = np.isin(base, _MAY_BE_INJECTED) & (suspicion.score >= SUSPECTED)
+    case.kind[injected], case.initiator[injected] = KIND["rst_injected_suspected"], _WHO["middlebox"]
+    case.confidence[injected], case.inferred[injected] = suspicion.score[injected], True
+    return Verdict(case.kind, base, case.initiator, case.confidence, case.inferred, resetter, suspicion)
 
 
 # ------------------------------------------------------------------------------------------------ RST
@@ -215,6 +231,30 @@ _TRIGGER = {
 }
 
 
+_PATIENT = tuple(KIND[k] for k in ("fin_server_first", "rst_after_peer_fin", "rst_after_own_fin", "rst_on_idle"))
+
+
+# On TCP alone a server's close after a few seconds may as well be its program's end (3 of 9 in the lab captures). After
+# ten the client had its chance, and nearly every server timeout in use that long or longer is an idle one.
+_LONG_NS = 10_000_000_000
+
+
+def timed_out(facts: Facts, verdict: Verdict) -> Mask:
+    """Return which flows a server (or what speaks for it) closed because the client had been silent for too long.
+
+    It rests on the flow itself: the server had answered, it was the client's turn, everything was acknowledged, and
+    then the server closed. A client that closes in its own turn has simply finished, so nothing is said of it. Whether
+    the silence is the same on other flows is a matter of `timeouts`. A protocol that knows a better reason (a close
+    frame, an announced close) puts it in place of this one.
+    """
+    flow, c, s = facts.flow, facts.client, facts.server
+    by_server = np.isin(verdict.kind, _PATIENT) & (verdict.initiator == _SERVER) & (flow["close_dir"] == _SERVER)
+    answered = (s["payload_ts"] > c["payload_ts"]) & (c["payload_ts"] != 0)
+    acknowledged = c["snd_nxt"] <= np.maximum(c["snd_una"], c["fin_seq"])
+    result: Mask = by_server & answered & (flow["close_idle_payload"] >= _LONG_NS) & acknowledged
+    return result
+
+
 def graceful_tcp(facts: Facts, verdict: Verdict) -> Coded:
     """Return whether both directions were closed in order: yes, no, unknown, n/a (not closed)."""
     words = ("yes", "no", "unknown", "n/a")
@@ -291,16 +331,16 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
     trigger = np.full(facts.n, TRIGGERS.index("unknown"))
     for kind, word in _TRIGGER.items():
         trigger[verdict.kind == KIND[kind]] = TRIGGERS.index(word)
-    races = race(facts, verdict.kind)
+    races = race(facts, verdict.base)
     trigger = app_trigger(facts, trigger, verdict.initiator, races, verdict.kind)
     trigger = alert_trigger(facts, trigger, verdict.kind)
-    none = np.full(facts.n, -1)
+    trigger[(trigger == TRIGGERS.index("unknown")) & timed_out(facts, verdict)] = TRIGGERS.index("idle_timeout")
     age = (when - flow["first_ts"]) / 1e9
     return {
         "flow_id": flow["flow_id"],
         "ts": when,
         "close_kind": Coded(verdict.kind, CLOSE_KINDS),
-        "close_kind_base": Coded(verdict.kind, CLOSE_KINDS),
+        "close_kind_base": Coded(verdict.base, CLOSE_KINDS),
         "initiator": Coded(verdict.initiator, INITIATORS),
         "trigger": Coded(trigger, TRIGGERS),
         "idle_wire_s": np.where(wire == MISSING, np.nan, wire / 1e9),
@@ -312,7 +352,8 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "rst_c": facts.client["rsts"].astype(np.int64),
         "rst_s": facts.server["rsts"].astype(np.int64),
         "rst_signature": rst_signature(facts, verdict),
-        "middlebox_clues": Coded(none, ("",)),
+        "middlebox_score": np.where(verdict.resetter >= 0, verdict.suspicion.score, np.nan),
+        "middlebox_clues": verdict.suspicion.clues,
         "graceful_tcp": graceful_tcp(facts, verdict),
         "graceful_tls": graceful_tls(facts, verdict.kind, verdict.initiator),
         "graceful_app": graceful_app(facts, verdict.kind),

@@ -25,11 +25,16 @@ _ROW = np.dtype(
 )  # fmt: skip
 
 
-class Endpoints:
-    """Collects 60 bytes per flow while flows finish; one table at the end."""
+LIVE_FLOWS = 500_000
+"""Connections that `endpoints` looks back on where a capture does not end: 30 MB."""
 
-    def __init__(self) -> None:
+
+class Endpoints:
+    """Collects 60 bytes per flow while flows finish; one table at the end. With a `limit`, of the last flows only."""
+
+    def __init__(self, limit: int = 0) -> None:
         self._parts: list[NDArray[Any]] = []
+        self._limit, self._flows = limit, 0
 
     def add(self, facts: Facts, verdict: Verdict) -> None:
         """Take finished flows."""
@@ -44,6 +49,9 @@ class Endpoints:
         closed = (flow["close_ts"] != 0) & (flow["close_idle_payload"] >= facts.settings.idle_min_ns)
         rows["idle"] = closed
         self._parts.append(rows)
+        self._flows += facts.n
+        while self._limit and self._flows - self._parts[0].size >= self._limit:
+            self._flows -= self._parts.pop(0).size
 
     def columns(self) -> dict[str, Any]:
         """Return the columns of `endpoints`, most flows first."""
@@ -61,7 +69,7 @@ class Endpoints:
             else {name: np.zeros(0, np.int64) for name in ("rst", "idle", "bytes")}
         )
         columns: dict[str, Any] = {
-            "endpoint": self._names(head),
+            "endpoint": endpoint_names(head),
             "flows": count,
             "clients": _distinct_clients(rows, group, start.size),
             "lifetime_p50_s": rows["lifetime_s"][start + (count - 1) // 2],
@@ -72,11 +80,13 @@ class Endpoints:
         }
         return {name: _reordered(values, np.argsort(-count, kind="stable")) for name, values in columns.items()}
 
-    def _names(self, head: NDArray[Any]) -> pa.Array:
-        host = address_text(head["hi"], head["lo"], head["version"])
-        bracketed = pc.binary_join_element_wise("[", host, "]", "")
-        host = pc.if_else(pa.array(head["version"] == 4), host, bracketed)
-        return pc.binary_join_element_wise(host, pa.array(head["port"]).cast(pa.string()), ":")
+
+def endpoint_names(heads: NDArray[Any]) -> pa.Array:
+    """Return ip:port, [ip]:port for IPv6, of rows with hi, lo, port and version."""
+    host = address_text(heads["hi"], heads["lo"], heads["version"])
+    bracketed = pc.binary_join_element_wise("[", host, "]", "")
+    host = pc.if_else(pa.array(heads["version"] == 4), host, bracketed)
+    return pc.binary_join_element_wise(host, pa.array(heads["port"]).cast(pa.string()), ":")
 
 
 def _distinct_clients(rows: NDArray[Any], group: NDArray[Any], n: int) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,38 @@ if TYPE_CHECKING:
 
 # Wireshark's letters of tcp.flags.str, low bit first
 _LETTERS = "FSRPAUECN"
+
+
+CHOSEN_ROWS = 50_000
+"""Segments of chosen flows that wait until rows are made of them: a batch has a few, and making a table is not free."""
+
+
+MOST_FLOWS = 1 << 28
+"""No capture has more flows than this: a larger number was mistyped, and is not looked for (256 MB of lookup)."""
+
+
+class ChosenSegments:
+    """Collects the segments of some flows over batches, and makes rows of many at a time."""
+
+    def __init__(self, flow_ids: Sequence[int]) -> None:
+        known = [flow_id for flow_id in flow_ids if 0 <= flow_id < MOST_FLOWS]
+        self._wanted = np.zeros(max(known, default=0) + 2, np.bool_)  # flow_id -> is it wanted; the last: all beyond
+        self._wanted[known] = True
+        self._held: list[tuple[Records, Records]] = []
+        self.waiting = 0
+
+    def add(self, segments: Records, labels: Records) -> bool:
+        """Take a batch; True if it is time to ask for `rows`."""
+        here = (labels["slot"] >= 0) & self._wanted[np.minimum(labels["flow_id"], self._wanted.size - 1)]
+        if here.any():
+            self._held.append((segments[here], labels[here]))
+            self.waiting += int(here.sum())
+        return self.waiting >= CHOSEN_ROWS
+
+    def rows(self) -> pa.Table:
+        """Return rows of what waits, in capture order, and forget it."""
+        held, self._held, self.waiting = self._held, [], 0
+        return segment_rows(np.concatenate([pair[0] for pair in held]), np.concatenate([pair[1] for pair in held]))
 
 
 def segment_rows(segments: Records, labels: Records) -> pa.Table:

@@ -1,7 +1,7 @@
 """One sentence per close that a person can act on, made for all flows at once.
 
-`{idle}` is the payload silence before the close in seconds; `{who}` closed, `{other}` is the other side; `{probes}` and
-`{tries}` are how often somebody asked in vain.
+`{idle}` is the payload silence before the close in seconds; `{who}` closed, `{other}` is the other side; `{clues}` are
+those of a middlebox; `{probes}` and `{tries}` are how often somebody asked in vain.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS
 
 if TYPE_CHECKING:
     from analyzer.classify.closing import Verdict
+    from analyzer.tables.build import Coded
 
 SENTENCES = {
     "fin_client_first": "The client closed in order (FIN) after {idle} s without payload; the server agreed.",
@@ -48,7 +49,8 @@ SENTENCES = {
     "abort_retransmit": "The {who} gave up after {tries} unanswered retransmissions: the {other} or the path was gone.",
     "abort_keepalive": "The {who} gave up after {probes} unanswered keep-alive probes: the {other} or path was gone.",
     "abort_zero_window": "The {who} gave up on a peer whose receive window stayed closed: the {other} stopped reading.",
-    "rst_injected_suspected": "A reset in the name of the {who} is consistent with a middlebox.",
+    "rst_injected_suspected": "A reset in the name of the {who} after {idle} s without payload is consistent with a "
+    "middlebox, not with the {who} itself: {clues}.",
     "icmp_abort": "An ICMP error quoted this connection and nothing came after it.",
     "implicit_port_reuse": "A new connection took over the same ports; the end of this one is not in the capture.",
     "silent_death": "The last segments stayed unanswered ({tries} retransmissions, {probes} probes): the peer or the "
@@ -68,6 +70,8 @@ _OTHER = pa.array([{"client": "server", "server": "client"}.get(who, "other side
 
 def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
     """Return the sentence of each flow's close kind with its numbers filled in."""
+    injected = verdict.kind == CLOSE_KINDS.index("rst_injected_suspected")
+    named = np.where(injected, np.maximum(verdict.resetter, 0), verdict.initiator)  # in whose name it was sent
     tries = np.where(
         facts.flow["payload_ts"] == 0,
         np.where(facts.server["syns"] > 0, facts.server["syns"], facts.client["syns"]),
@@ -82,8 +86,9 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
     silent = np.isnan(idle_s) & (verdict.kind == CLOSE_KINDS.index("open_idle"))
     values: dict[str, Callable[[Mask], pa.Array]] = {
         "idle": lambda here: _decimals(np.nan_to_num(idle_s[here])),
-        "who": lambda here: _WHO.take(pa.array(verdict.initiator[here])),
-        "other": lambda here: _OTHER.take(pa.array(verdict.initiator[here])),
+        "who": lambda here: _WHO.take(pa.array(named[here])),
+        "other": lambda here: _OTHER.take(pa.array(named[here])),
+        "clues": lambda here: _in_words(verdict.suspicion.clues, here),
         "tries": lambda here: pa.array(tries[here]).cast(pa.string()),
         "probes": lambda here: pa.array(probes[here]).cast(pa.string()),
     }
@@ -117,3 +122,9 @@ def _filled(sentence: str, values: dict[str, Callable[[Mask], pa.Array]], here: 
     if len(parts) == 1:
         return pa.repeat(sentence, int(here.sum()))
     return pc.binary_join_element_wise(*(values[p](here) if k % 2 else p for k, p in enumerate(parts)), "")
+
+
+def _in_words(clues: Coded, here: Mask) -> pa.Array:
+    """Return the clues of chosen flows as text: "ttl differs, too fast"."""
+    words = pa.array([name.replace("_", " ").replace(",", ", ") for name in clues.names], pa.string())
+    return words.take(pa.array(np.maximum(clues.codes[here], 0)))

@@ -1,4 +1,4 @@
-"""Tables about the whole input: endpoints, captures, anomalies."""
+"""Tables about the whole input: timeouts, findings, endpoints, captures, anomalies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from analyzer.anomalies import Ledger
 from analyzer.capture import linktypes
 from analyzer.capture.batch import FileInfo
 from analyzer.classify.endpoints import Endpoints
+from analyzer.classify.findings import Findings
+from analyzer.classify.timeouts import Timeouts
 from analyzer.tables.build import to_arrow
 
 if TYPE_CHECKING:
@@ -16,9 +18,16 @@ if TYPE_CHECKING:
 
 
 def whole_tables(
-    endpoints: Endpoints | None, files: Sequence[FileInfo], ledger: Ledger
+    endpoints: Endpoints | None,
+    timeouts: Timeouts | None,
+    findings: Findings | None,
+    files: Sequence[FileInfo],
+    ledger: Ledger,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Yield the tables that need all flows, or none."""
+    inferred = timeouts.columns() if timeouts is not None else {}
+    yield "timeouts", to_arrow("timeouts", inferred)
+    yield "findings", to_arrow("findings", findings.columns(inferred) if findings is not None else {})
     yield "endpoints", to_arrow("endpoints", (endpoints or Endpoints()).columns())
     yield "captures", captures(files)
     yield "anomalies", anomalies(ledger)

@@ -82,8 +82,8 @@ def _while_loading(chunks: Iterator[tuple[str, pa.Table]], own_process: bool) ->
 
 
 _NEEDED_LATER = (
-    "pyarrow.compute", "pyarrow.parquet", "analyzer.classify.flow", "analyzer.classify.sentences",
-    "analyzer.classify.whole", "analyzer.render.files", "analyzer.render.summary",
+    "pyarrow.compute", "pyarrow.parquet", "analyzer.classify.beats", "analyzer.classify.flow",
+    "analyzer.classify.sentences", "analyzer.classify.whole", "analyzer.render.files", "analyzer.render.summary",
 )  # fmt: skip
 
 
@@ -144,6 +144,7 @@ def _stream(request: Request, settings: Settings, progress: console.Progress) ->
 
     yield from api.stream(
         list(request.files), keys=_keys(request) or None, segments=request.segments, settings=settings,
+        knowledge=request.knowledge,
         progress=progress, notice=progress.notice,
     )  # fmt: skip
 

@@ -13,8 +13,10 @@ from typing import Annotated, Any
 import typer
 
 import analyzer
+from analyzer.cli.commands import register
 from analyzer.cli.guard import OK, guarded
-from analyzer.cli.request import Request
+from analyzer.cli.live_request import InterfacesRequest, LiveRequest
+from analyzer.cli.request import Explain, Job, Request
 from analyzer.errors import AnalyzerError
 
 _HELP = """Who closed this TCP connection, why, and what should have kept it alive.
@@ -30,6 +32,18 @@ Examples:
   longwire analyze night.pcap --out tables --segments --idle-min 0.2
 """
 
+_LIVE_EPILOG = """\b
+Examples:
+  longwire live eth0 tcp port 443
+  longwire live any --out tables --write ring.pcapng --rotate 100MB --keep 20
+  longwire live eth0,eth1 --json | jq 'select(.close_kind == "rst_on_idle")'
+  longwire live eth0 --metrics 9464 --out tables --out-every 5min
+
+\b
+Needs CAP_NET_RAW. Started with sudo, longwire becomes the user who called sudo once the capture is open, and files
+belong to that user; --user names another. A root that nobody called by sudo stays root unless --user is given.
+"""
+
 # rich_markup_mode=None: rich's help takes a third of a second and boxes that nobody pastes into a ticket
 app = typer.Typer(help=_HELP, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -40,6 +54,7 @@ class Format(StrEnum):
     parquet = "parquet"
     csv = "csv"
     json = "json"
+    xlsx = "xlsx"
 
 
 def main(arguments: list[str], *, own_process: bool = False) -> int:
@@ -60,10 +75,25 @@ def _obey(arguments: list[str], own_process: bool) -> int:
         if not hasattr(error, "format_message"):  # what typer raises for wrong usage; its class moved between versions
             raise
         raise AnalyzerError(_usage(error), "longwire analyze --help shows the options with examples") from None
-    return _run(request, own_process) if isinstance(request, Request) else OK
+    asked = isinstance(request, Request | Job | Explain | LiveRequest | InterfacesRequest)
+    return _run(request, own_process) if asked else OK
 
 
-def _run(request: Request, own_process: bool) -> int:
+def _run(request: Request | Job | Explain | LiveRequest | InterfacesRequest, own_process: bool) -> int:
+    if isinstance(request, Job):
+        return request.run(own_process)
+    if isinstance(request, Explain):
+        from analyzer.cli.explain import explain
+
+        return explain(request.code)
+    if isinstance(request, LiveRequest):
+        from analyzer.cli.live import run_live
+
+        return run_live(request, own_process=own_process)
+    if isinstance(request, InterfacesRequest):
+        from analyzer.cli.live import list_interfaces
+
+        return list_interfaces()
     from analyzer.cli.analyze import analyze_files
 
     return analyze_files(request, own_process=own_process)
@@ -113,6 +143,10 @@ def analyze(
     idle_min: Annotated[
         float | None, typer.Option("--idle-min", metavar="SECONDS", help="Shortest silence to report.  [default: 1.0]")
     ] = None,
+    knowledge: Annotated[
+        Path | None,
+        typer.Option("--knowledge", metavar="FILE", help="TOML file of your own known timeouts, beside the shipped."),
+    ] = None,
     keys: Annotated[
         list[Path] | None,
         typer.Option(
@@ -121,4 +155,78 @@ def analyze(
     ] = None,
 ) -> Request:
     """Analyse captures: a summary on the terminal, or with --out every table as a file."""
-    return Request(tuple(files), out, format.value, segments, where, idle_min, tuple(keys or ()))
+    return Request(tuple(files), out, format.value, segments, where, idle_min, knowledge, tuple(keys or ()))
+
+
+@app.command()
+def explain(
+    code: Annotated[
+        str | None, typer.Argument(metavar="CODE", help="A finding's or anomaly's code, e.g. http.keepalive_race.")
+    ] = None,
+) -> Explain:
+    """Say what a finding means and what to do about it; without CODE, list all findings."""
+    return Explain(code)
+
+
+@app.command(epilog=_LIVE_EPILOG)
+def live(
+    interface: Annotated[
+        str, typer.Argument(metavar="INTERFACE", help="Name, several with commas between them, or any.")
+    ],
+    filter: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILTER]", help="What to capture, in tcpdump's language.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write every table to DIR/<table>/part-*.parquet.")
+    ] = None,
+    out_every: Annotated[
+        str | None, typer.Option("--out-every", metavar="SPAN", help="How often a part is written.  [default: 60s]")
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option("--write", metavar="FILE", help="Also record the packets as pcapng.")
+    ] = None,
+    rotate: Annotated[
+        str | None, typer.Option("--rotate", metavar="SIZE|SPAN", help="Begin a new file after 100MB, or after 1h.")
+    ] = None,
+    keep: Annotated[int, typer.Option("--keep", metavar="N", min=0, help="Keep the last N files.  [default: all]")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="One JSON line per closed connection, on stdout.")] = False,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="PORT", help="Serve Prometheus metrics on 127.0.0.1:PORT.")
+    ] = None,
+    segments: Annotated[bool, typer.Option("--segments", help="Also write the segments table.")] = False,
+    idle_min: Annotated[
+        float | None, typer.Option("--idle-min", metavar="SECONDS", help="Shortest silence to report.  [default: 1.0]")
+    ] = None,
+    linger: Annotated[
+        float | None,
+        typer.Option("--linger", metavar="SECONDS", help="Rows are final this long after a close.  [default: 60]"),
+    ] = None,
+    snaplen: Annotated[int, typer.Option("--snaplen", metavar="BYTES", help="Bytes kept of each packet.")] = 262_144,
+    promiscuous: Annotated[
+        bool, typer.Option("--promiscuous", help="Also see frames that are not for this machine.")
+    ] = False,
+    backend: Annotated[
+        str, typer.Option("--backend", metavar="ring|scapy", help="How to capture.  [default: ring on Linux]")
+    ] = "",
+    user: Annotated[
+        str, typer.Option("--user", metavar="NAME", help="Become this user once the capture is open.")
+    ] = "",
+    for_s: Annotated[
+        float | None, typer.Option("--for", metavar="SECONDS", help="End by itself after this long.")
+    ] = None,
+) -> LiveRequest:
+    """Capture from a network interface: closes as they happen, until Ctrl-C."""
+    names = tuple(name for name in interface.split(",") if name)
+    return LiveRequest(
+        names, " ".join(filter or ()), out, out_every, write, rotate, keep, json, metrics, segments, idle_min, linger,
+        snaplen, promiscuous, backend, user, for_s,
+    )  # fmt: skip
+
+
+@app.command()
+def interfaces() -> InterfacesRequest:
+    """List the network interfaces that `live` can capture from."""
+    return InterfacesRequest()
+
+
+register(app)

@@ -16,4 +16,22 @@ class Request:
     segments: bool = False
     where: str | None = None
     idle_min_s: float | None = None
+    knowledge: Path | None = None
     keys: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """The arguments of `longwire explain`."""
+
+    code: str | None = None
+
+
+class Job:
+    """A request that knows what to run: what commands other than `analyze` return to `main`."""
+
+    __slots__ = ()
+
+    def run(self, own_process: bool) -> int:
+        """Do it and return the exit code; `own_process` as in `main`."""
+        raise NotImplementedError

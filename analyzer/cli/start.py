@@ -15,7 +15,7 @@ from analyzer.cli.guard import guarded
 from analyzer.cli.request import Request
 
 FORMATS = ("parquet", "csv", "json")
-_TAKES_A_WORD = ("--out", "--format", "--where", "--idle-min", "--keys")
+_TAKES_A_WORD = ("--out", "--format", "--where", "--idle-min", "--knowledge", "--keys")
 
 
 def run() -> None:
@@ -65,8 +65,9 @@ def read_plain(arguments: list[str]) -> Request | None:
     if not files or format not in FORMATS or ("--idle-min" in words and idle_min is None):
         return None
     out = Path(words["--out"]) if "--out" in words else None
+    knowledge = Path(words["--knowledge"]) if "--knowledge" in words else None
     keys = (Path(words["--keys"]),) if "--keys" in words else ()
-    return Request(tuple(files), out, format, segments, words.get("--where"), idle_min, keys)
+    return Request(tuple(files), out, format, segments, words.get("--where"), idle_min, knowledge, keys)
 
 
 def _number(word: str | None) -> float | None:

@@ -26,6 +26,14 @@ def note_close(f: Records, seg: Records, direction: int, rst: bool) -> None:
 
 
 @helper
+def is_over(f: Records, client: Records, server: Records) -> bool:
+    """True if nothing more can come of the flow: both FINs are acknowledged, or one side reset it."""
+    if f.close_ts == 0:
+        return False
+    return bool((client.fin_acked_ts != 0 and server.fin_acked_ts != 0) or client.rst_ts != 0 or server.rst_ts != 0)
+
+
+@helper
 def note_fin(f: Records, seg: Records, direction: int, me: Records, end: int, ack_rel: int) -> bool:
     """Count a FIN; return True if it is the side's first."""
     me.fins += 1
@@ -43,9 +51,12 @@ def note_fin(f: Records, seg: Records, direction: int, me: Records, end: int, ac
 def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Records, seq_rel: int) -> bool:
     """Count a RST; return True if it is the side's first, whose circumstances are then kept."""
     me.rsts += 1
-    me.last_rst_seq = seq_rel
     if me.rst_ts != 0:
+        if seq_rel > me.last_rst_seq:
+            me.rst_steps += 1
+        me.last_rst_seq = seq_rel
         return False
+    me.last_rst_seq = seq_rel
     note_close(f, seg, direction, True)
     me.rst_ts, me.rst_frame = seg.ts_ns, seg.frame
     me.rst_seq = seq_rel
@@ -62,9 +73,34 @@ def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Record
     me.rst_window_probe_run = me.window_probe_run
     # The peer's payload came after this side's last, and this side sends nothing more: it may not have read it.
     me.rst_unread = 1 if peer.payload_ts > me.payload_ts else 0
+    note_origin(seg, me, peer)
     # Data of the peer sent after this side's own FIN
     me.rst_late_data = 1 if me.fin_seq != 0 and peer.last_kind == SENT_DATA and peer.payload_ts > me.fin_ts else 0
     return True
+
+
+@helper
+def note_origin(seg: Records, me: Records, peer: Records) -> None:
+    """Keep what of a RST may differ from the other segments of its side (definitions B6)."""
+    me.rst_ttl = seg.ttl
+    me.rst_ip_id, me.rst_own_ip_id, me.rst_peer_ip_id = seg.ip_id, me.newest_ip_id, peer.newest_ip_id
+    me.rst_own_window, me.rst_peer_window, me.rst_peer_rwnd = me.last_window, peer.last_window, peer.rwnd
+    me.rst_has_ts = 1 if seg.tsval >= 0 else 0
+    me.rst_ack_zero = 1 if seg.flags & ACK and seg.ack == 0 else 0
+    me.rst_acks_all = 1 if me.rst_ack >= 0 and me.rst_ack == peer.snd_nxt & 0xFFFFFFFF else 0
+    me.rst_segments = min(me.segments - me.rsts + 1, 1 << 30)  # of this side, without RSTs
+    me.rst_steps, me.rst_outlived = 0, 0
+
+
+@helper
+def note_life_after_own_rst(seg: Records, me: Records) -> None:
+    """A segment of a side whose RST was seen: if it is newer than all before the RST, its host knows nothing of it."""
+    if seg.tsval >= 0 and me.newest_tsval >= 0:
+        newer = 0 < (seg.tsval - me.newest_tsval) & 0xFFFFFFFF < 0x80000000
+    else:
+        newer = seg.ip_id > 0 and 0 < (seg.ip_id - me.rst_own_ip_id) & 0xFFFF < 0x1000
+    if newer:
+        me.rst_outlived += 1
 
 
 @helper

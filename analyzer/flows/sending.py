@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, RST, SYN
 from analyzer.flows.acknowledge import confirmed
+from analyzer.flows.closing import note_life_after_own_rst
 from analyzer.flows.history import scaled_letter
 from analyzer.flows.retransmission import is_older_tsval
 from analyzer.flows.rtt import start_timing, void_timing
@@ -130,6 +131,12 @@ def remember(seg: Records, me: Records, seq_rel: int, ack_rel: int, bits: int, n
     if new > 0:
         me.payload_ts = seg.ts_ns
         f.payload_ts, f.payload_frame = seg.ts_ns, seg.frame
+    if not seg.flags & RST:
+        if me.rst_ts != 0:
+            note_life_after_own_rst(seg, me)
+        if seg.ttl != me.ttl:
+            me.ttl_changes = min(me.ttl_changes + 1, 255) if me.ttl != 0 else 0
+            me.ttl = seg.ttl
     if not bits & (OUT_OF_ORDER | REPEATED):
         if me.newest_tsval < 0 or not is_older_tsval(seg.tsval, me.newest_tsval):
             me.newest_tsval = seg.tsval

@@ -50,7 +50,7 @@ SENT_NOTHING, SENT_ACK, SENT_DATA, SENT_AGAIN, SENT_PROBE, SENT_WINDOW_PROBE, SE
 SEEN_SYN, SEEN_SYN_ACK, SEEN_ACK, SEEN_DATA, SEEN_FIN, SEEN_RST = 1, 2, 4, 8, 16, 32
 
 # how a flow's slot came to be given up
-LIVE, REUSED, EVICTED = 0, 1, 2
+LIVE, REUSED, EVICTED, OVER = 0, 1, 2, 3  # OVER: closed, and quiet since for `settings.linger_ns`
 
 HISTORY_MAX = 32  # letters kept; Zeek repeats frequent ones on a logarithmic scale, so this is about 10**5 events each
 DUPLICATE_RING = 4  # copies of a frame are a few frames apart at most: the other interface's queue
@@ -95,7 +95,8 @@ FLOW = np.dtype(
         ("gap_stall_ts", I8),  # latest retransmission in the silence, or the ACK that ended it, 0 = none
         ("ended_ts", I8),  # when it was replaced or given up
         ("history", U1, (HISTORY_MAX,)),
-        ("_to_line", U1, (40,)),
+        ("told", I1),  # its close was announced while the capture ran
+        ("_to_line", U1, (39,)),
     ],
     align=True,
 )  # fmt: skip
@@ -127,7 +128,7 @@ SIDE = np.dtype(
         ("probe_row", I8),  # row of `probes` that waits for an answer, -1 = none
         ("ooo_head", I4), ("ooo_tail", I4),  # blocks that wait for a hole to fill
         # --- line 3: habits
-        ("zeek_state", I1), ("zeek_prev", I1), ("hist_bits", I4), ("retries", I4),
+        ("zeek_state", I1), ("zeek_prev", I1), ("ttl", U1), ("ttl_changes", U1), ("hist_bits", I4), ("retries", I4),
         ("dup_ack_run", I4), ("newest_ip_id", I4), ("window_probe_run", I4),
         ("ring_at", I4), ("syns", I4),
         ("srtt", I8), ("rst_ts", I8), ("window_probe_end", I8),
@@ -165,9 +166,13 @@ SIDE = np.dtype(
         ("rst_idle_payload", I8), ("rst_outstanding", I8), ("rst_peer_outstanding", I8),
         ("rst_retries", I4), ("rst_probe_run", I4), ("rst_window_probe_run", I4), ("rst_doublings", I4),
         ("last_rst_seq", I8),
+        # --- rare: what tells whether the RST came from where the rest did (definitions B6)
+        ("rst_peer_rwnd", I8), ("rst_ip_id", I4), ("rst_own_ip_id", I4), ("rst_peer_ip_id", I4),
+        ("rst_own_window", I4), ("rst_peer_window", I4), ("rst_steps", I4), ("rst_outlived", I4),
+        ("rst_segments", I4), ("rst_ttl", U1), ("rst_has_ts", I1), ("rst_ack_zero", I1), ("rst_acks_all", I1),
         # --- rare: out-of-order store
         ("ooo_blocks", I4), ("dropped", I4), ("ooo_bytes", I8),
-        ("_to_line", U1, (32,)),
+        ("_to_line", U1, (48,)),
     ],
     align=True,
 )  # fmt: skip
@@ -222,7 +227,7 @@ META = np.dtype(
 
 LIMITS = np.dtype(
     [("idle_min", I8), ("probe_quiet", I8), ("duplicate", I8), ("reorder", I8), ("fast_retransmit", I8),
-     ("stimulus", I8), ("secret_a", I8), ("secret_b", I8)],
+     ("stimulus", I8), ("linger", I8), ("secret_a", I8), ("secret_b", I8)],
     align=True,
 )  # fmt: skip
 """Settings as the kernels read them, and the table's secret multipliers."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, ICMP_QUOTE, NOTHING, RST, SYN
 from analyzer.flows.acknowledge import check_hole, take_ack
-from analyzer.flows.closing import note_fin, note_life_after_rst, note_rst
+from analyzer.flows.closing import is_over, note_fin, note_life_after_rst, note_rst
 from analyzer.flows.duplicates import is_duplicate_frame
 from analyzer.flows.history import advance_state, note_packet, scaled_letter
 from analyzer.flows.keepalive import answered_probe, take_probe
@@ -21,9 +21,10 @@ from analyzer.flows.state import (
     END_DATA,
     END_FIN,
     END_RST,
-    EVICTED,
     KEEPALIVE_ACK,
     KEEPALIVE_PROBE,
+    LIVE,
+    OVER,
     PORT_REUSED,
     REUSED,
 )
@@ -146,6 +147,15 @@ def track(
         at, direction = find(seg, flows, slots, limits)
         slot = int(slots[at])
         reused = 0
+        if (
+            slot >= 0
+            and limits.linger > 0
+            and seg.ts_ns - flows[slot].last_ts > limits.linger
+            and is_over(flows[slot], sides[2 * slot], sides[2 * slot + 1])
+        ):
+            flows[slot].ended, flows[slot].ended_ts = OVER, flows[slot].last_ts + limits.linger
+            m.n_ended += 1
+            slot = -1
         if slot >= 0 and reuses_port(seg, sides[2 * slot + direction]):
             flows[slot].ended, flows[slot].ended_ts = REUSED, seg.ts_ns
             m.n_ended += 1
@@ -176,9 +186,9 @@ def track(
 
 @kernel
 def rebuild(flows: Records, slots: I32, meta: Records, limits_: Records) -> None:
-    """Enter every live flow that was not replaced on its port pair into an emptied hash table."""
+    """Enter every live flow that was not replaced on its port pair, given up or over into an emptied hash table."""
     for i in range(slots.size):
         slots[i] = -1
     for i in range(meta[0].n_slots):
-        if flows[i].live and flows[i].ended != REUSED and flows[i].ended != EVICTED:
+        if flows[i].live and flows[i].ended == LIVE:
             place_flow(i, flows, slots, limits_[0])

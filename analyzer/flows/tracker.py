@@ -65,6 +65,15 @@ def _rows(array: Records, index: I32 | I64) -> Records:
     return _plain(array)[index].view(array.dtype)
 
 
+def untold(done: Finished) -> I64:
+    """Return which of the flows are closed or were replaced and were not announced yet."""
+    acked = (done.sides["fin_acked_ts"] != 0).reshape(-1, 2).all(axis=1)
+    reset = (done.sides["rst_ts"] != 0).reshape(-1, 2).any(axis=1)
+    closed = (done.flows["close_ts"] != 0) & (acked | reset)
+    result: I64 = np.flatnonzero((done.flows["told"] == 0) & (closed | (done.flows["ended"] == state.REUSED)))
+    return result
+
+
 class FlowTracker:
     """Owns all per-flow state. Bounded by `settings.max_flows`; knows no source and no table."""
 
@@ -97,6 +106,7 @@ class FlowTracker:
         limits["reorder"] = settings.reorder_ns
         limits["fast_retransmit"] = settings.fast_retransmit_ns
         limits["stimulus"] = settings.stimulus_ns
+        limits["linger"] = settings.linger_ns
         # Secret, odd and below 2**30: two hostile flows collide with probability < 2**-26, whatever their addresses.
         limits["secret_a"] = secrets.randbelow(1 << 29) * 2 + 1
         limits["secret_b"] = secrets.randbelow(1 << 29) * 2 + 1
@@ -153,6 +163,34 @@ class FlowTracker:
             or int(m["n_probes"]) > 2 * MAX_ROWS_HELD
             or int(m["n_gaps"]) > 2 * MAX_ROWS_HELD
         )
+
+    def over(self, until_ns: int) -> I64:
+        """Return the slots of closed flows whose last segment came before `until_ns`."""
+        n = int(self.meta[0]["n_slots"])
+        flows = self.flows[:n]
+        here = np.flatnonzero((flows["live"] == 1) & (flows["close_ts"] != 0) & (flows["last_ts"] < until_ns))
+        fins, resets = self.sides["fin_acked_ts"], self.sides["rst_ts"]
+        acked = (fins[2 * here] != 0) & (fins[2 * here + 1] != 0)
+        reset = (resets[2 * here] != 0) | (resets[2 * here + 1] != 0)
+        result: I64 = here[acked | reset | (flows["ended"][here] != state.LIVE)]
+        return result
+
+    def let_go(self, until_ns: int) -> None:
+        """Mark closed flows that were quiet since `until_ns` as over: `collect` hands them over."""
+        slots = self.over(until_ns)
+        slots = slots[self.flows["ended"][slots] == state.LIVE]
+        self.flows["ended"][slots] = state.OVER
+        self.flows["ended_ts"][slots] = self.flows["last_ts"][slots] + int(self.limits[0]["linger"])
+        self.meta[0]["n_ended"] += slots.size
+
+    def look_at(self, slots: I64) -> Finished:
+        """Return flows as they are now, copied; they go on, and their rows stay."""
+        chosen: I32 = slots.astype(np.int32)
+        pair = np.empty(2 * slots.size, np.int64)
+        pair[0::2], pair[1::2] = 2 * slots, 2 * slots + 1
+        flows, sides = _rows(self.flows, chosen), _rows(self.sides, pair)
+        none = np.full(2 * slots.size, -1, np.int64)
+        return Finished(flows, sides, none, none, self.probes[:0], self.gaps[:0], chosen)
 
     def collect(self) -> tuple[Finished, Records]:
         """Hand over the flows that are over, and if too many are open also those that have least left to tell.
@@ -244,7 +282,7 @@ class FlowTracker:
     def release(self, chosen: I32) -> None:
         """Give the slots back."""
         m = self.meta[0]
-        m["n_ended"] -= int((self.flows["ended"][chosen] == state.REUSED).sum())
+        m["n_ended"] -= int(np.isin(self.flows["ended"][chosen], (state.REUSED, state.OVER)).sum())
         pair = (2 * chosen[:, None] + np.arange(2)).ravel()
         pools = self.sides["rtt_slot"][pair]
         pools = pools[pools >= 0]

@@ -134,6 +134,13 @@ class ProtocolStage:
         m["n_silences"] = kept.shape[0]
         return Applications(apps, self.http1.hosts(apps), *self.tls.names_of(slots), taken)
 
+    def look_at(self, slots: I32, flow_ids: I64) -> Applications:
+        """Return what is known of these flows so far; they go on."""
+        apps = self.shared.apps[slots]
+        rows = self.shared.silences[: int(self.shared.stage[0]["n_silences"])]
+        mine = rows[np.isin(rows["flow_id"], flow_ids)]
+        return Applications(apps, self.http1.hosts(apps), *self.tls.names_of(slots), mine)
+
     def release(self, slots: I32) -> None:
         """The slots will be used for other flows."""
         own = self._channels_of(slots)
@@ -147,10 +154,15 @@ class ProtocolStage:
         self.slot_channel[slots] = -1
         self.shared.apps[slots] = np.zeros(1, APP)
 
+    def so_far(self) -> Iterator[Chunk]:
+        """Yield the rows that are ready, also if they are few."""
+        yield from self._rows(everything=True)
+
     def finish(self, ledger: Ledger) -> Iterator[Chunk]:
         """The capture is over: yield the rows that are left, and tell what was odd."""
         yield from self._rows(everything=True)
         tell(self.shared.oddities, ledger)
+        ledger.note("http.text_cap", int(self.http1.meta["heap_full"][0]))
 
     def _channels_of(self, slots: I32) -> I32:
         """Return every channel of these flows."""

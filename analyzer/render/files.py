@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from analyzer.tables.where import Where
 
 FORMATS = ("parquet", "csv", "json")
+WORKBOOK = "xlsx"
+"""All tables in one file, DIR/tables.xlsx; needs the extra longwire[xlsx]."""
 
 ROW_GROUP_ROWS = 128 * 1024
 """Rows of a Parquet row group: about 20 MB of segments; readers fetch and skip by row group."""
@@ -60,8 +62,12 @@ class TableSink:
     """
 
     def __init__(self, folder: Path, format: str, where: Where | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
-        if format not in FORMATS:
-            raise AnalyzerError(f"there is no format {format}", f"choose one of {', '.join(FORMATS)}")
+        if format not in (*FORMATS, WORKBOOK):
+            raise AnalyzerError(f"there is no format {format}", f"choose one of {', '.join((*FORMATS, WORKBOOK))}")
+        if format == WORKBOOK:
+            from analyzer.render.workbook import check_openpyxl
+
+            check_openpyxl()
         make_folder(folder)
         self.folder = folder
         self.format = format
@@ -74,6 +80,13 @@ class TableSink:
 
     def close(self, seen: Callable[[str, pa.Table], None] | None = None) -> list[Path]:
         """Write all tables and return their paths. `seen` is called with every chunk written, in final order."""
+        if self.format == WORKBOOK:
+            from analyzer.render.workbook import write_workbook
+
+            path = self.folder / "tables.xlsx"
+            with self._spool:
+                write_workbook(path, self._spool, self._where, seen)
+            return [path]
         with self._spool, Replacement() as files:
             tables = [
                 (files.beside(self.folder / f"{name}.{self.format}"), name, chunks)

@@ -193,7 +193,7 @@ class Collector:
         for row in rows.to_pylist():
             if row["severity"] in ("error", "warning"):
                 flow_ids = [int(word) for word in (row["flow_ids"] or "").replace(",", " ").split() if word.isdecimal()]
-                text = " ".join(filter(None, (row["title"], row["recommendation"])))
+                text = ". ".join(filter(None, (row["title"], row["recommendation"])))
                 trouble = self._troubles.setdefault(
                     f"finding.{row['code']}", Trouble(f"finding.{row['code']}", text=text)
                 )

@@ -1,8 +1,8 @@
 """The summary as one screen of text.
 
-The only module that imports rich: it lays out columns and wraps lines to the terminal's width. Colour adds nothing that
-the words do not say. Piped, or with NO_COLOR, the same words come without any terminal sequence. Everything that may
-come from the wire goes through `visible`, and into `Text` objects, where rich reads no markup.
+With `live`, the only module that imports rich: it lays out columns and wraps lines to the terminal's width. Colour adds
+nothing that the words do not say. Piped, or with NO_COLOR, the same words come without any terminal sequence. All that
+may come from the wire goes through `visible`, and into `Text` objects, where rich reads no markup.
 """
 
 from __future__ import annotations

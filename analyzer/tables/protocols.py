@@ -142,9 +142,9 @@ TLS_RECORDS = Table(
         text("alert_level", "warning or fatal", "not a readable alert"),
         text("alert_description", "name of the alert, e.g. close_notify", "not a readable alert"),
         flag("encrypted", "the record is encrypted"),
+        DECRYPTED,
         number("heartbeat_of", "index of the heartbeat request that this record answers, by order", "no such answer"),
         seconds("rtt_s", "time from that request", "no such answer"),
-        DECRYPTED,
     ),
 )
 

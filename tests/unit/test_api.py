@@ -151,8 +151,8 @@ def test_a_mistake_has_a_hint(tmp_path: Path) -> None:
 
 def test_no_such_table(capture: Path) -> None:
     result = analyze(capture)
-    with pytest.raises(AttributeError, match="no table 'flow'"):
-        _ = result.flow
+    with pytest.raises(AttributeError, match="no table 'floes'"):
+        _ = result.floes
     with pytest.raises(KeyError):
         result.arrow("flow")
 

@@ -22,7 +22,7 @@ def test_nothing_in_nothing_out() -> None:
     engine = Engine(Settings(), Ledger())
     assert list(engine.feed(PacketBatch(records(0, PACKET), np.empty(0, np.uint8)))) == []
     assert [(name, rows.num_rows) for name, rows in engine.finish()] == [
-        ("endpoints", 0), ("captures", 0), ("anomalies", 0),
+        ("timeouts", 0), ("findings", 0), ("endpoints", 0), ("captures", 0), ("anomalies", 0),
     ]  # fmt: skip
 
 

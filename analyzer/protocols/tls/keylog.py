@@ -9,13 +9,8 @@ Limits  Exporter secrets, and the updated traffic secrets that some programs log
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO
-
-from analyzer.errors import AnalyzerError
+from typing import Any
 
 CLIENT_EARLY = "CLIENT_EARLY_TRAFFIC_SECRET"
 CLIENT_HANDSHAKE, SERVER_HANDSHAKE = "CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_HANDSHAKE_TRAFFIC_SECRET"
@@ -32,7 +27,6 @@ MAX_SECRETS = 1 << 20
 # The longest line that means anything has a label, a random and 64 bytes in hex; a premaster secret of finite-field
 # Diffie-Hellman may have 1024 bytes.
 MAX_LINE = 4096
-_CHUNK = 1 << 20
 
 
 @dataclass(slots=True)
@@ -113,84 +107,6 @@ class KeyLog:
         if client_random is not None:
             self.randoms.add(client_random)
         return True
-
-
-class KeyFile:
-    """A key log file that may still grow: `read` takes what was added since the last time."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self.offset = 0  # just past the last line that was taken
-        self._skipping = False  # inside a line longer than MAX_LINE
-
-    def read(self, log: KeyLog, *, final: bool = False) -> int:
-        """Add the new whole lines to `log`; return how many bytes were taken.
-
-        A last line without its end stays for the next time, because its writer may be in the middle of it; with
-        `final` it counts as whole. A file that became shorter was begun anew and is read from its start. Raises
-        AnalyzerError if it cannot be read.
-        """
-        try:
-            with self.path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size < self.offset:
-                    self.offset, self._skipping = 0, False
-                file.seek(self.offset)
-                return self._read_lines(file, log, final)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            hint = "it is the file that SSLKEYLOGFILE named when the client or server ran"
-            raise AnalyzerError(f"cannot read key log `{self.path}`: {reason}", hint) from error
-
-    def _read_lines(self, file: BinaryIO, log: KeyLog, final: bool) -> int:
-        taken = 0
-        while chunk := file.read(_CHUNK):
-            end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
-            last = len(chunk) < _CHUNK
-            if end == 0 and not last:  # a megabyte without a line end is no key log
-                self._skipping, end = True, len(chunk)
-            elif last and final:
-                end = len(chunk)
-            text = chunk[:end]
-            if self._skipping and (cut := text.find(b"\n") + 1):
-                text, self._skipping = text[cut:], False
-                log.lines += 1
-                log.malformed += 1
-            if not self._skipping:
-                log.add(text)
-            self.offset += end
-            taken += end
-            if last:
-                break
-            file.seek(self.offset)
-        return taken
-
-
-class Keyring:
-    """The secrets of one analysis: from key log files, and from the capture itself.
-
-    growing  the files are still being written (live use): `refresh` reads on; otherwise they are read once
-    """
-
-    def __init__(self, paths: Iterable[str | os.PathLike[str]] = (), *, growing: bool = False) -> None:
-        self.log = KeyLog()
-        self.files = [KeyFile(path) for path in paths]
-        self.growing = growing
-        for file in self.files:
-            file.read(self.log, final=not growing)
-
-    def refresh(self) -> None:
-        """Take what was added to growing files. Raises AnalyzerError if one cannot be read any more."""
-        if self.growing:
-            for file in self.files:
-                file.read(self.log)
-
-
-def read_key_logs(paths: Iterable[str | os.PathLike[str]]) -> KeyLog:
-    """Return the secrets of these files together. Raises AnalyzerError if one cannot be read."""
-    log = KeyLog()
-    for path in paths:
-        KeyFile(path).read(log, final=True)
-    return log
 
 
 def _unhex(word: bytes) -> bytes | None:

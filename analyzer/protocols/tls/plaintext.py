@@ -65,8 +65,8 @@ class Count:
 class Plaintext:
     """A `sealed.Opener` for the secrets of `log`, which may grow."""
 
-    def __init__(self, log: KeyLog) -> None:
-        self.log = log
+    def __init__(self, log: KeyLog | None = None) -> None:
+        self.log = KeyLog() if log is None else log
         self.connections: dict[int, Connection] = {}
         self.bad, self.undecrypted = Count(), Count()
         self.unknown = 0  # connections of which the log says nothing

@@ -522,3 +522,29 @@ def test_an_idle_connection_joined_midstream_and_reset() -> None:
 def test_a_lone_reset_is_no_verdict() -> None:
     packets = list(Talk().handshake().orig(b"ask").resp_rst().packets)[-1:]
     assert close(packets) == ("capture_gap", "unknown")
+
+
+# ------------------------------------------------------------------------------------------------ idle timeouts
+def trigger(talk: Talk) -> str:
+    return str(run(talk).rows("closes")[0]["trigger"])
+
+
+def test_a_server_that_waited_long_for_the_client_timed_it_out() -> None:
+    assert trigger(used().resp_fin(at="61.02s").orig_fin().resp_ack()) == "idle_timeout"
+    assert trigger(used().resp_rst(at="61.02s")) == "idle_timeout"
+
+
+def test_but_not_after_a_moment_or_in_its_own_turn() -> None:
+    assert trigger(used().resp_fin(at="4s").orig_fin().resp_ack()) == "unknown"
+    assert trigger(used().orig(b"request", at="2s").resp_ack().resp_fin(at="62s").orig_fin().resp_ack()) == "unknown"
+
+
+def test_a_client_that_closes_has_finished() -> None:
+    assert trigger(used().orig_fin(at="61.02s").resp_fin().orig_ack()) == "unknown"
+
+
+def test_probes_are_no_activity_of_the_client() -> None:
+    talk = used()
+    for at in range(10, 60, 10):
+        talk.orig_probe(at=at).resp_ack()
+    assert trigger(talk.resp_fin(at="61.02s").orig_fin().resp_ack()) == "idle_timeout"

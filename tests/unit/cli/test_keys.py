@@ -37,7 +37,8 @@ def test_the_plain_reader_knows_the_option() -> None:
 
 
 def test_a_key_log_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["analyze", os.fspath(tmp_path / "a.pcap"), "--keys", os.fspath(tmp_path / "none")]) == 2
+    capture = Path(__file__).parents[3] / "captures" / "keepalive_dead_peer.pcap"
+    assert main(["analyze", os.fspath(capture), "--keys", os.fspath(tmp_path / "none")]) == 2
     assert "cannot read key log" in capsys.readouterr().err
 
 

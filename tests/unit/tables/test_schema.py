@@ -68,7 +68,8 @@ def test_every_column_of_the_contract_exists_with_its_type() -> None:
             assert column in TABLES[name], f"{name}.{column}"
             if kind:
                 assert TABLES[name].column(column).type == kind, f"{name}.{column}"
-        assert [column for column, _, _ in columns] == list(TABLES[name].names), name
+        kept = [column for column in TABLES[name].names if column in {word for word, _, _ in columns}]
+        assert [column for column, _, _ in columns] == kept, f"{name}: columns may be added, not moved"
 
 
 @pytest.mark.skipif(not CONTRACT.exists(), reason="the contract is not beside the repository")

@@ -1,14 +1,11 @@
-"""Key log files: every form of line, what is none, and files that grow."""
+"""Key logs: every form of line, and what is none."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from analyzer.errors import AnalyzerError
 from analyzer.protocols.tls import keylog
-from analyzer.protocols.tls.keylog import KeyFile, KeyLog, read_key_logs
+from analyzer.protocols.tls.keylog import KeyLog
 
 RANDOM, OTHER = "ab" * 32, "cd" * 32
 MASTER = "11" * 48
@@ -71,51 +68,7 @@ def test_what_is_no_line_of_a_key_log_is_counted(line: str) -> None:
     assert len(log) == 1
 
 
-def test_a_growing_file_is_read_on_and_half_lines_wait(tmp_path: Path) -> None:
-    path = tmp_path / "keys"
-    path.write_bytes(LINE[:50])
-    log, file = KeyLog(), KeyFile(path)
-    assert file.read(log) == 0
-    path.write_bytes(LINE + LINE.replace(b"ab", b"cd")[:70])
-    assert file.read(log) == len(LINE)
-    assert len(log) == 1
-    path.write_bytes(LINE + LINE.replace(b"ab", b"cd"))
-    file.read(log)
-    assert log.knows(bytes.fromhex(OTHER))
-    assert file.read(log) == 0
-    assert (log.lines, log.malformed) == (2, 0)
-
-
-def test_a_file_that_became_shorter_was_begun_anew(tmp_path: Path) -> None:
-    path = tmp_path / "keys"
-    path.write_bytes(LINE + LINE)
-    log, file = KeyLog(), KeyFile(path)
-    file.read(log)
-    path.write_bytes(LINE.replace(b"ab", b"cd"))
-    file.read(log)
-    assert log.knows(bytes.fromhex(OTHER))
-
-
-def test_a_last_line_without_end_counts_when_the_file_is_finished(tmp_path: Path) -> None:
-    path = tmp_path / "keys"
-    path.write_bytes(LINE.rstrip())
-    assert len(read_key_logs([path])) == 1
-
-
-def test_a_large_file_and_one_without_line_ends(tmp_path: Path) -> None:
-    lines = b"".join(f"CLIENT_RANDOM {k:064x} {MASTER}\n".encode() for k in range(9000))
-    path = tmp_path / "keys"
-    path.write_bytes(b"\0" * (3 << 20) + b"\n" + lines)
-    log = read_key_logs([path])
-    assert (len(log), log.malformed) == (9000, 1)
-
-
 def test_a_cap_on_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keylog, "MAX_SECRETS", 2)
     log = log_of("".join(f"CLIENT_RANDOM {k:064x} {MASTER}\n" for k in (1, 2, 3, 1)))
     assert (len(log), log.dropped) == (2, 1)
-
-
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(AnalyzerError, match="cannot read key log"):
-        read_key_logs([tmp_path / "none"])

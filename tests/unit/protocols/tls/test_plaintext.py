@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from analyzer.anomalies import Ledger
-from analyzer.protocols.tls.keylog import KeyLog, read_key_logs
+from analyzer.protocols.tls.decrypt import opener
+from analyzer.protocols.tls.keylog import KeyLog
 from analyzer.protocols.tls.plaintext import Plaintext
-from tests.unit.protocols.tls.wire import CLIENT, SERVER, Framed, Talk, contexts, frame, joined, opened
+from analyzer.protocols.tls.schedule import SSL30, TLS10, TLS12, TLS13, Keys
+from analyzer.protocols.tls.suites import suite_named
+from tests.unit.protocols.tls.wire import CLIENT, SERVER, Framed, Talk, contexts, frame, joined, key_log, opened
 
 V = ssl.TLSVersion
 OLD = [  # suites of SSL 3.0 to TLS 1.1 that today's OpenSSL still has
@@ -36,7 +39,7 @@ def talk(folder: Path, version: ssl.TLSVersion, ciphers: str | None, **options: 
     for size in SIZES:
         t.say(CLIENT, source.randbytes(size))
         t.say(SERVER, source.randbytes(size + 1))
-    return t, read_key_logs([log]), frame(t.chunks)
+    return t, key_log(log), frame(t.chunks)
 
 
 def said() -> tuple[bytes, bytes]:
@@ -178,7 +181,45 @@ def test_resumption_and_close_notify(tmp_path: Path) -> None:
         with pytest.raises(ssl.SSLWantReadError):
             second.client.unwrap()
         second.move()
-        results = opened(Plaintext(read_key_logs([path])), framed := frame(second.chunks))
+        results = opened(Plaintext(key_log(path)), framed := frame(second.chunks))
         assert (joined(results, CLIENT), joined(results, SERVER)) == (b"again", b"yes")
         assert joined(results, CLIENT, 21) == b"\x01\x00"
         assert len(results) == len(framed.records)
+
+
+NAMES = [
+    "TLS_AES_128_GCM_SHA256", "TLS_AES_128_CCM_8_SHA256", "TLS_CHACHA20_POLY1305_SHA256", "TLS_RSA_WITH_NULL_SHA",
+    "TLS_RSA_WITH_RC4_128_MD5", "TLS_RSA_WITH_3DES_EDE_CBC_SHA", "TLS_RSA_WITH_DES_CBC_SHA",
+    "TLS_RSA_WITH_IDEA_CBC_SHA", "TLS_RSA_WITH_SEED_CBC_SHA", "TLS_RSA_EXPORT_WITH_RC2_CBC_40_MD5",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384", "TLS_RSA_WITH_AES_128_CCM", "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("etm", [False, True])
+def test_bytes_of_no_record_open_nothing_and_raise_nothing(name: str, etm: bool) -> None:
+    suite = suite_named(name)
+    assert suite is not None
+    source = random.Random(name)
+    for version in (SSL30, TLS10, TLS12) if "_WITH_" in name else (TLS13,):
+        if version == SSL30 and (suite.aead or suite.mac not in ("md5", "sha1")):
+            continue
+        keys = Keys(source.randbytes(suite.key_size), source.randbytes(12), source.randbytes(suite.mac_size))
+        if version == TLS13:
+            pass
+        elif suite.aead:
+            keys = Keys(keys.key, keys.iv[: suite.iv_size])
+        else:
+            keys = Keys(keys.key, source.randbytes(suite.block) if version <= TLS10 else b"", keys.mac_key)
+        reader = opener(version, suite, keys, encrypt_then_mac=etm)
+        for length in (*range(80), 1000, 16384 + 2048, 65535):
+            assert reader.open(23, 0x0303, source.randbytes(length)) is None
+            reader.skip(length)
+        assert reader.seq == 2 * 83
+
+
+@pytest.mark.parametrize(
+    "name", ["TLS_RSA_WITH_ARIA_128_GCM_SHA256", "TLS_GOSTR341112_256_WITH_28147_CNT_IMIT", "x", ""]
+)
+def test_suites_that_cannot_be_read(name: str) -> None:
+    assert suite_named(name) is None

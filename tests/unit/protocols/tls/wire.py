@@ -22,6 +22,7 @@ from analyzer.protocols.tls.hello import (
     read_client_hello,
     read_server_hello,
 )
+from analyzer.protocols.tls.keylog import KeyLog
 from analyzer.protocols.tls.plaintext import Plaintext
 from analyzer.protocols.tls.sealed import SEALED, Terms
 
@@ -167,6 +168,13 @@ def contexts(
         if not encrypt_then_mac:
             context.options |= 1 << 19  # SSL_OP_NO_ENCRYPT_THEN_MAC, which Python does not name
     return client, server, log
+
+
+def key_log(path: Path) -> KeyLog:
+    """Return the secrets of a file."""
+    log = KeyLog()
+    log.add(path.read_bytes())
+    return log
 
 
 class Talk:

@@ -1,0 +1,127 @@
+"""The tables of inferred heartbeats: units of finished flows in, rows of `heartbeats` and `heartbeat_series` out.
+
+Gives   heartbeats, heartbeat_series (method "inferred")
+Limits  Flows in which a protocol was read that has beats of its own are left to that protocol.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analyzer.classify.facts import Facts
+from analyzer.classify.heartbeat import ANSWER_NS, Series, infer_series
+from analyzer.kernel import I64, Mask, Records
+from analyzer.knowledge.load import Knowledge
+from analyzer.protocols.channel import HTTP1, WEBSOCKET
+from analyzer.tables.build import MISSING, Coded
+from analyzer.tables.kinds import DIRECTIONS
+
+_WITH_BEATS_OF_THEIR_OWN = (HTTP1, WEBSOCKET)
+
+
+def inferred(units: Records, facts: Facts, knowledge: Knowledge) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the columns of `heartbeats` and of `heartbeat_series` for finished flows."""
+    units = units[_opaque(units, facts)]
+    found = infer_series(units)
+    order = np.lexsort((found.dir, found.flow_id))
+    number = np.empty(order.size, np.int64)  # series_id: 0, 1, ... in each flow
+    flow = found.flow_id[order]
+    start = np.r_[True, flow[1:] != flow[:-1]] if flow.size else np.zeros(0, np.bool_)
+    first = np.maximum.accumulate(np.where(start, np.arange(flow.size), 0)) if flow.size else start
+    number[order] = np.arange(flow.size) - first
+    rows = _rows(units, found, facts)
+    return _beats(rows, found, number), _series(rows, found, number, knowledge)
+
+
+def kinds(facts: Facts, series: dict[str, Any]) -> Coded:
+    """Return flows.heartbeat_kinds: "unknown" where a heartbeat of unknown protocol was inferred."""
+    return Coded(np.where(np.isin(facts.flow["flow_id"], series["flow_id"]), 0, -1), ("unknown",))
+
+
+def _opaque(units: Records, facts: Facts) -> Mask:
+    """Return the units of flows that are finished and that nothing explains yet."""
+    ids = facts.flow["flow_id"][~np.isin(facts.app["reader"], _WITH_BEATS_OF_THEIR_OWN)]
+    result: Mask = np.isin(units["flow_id"], ids)
+    return result
+
+
+class _Rows:
+    """(b,) beats by series and time: the unit, whether it was answered, missed or late (-1 = no answer is expected)."""
+
+    def __init__(self, unit: Records, series: I64, answered: I64, missed: I64, late: I64) -> None:
+        self.unit, self.series = unit, series
+        self.answered, self.missed, self.late = answered, missed, late
+
+
+def _rows(units: Records, found: Series, facts: Facts) -> _Rows:
+    order = np.lexsort((units["frame"][found.unit], units["ts"][found.unit], found.series))
+    unit, series = units[found.unit[order]], found.series[order]
+    paired = found.paired[series]
+    answered = paired & (unit["answer_ts"] > 0)
+    pending = facts.capture_end_ns - unit["ts"] < ANSWER_NS
+    missed = paired & ~answered & ~pending
+    known = answered | missed
+    late = answered & (unit["answer_ts"] - unit["ts"] > found.period_ns[series])
+    return _Rows(
+        unit, series, np.where(known, answered, -1).astype(np.int64), np.where(known, missed, -1).astype(np.int64),
+        np.where(known, late, -1).astype(np.int64),
+    )  # fmt: skip
+
+
+def _beats(rows: _Rows, found: Series, number: I64) -> dict[str, Any]:
+    unit, n = rows.unit, rows.series.size
+    has = rows.answered == 1
+    return {
+        "flow_id": unit["flow_id"],
+        "series_id": number[rows.series],
+        "protocol": Coded(np.zeros(n, np.int8), ("unknown",)),
+        "method": Coded(np.zeros(n, np.int8), ("inferred",)),
+        "dir": Coded(unit["dir"], DIRECTIONS),
+        "ts": unit["ts"],
+        "frame": unit["frame"],
+        "size": unit["size"].astype(np.int64),
+        "answered": rows.answered,
+        "answer_ts": np.where(has, unit["answer_ts"], MISSING),
+        "answer_frame": np.where(has, unit["answer_frame"], MISSING),
+        "rtt_s": np.where(has, (unit["answer_ts"] - unit["ts"]) / 1e9, np.nan),
+        "missed": rows.missed,
+        "late": rows.late,
+    }
+
+
+def _series(rows: _Rows, found: Series, number: I64, knowledge: Knowledge) -> dict[str, Any]:
+    k = found.flow_id.size
+    known = np.bincount(rows.series, weights=rows.answered >= 0, minlength=k)
+    good = np.bincount(rows.series, weights=rows.answered == 1, minlength=k)
+    share = np.where(known > 0, good / np.maximum(known, 1), np.nan)
+    names = ["; ".join(beat.name for beat in knowledge.beats(period / 1e9)) for period in found.period_ns.tolist()]
+    return {
+        "flow_id": found.flow_id,
+        "series_id": number,
+        "protocol": Coded(np.zeros(k, np.int8), ("unknown",)),
+        "method": Coded(np.zeros(k, np.int8), ("inferred",)),
+        "dir": Coded(found.dir, DIRECTIONS),
+        "beats": found.beats,
+        "period_s": found.period_ns / 1e9,
+        "jitter_p95_s": found.jitter_ns / 1e9,
+        "timer": Coded(found.idle.astype(np.int8), ("fixed_rate", "idle_triggered")),
+        "answered_share": share,
+        "longest_missed_run": np.where(known > 0, _longest_run(rows.missed == 1, rows.series, k), MISSING),
+        "p_value": found.p_value,
+        "known_as": [name or None for name in names],
+        "confidence": found.confidence,
+    }
+
+
+def _longest_run(missed: Mask, series: I64, k: int) -> I64:
+    """Return the longest run of missed beats in each series."""
+    longest = np.zeros(k, np.int64)
+    at = np.arange(missed.size)
+    begins = np.ones(missed.size, np.bool_)
+    begins[1:] = series[1:] != series[:-1]
+    before = np.where(~missed, at, np.where(begins, at - 1, -1))  # the latest beat that was not missed, or the start
+    if missed.size:
+        np.maximum.at(longest, series, at - np.maximum.accumulate(before))
+    return longest

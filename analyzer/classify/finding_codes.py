@@ -1,0 +1,239 @@
+"""What each finding means: its severity, its words, and what to do about it, once for the table and `longwire explain`.
+
+In the texts stand numbers of the flows behind a finding: {flows} how many, {median}, {low} and {high} of the seconds
+that matter for its code (see `seconds`), {half} and {third} of {low}, {plus5} and {minus1} seconds more and less.
+Imports nothing, so that `longwire explain` answers at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SEVERITIES = ("error", "warning", "note", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One kind of finding. seconds: what its numbers count. least: flows below which it is only a note."""
+
+    code: str
+    severity: str
+    title: str
+    explanation: str
+    recommendation: str
+    reference: str
+    seconds: str = ""
+    least: int = 1
+
+    def severity_of(self, flows: int) -> str:
+        """Return the severity of a finding about so many flows: one refused connection may be a restart."""
+        return self.severity if flows >= self.least else "note"
+
+
+_CODES = (
+    # ---------------------------------------------------------------- errors: something is lost
+    Code(
+        "peer.dead", "error",
+        "{flows} connections whose other end vanished without a word",
+        "Data or probes were repeated at least three times and nothing ever came back: the host died, its address"
+        " moved, or something on the path silently dropped the connection's state. The side that is left learns "
+        "of it only by its own timers.",
+        "Let the side that stays detect it: TCP keep-alive with KEEPIDLE + KEEPINTVL x KEEPCNT below the time you"
+        " can wait, and TCP_USER_TIMEOUT for data that is not acknowledged. If it happens "
+        "after silences, look for a NAT, firewall or load balancer with an idle timeout on the path.",
+        "RFC 9293 section 3.8.4; RFC 5482; RFC 6298 section 5.5",
+    ),
+    Code(
+        "http.silent_drop_reuse", "error",
+        "{flows} requests on connections that the path had silently forgotten",
+        "A request was sent after a silence on a pooled connection, repeated, and never answered: a NAT, firewall"
+        " or load balancer had expired it without telling either end. Each such request hangs until a timeout.",
+        "Close idle connections in the client's pool before {low} s, or keep them alive by probes or heartbeats "
+        "at most {half} s apart; set TCP_USER_TIMEOUT so that a hang ends in seconds.",
+        "RFC 9112 section 9.5; RFC 5382 section 5", "silence before the request",
+    ),
+    # ---------------------------------------------------------------- warnings: requests fail, or will
+    Code(
+        "http.keepalive_race", "warning",
+        "{flows} requests crossed the server's close",
+        "The server closed an idle connection while a request was on its way: neither side did wrong, but the "
+        "request fails unless it is sent again. It happens when the client keeps idle connections as long as the "
+        "server does, or longer.",
+        "Make the client's pool give up idle connections at least a second before the server does (observed: "
+        "{low} s, so at most {minus1} s), or raise the server's keep-alive timeout above the client's; retry "
+        "idempotent requests.",
+        "RFC 9112 section 9.5", "silence before the request",
+    ),
+    Code(
+        "http.stale_reuse", "warning",
+        "{flows} requests on connections whose close the client had already received",
+        "The client's kernel had acknowledged the server's FIN before the request was sent. The pool does not "
+        "notice closed connections.",
+        "Let the pool check a connection for a pending close before it is used, and expire idle ones before the "
+        "server's timeout (observed: {low} s).",
+        "RFC 9112 section 9.5", "silence before the request",
+    ),
+    Code(
+        "http.half_race", "warning",
+        "{flows} requests were received, then reset",
+        "The server, or what stands before it, had acknowledged the request when the connection was reset. "
+        "Whether it was processed is not known, so a retry may do it twice.",
+        "Look at the server's log around these times: a crash, a restart, or a proxy that gives up on it. Retry "
+        "only what is idempotent.",
+        "RFC 9110 section 9.2.2", "silence before the request",
+    ),
+    Code(
+        "http.closes_early", "warning",
+        "{flows} connections closed by the server sooner than it had promised",
+        "The server advertised a longer idle time (Keep-Alive: timeout=) than it gave: it closed after {low} to "
+        "{high} s. Clients that believe it send requests on connections that are gone.",
+        "Make the advertised timeout and the real one agree; the advertised one should be the shorter by a second or "
+        "two. Until then let clients drop idle connections before {minus1} s.",
+        "RFC 9112 section 9.3; RFC 2068 section 19.7.1.1", "silence before the close",
+    ),
+    Code(
+        "close.stale_connection", "warning",
+        "{flows} connections were reset when they were used after a silence",
+        "New data was answered with a reset: the other side, or a box on the path, had dropped the connection "
+        "during the silence without saying so, or its goodbye never arrived.",
+        "Do not keep connections idle as long as {low} s, or keep them alive: a heartbeat each {third} s, {half} "
+        "s at most. TCP keep-alive probes help if a NAT or firewall forgot the connection, not if a proxy counts "
+        "payload.",
+        "RFC 9293 section 3.5.2; RFC 5382 section 5", "silence before the data",
+    ),
+    Code(
+        "keepalive.too_late", "warning",
+        "{flows} keep-alive probes found the connection gone",
+        "A probe was answered with a reset: the host or a box on the path had forgotten the connection before the"
+        " first probe was due.",
+        "Probe sooner: KEEPIDLE of {third} s, {half} s at most, instead of the {low} s that were too long.",
+        "RFC 9293 section 3.8.4", "silence before the probe",
+    ),
+    Code(
+        "keepalive.not_counted", "note",
+        "{flows} idle connections were closed although TCP keep-alives went through",
+        "Probes were sent and answered during the silence, and still the server closed: its timer, or its load "
+        "balancer's, counts payload or requests, not TCP segments.",
+        "TCP keep-alive cannot keep these open. Send an application heartbeat (WebSocket or HTTP/2 PING, a "
+        "comment, a no-op) at most each {half} s, {third} s on lossy paths, or raise the timeout of {low} s.",
+        "ELB guide, idle timeouts; RFC 9293 section 3.8.4", "payload silence before the close",
+    ),
+    Code(
+        "timeout.pair_mismatch", "warning",
+        "Client and server give up idle connections at about the same time ({high} s and {low} s)",
+        "Both ends close idle connections, the client hardly sooner than the server or later. Whichever is first, a "
+        "request sent at that moment meets a connection that is being closed.",
+        "The end that sends requests should give up first: set the client's pool (or the load balancer's backend side) "
+        "to {minus1} s or less, or the server's keep-alive timeout to the client's plus 5 s.",
+        "RFC 9112 section 9.5", "the server's timeout; the client's is the other",
+    ),
+    Code(
+        "timeout.path", "warning",
+        "Something on the path forgets connections after {low} to {high} s of silence",
+        "{flows} connections died when they were used again after a silence, while shorter silences were "
+        "survived. No end had closed: consistent with a NAT, firewall or load balancer that drops idle "
+        "connections without a word.",
+        "Keep the wire busy: KEEPIDLE or a heartbeat of {half} s at most, {third} s on lossy paths; or give up "
+        "idle connections before.",
+        "RFC 5382 section 5", "longest silence survived, shortest that was not",
+    ),
+    Code(
+        "close.half_closed_leak", "warning",
+        "{flows} connections half closed and never finished",
+        "One side closed, the other acknowledged it and neither answered with its own close nor sent anything for"
+        " at least a minute: a program that does not close its socket when the peer has (CLOSE_WAIT).",
+        "Find the program on the side that did not close and let it close when a read returns end of stream. "
+        "Sockets in CLOSE_WAIT have no timer; they stay until the process ends.",
+        "RFC 9293 section 3.6",
+    ),
+    Code(
+        "stall.zero_window", "warning",
+        "{flows} stalls because the receiver stopped reading (up to {high} s)",
+        "The receive window was closed: the receiving program did not read. The probes of its peer in that time "
+        "are zero-window probes, no keep-alives, and the silence is no idleness.",
+        "Look at the receiver: a blocked thread, a full queue, a slow disk. Neither timeouts nor the network are "
+        "at fault.",
+        "RFC 9293 section 3.8.6.1", "length of the stall",
+    ),
+    Code(
+        "reset.middlebox", "warning",
+        "{flows} resets are consistent with a middlebox, not with the end they name",
+        "What can be compared (TTL, IP-ID, options, timing, what the end did afterwards) differs between the "
+        "reset and the other segments of its direction. One capture point cannot prove it.",
+        "Capture at the named end as well: a reset that is in this capture and not in that one was made in "
+        "between.",
+        "RFC 9293 section 3.5.2; RFC 5961",
+    ),
+    Code(
+        "connect.refused", "warning",
+        "{flows} connections refused",
+        "The SYN was answered with a reset: nothing listens on that port, or a firewall rejects it.",
+        "Check that the service runs and listens on that address and port, and what restarts or health checks did"
+        " at these times.",
+        "RFC 9293 section 3.10.7.1",
+        least=3,
+    ),
+    Code(
+        "connect.no_answer", "warning",
+        "{flows} connections never answered",
+        "SYNs were repeated and nobody answered: the host is down, or a firewall or security group drops them.",
+        "Check the route and the filters towards that server; compare with a capture on the server.",
+        "RFC 9293 section 3.8.1; RFC 6298 section 2.1",
+        least=3,
+    ),
+    Code(
+        "connect.unfinished", "note",
+        "{flows} connections accepted that the client never completed",
+        "The server repeated its SYN-ACK: the client's ACK did not arrive, the client was gone, or the server's "
+        "accept queue was full.",
+        "If it is a busy server, look at its listen backlog and overflow counters; otherwise at an asymmetric "
+        "path.",
+        "RFC 9293 section 3.5",
+    ),
+    # ---------------------------------------------------------------- notes: worth knowing
+    Code(
+        "close.unread_data", "note",
+        "{flows} connections reset while data may have been unread",
+        "A live side reset right after it had received data that it never answered. A program that closes a "
+        "socket with unread data sends a reset instead of a FIN, and what it had sent itself may be lost at the "
+        "other side.",
+        "Let the program read to the end before it closes, or shut down its sending side first.",
+        "RFC 1122 section 4.2.2.13",
+    ),
+    Code(
+        "reset.ignored", "note",
+        "{flows} connections went on after a reset",
+        "A reset was seen and the connection lived on: it was out of the window, or it was lost on the way.",
+        "A single one means little. Many, in the name of a host that goes on, are consistent with injected "
+        "resets.",
+        "RFC 5961 section 3",
+    ),
+    Code(
+        "close.icmp", "note",
+        "{flows} connections ended with an ICMP error",
+        "An ICMP error quoted the connection and nothing came after it.",
+        "See which host or router sent it, and why: a filter, a route that is gone, a host without that address.",
+        "RFC 5927; RFC 9293 section 3.9.2.2",
+    ),
+    # ---------------------------------------------------------------- info: no trouble by itself
+    Code(
+        "timeout.idle", "info",
+        "Idle timeout of {low} s ({flows} connections)",
+        "That many connections were closed after the same silence. By itself that is no fault; it becomes one "
+        "where a client uses connections that are as old.",
+        "To keep connections open, send something the timer counts each {third} s, {half} s at most. Clients "
+        "should drop idle connections before {minus1} s; a server behind a load balancer with this timeout should"
+        " wait {plus5} s or longer.",
+        "RFC 9112 section 9.5", "the timeout",
+    ),
+    Code(
+        "timeout.lifetime", "info",
+        "Connections are ended at an age of {low} s ({flows} connections)",
+        "They were closed at the same age, whatever had been said last: a lifetime limit.",
+        "Expect it: reconnect before, and let requests in flight finish.",
+        "known lifetime limits: AWS ALB 3600 s, nginx keepalive_time 3600 s", "the age",
+    ),
+)  # fmt: skip
+
+CODES = {code.code: code for code in _CODES}
+"""Every finding by its code. Codes are stable: a meaning that changes gets a new one."""

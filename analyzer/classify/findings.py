@@ -1,0 +1,323 @@
+"""Findings: what is wrong, how many connections it concerns, and what to change, most severe and farthest first.
+
+Needs   closes, idle_gaps and timeouts of the same flows
+Gives   findings
+Limits  One finding per code and server. A code that concerns more than MOST_SERVERS servers (a scan, a dead network)
+        becomes one finding without a server. Words and severities are in `finding_codes`.
+Memory  78 bytes per flow with something to report, until the end.
+"""
+
+from __future__ import annotations
+
+from math import isnan
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.classify.closing import KIND, Verdict
+from analyzer.classify.endpoints import endpoint_names
+from analyzer.classify.facts import Array, Facts
+from analyzer.classify.finding_codes import CODES, SEVERITIES, Code
+from analyzer.flows.state import STALLED_ZERO_WINDOW
+from analyzer.kernel import I64, Mask
+from analyzer.tables.build import Coded
+from analyzer.tables.tcp import RACES, TRIGGERS
+
+Rows = NDArray[Any]
+
+MOST_SERVERS = 5
+_MOST_FLOW_IDS = 1000
+_EVIDENCE = 4  # frames kept of a flow; of a finding, those of its first flows
+_MOST_FRAMES = 20
+_NAMES = tuple(CODES)
+_NUMBER = {name: k for k, name in enumerate(_NAMES)}
+_LEAST_STALL_NS = 3_000_000_000  # shorter ones are a busy moment
+_LEAST_MARGIN_S = 1.0  # a request's way, the close's way, and two clocks
+_SURE = 0.5  # an inferred timeout less sure than that is a row of `timeouts`, no finding
+
+_ROW = np.dtype(
+    [("code", np.int8), ("version", np.int8), ("port", np.int32), ("hi", np.int64), ("lo", np.int64),
+     ("flow_id", np.int64), ("seconds", np.float64), ("confidence", np.float64), ("frames", np.int64, (_EVIDENCE,))]
+)  # fmt: skip
+
+_BY_KIND = {
+    "abort_keepalive": "peer.dead", "abort_retransmit": "peer.dead", "silent_death": "peer.dead",
+    "rst_to_data_stale": "close.stale_connection", "rst_to_keepalive": "keepalive.too_late",
+    "half_closed_open": "close.half_closed_leak", "abort_zero_window": "stall.zero_window",
+    "rst_injected_suspected": "reset.middlebox", "refused": "connect.refused", "syn_timeout": "connect.no_answer",
+    "synack_timeout": "connect.unfinished", "rst_unread_data": "close.unread_data", "icmp_abort": "close.icmp",
+}  # fmt: skip
+_BY_RACE = {
+    "race": "http.keepalive_race", "stale_reuse": "http.stale_reuse", "silent_drop_reuse": "http.silent_drop_reuse",
+    "half_race": "http.half_race",
+}  # fmt: skip
+_LEAST_CONFIDENCE = {"connect.no_answer": 0.9, "close.half_closed_leak": 0.9, "connect.unfinished": 0.75}
+
+
+class Findings:
+    """Collects what is wrong with each flow while flows finish; one table at the end."""
+
+    def __init__(self) -> None:
+        self._parts: list[Rows] = []
+
+    def add(self, facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> None:
+        """Take finished flows; `closes` are the columns of that table for them."""
+        code, seconds = _code_of(facts, verdict, closes), _seconds(facts, closes)
+        code[(code == _NUMBER["close.stale_connection"]) & ~(1e9 * seconds >= facts.settings.idle_min_ns)] = -1
+        here = np.flatnonzero(code >= 0)
+        frames = closes["evidence_frames"]
+        self._parts.append(_rows(facts, here, code[here], seconds, verdict.confidence, frames))
+        # Before the handshake is complete it is a client that tries again on the same ports: nothing went on.
+        ignored = np.flatnonzero((facts.flow["rst_ignored"] > 0) & (facts.flow["handshake_ts"] != 0))
+        number = np.full(ignored.size, _NUMBER["reset.ignored"])
+        unknown, unsure = np.full(facts.n, np.nan), np.full(facts.n, 0.6)
+        self._parts.append(_rows(facts, ignored, number, unknown, unsure, frames))
+        self._parts.append(_stalls(facts))
+
+    def columns(self, timeouts: dict[str, Any]) -> dict[str, Any]:
+        """Return the columns of `findings`; `timeouts` are the columns of that table."""
+        rows = np.concatenate(self._parts) if self._parts else np.zeros(0, _ROW)
+        found = _of_flows(rows) + _of_timeouts(timeouts) + _mismatched(timeouts)
+        found.sort(key=lambda f: (SEVERITIES.index(f["severity"]), -f["flows"], f["code"], f["endpoint"] or ""))
+        return _table(found)
+
+
+def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
+    """Return the number of what is wrong with each flow, -1 = nothing. What a protocol knows goes before TCP."""
+    code = np.full(facts.n, -1)
+    for kind, name in _BY_KIND.items():
+        sure = verdict.confidence >= _LEAST_CONFIDENCE.get(name, 0.0)
+        code[(verdict.kind == KIND[kind]) & sure] = _NUMBER[name]
+    # A client that resets after the last word has what it wanted; a server that does may lose what it had sent.
+    code[(code == _NUMBER["close.unread_data"]) & (verdict.resetter == 0)] = -1
+    fin_first = (facts.client["fin_ts"] != 0) | (facts.server["fin_ts"] != 0)
+    code[(code == _NUMBER["close.stale_connection"]) & fin_first] = -1  # it was told, and the race says so if one was
+    trigger = closes["trigger"].codes
+    probed = (facts.client["probes"] > 0) | (facts.server["probes"] > 0)
+    flow = facts.flow
+    filled = probed & (10 * flow["close_idle_wire"] < 9 * flow["close_idle_payload"])
+    code[(code < 0) & filled & (trigger == TRIGGERS.index("idle_timeout"))] = _NUMBER["keepalive.not_counted"]
+    advertised = facts.app["keepalive_timeout"].astype(np.int64) - 1  # seconds; -1 = none was
+    early = (advertised > 1) & (flow["close_idle_payload"] < (advertised - 1) * 1_000_000_000)
+    code[(code < 0) & early & (trigger == TRIGGERS.index("idle_timeout"))] = _NUMBER["http.closes_early"]
+    races = closes["race"].codes
+    for race, name in _BY_RACE.items():
+        code[races == RACES.index(race)] = _NUMBER[name]
+    return code
+
+
+def _seconds(facts: Facts, closes: dict[str, Any]) -> Array:
+    """Return the silence that matters: before the data that was too late, else before the close."""
+    late = np.maximum(facts.client["burst_idle"], facts.server["burst_idle"]) / 1e9
+    before_close = closes["idle_payload_s"]
+    used_again = np.isin(
+        closes["close_kind_base"].codes, [KIND[k] for k in ("rst_to_data_stale", "abort_retransmit", "silent_death")]
+    )
+    asked = facts.app["request_idle"]
+    result: Array = np.where(used_again, late, before_close)
+    raced = closes["race"].codes > RACES.index("none")
+    return np.where(raced & (asked > 0), asked / 1e9, result)
+
+
+def _rows(
+    facts: Facts, here: I64, code: I64, seconds: Array, confidence: Array, evidence: tuple[I64, I64] | None
+) -> Rows:  # fmt: skip
+    rows = np.zeros(here.size, _ROW)
+    flow = facts.flow[here]
+    rows["code"], rows["flow_id"] = code, flow["flow_id"]
+    rows["hi"], rows["lo"] = flow["server_hi"], flow["server_lo"]
+    rows["port"], rows["version"] = flow["server_port"], flow["ip_version"]
+    rows["seconds"], rows["confidence"] = seconds[here], confidence[here]
+    if here.size and evidence is not None:
+        offsets, frames = evidence
+        count = np.minimum(np.diff(offsets)[here], _EVIDENCE)
+        for k in range(_EVIDENCE):  # the last ones of a close say more than the first
+            at = np.clip(offsets[here + 1] - count + k, 0, max(frames.size - 1, 0))
+            rows["frames"][:, k] = np.where(k < count, frames[at] if frames.size else 0, 0)
+    return rows
+
+
+def _stalls(facts: Facts) -> Rows:
+    """Silences behind a closed window, one row each."""
+    gaps = facts.done.gaps
+    long = gaps["end_ts"] - gaps["start_ts"] >= _LEAST_STALL_NS
+    gaps = gaps[long & (gaps["gap_class"] == STALLED_ZERO_WINDOW)]
+    order = np.argsort(facts.flow["flow_id"], kind="stable")
+    ids = facts.flow["flow_id"][order]
+    if ids.size == 0 or gaps.shape[0] == 0:
+        return np.zeros(0, _ROW)
+    place = np.minimum(np.searchsorted(ids, gaps["flow_id"]), ids.size - 1)
+    known = ids[place] == gaps["flow_id"]
+    gaps, here = gaps[known], order[place[known]]
+    number = np.full(here.size, _NUMBER["stall.zero_window"])
+    rows = _rows(facts, here, number, np.zeros(facts.n), np.ones(facts.n), None)
+    rows["seconds"] = (gaps["end_ts"] - gaps["start_ts"]) / 1e9
+    rows["frames"][:, 0], rows["frames"][:, 1] = gaps["start_frame"], np.maximum(gaps["end_frame"], 0)
+    rows["confidence"] = 0.9
+    return rows
+
+
+# ------------------------------------------------------------------------------------------------ grouped
+def _of_flows(rows: Rows) -> list[dict[str, Any]]:
+    """Return the findings about flows."""
+    found = []
+    for number in np.unique(rows["code"]).tolist():
+        mine = rows[rows["code"] == number]
+        order = np.lexsort((mine["flow_id"], mine["port"], mine["lo"], mine["hi"], mine["version"]))
+        mine = mine[order]
+        same: Mask = np.ones(max(mine.size - 1, 0), np.bool_)
+        for name in ("version", "hi", "lo", "port"):
+            same &= mine[name][1:] == mine[name][:-1]
+        start = np.flatnonzero(np.r_[True, ~same])
+        if start.size > MOST_SERVERS:
+            found.append(_one(number, mine[np.argsort(mine["flow_id"], kind="stable")], None, int(start.size)))
+            continue
+        names = endpoint_names(mine[start]).to_pylist()
+        for name, a, b in zip(names, start.tolist(), [*start[1:].tolist(), mine.size], strict=True):
+            found.append(_one(number, mine[a:b], name, 1))
+    return found
+
+
+def _one(number: int, rows: Rows, endpoint: str | None, servers: int) -> dict[str, Any]:
+    code = CODES[_NAMES[number]]
+    seconds = rows["seconds"][~np.isnan(rows["seconds"])]
+    low, median, high = np.quantile(seconds, (0, 0.5, 1)).tolist() if seconds.size else (0.0, 0.0, 0.0)
+    flow_ids = np.unique(rows["flow_id"])
+    frames = rows["frames"].ravel()
+    frames = frames[frames > 0]
+    _, first = np.unique(frames, return_index=True)
+    found = _worded(code, int(flow_ids.size), low, median, high)
+    if servers > 1:
+        found["title"] += f", at {servers} servers"
+        if code.least > 1:  # everybody silent or unwilling: a scan, a peer-to-peer program, or this host's own network
+            found["severity"] = "note"
+    return found | {
+        "endpoint": endpoint, "confidence": float(rows["confidence"].mean()),
+        "flow_ids": " ".join(map(str, flow_ids[:_MOST_FLOW_IDS].tolist())),
+        "frames": sorted(frames[np.sort(first)][:_MOST_FRAMES].tolist()),
+    }  # fmt: skip
+
+
+def _of_timeouts(timeouts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the findings about inferred timeouts: sure ones, and paths that drop connections."""
+    found: list[dict[str, Any]] = []
+    if not timeouts:
+        return found
+    names, sides, clocks = (timeouts[key] for key in ("endpoint", "side", "clock"))
+    for k in range(len(timeouts["timeout_id"])):
+        side, clock = sides.names[sides.codes[k]], clocks.names[clocks.codes[k]]
+        value, confidence = float(timeouts["value_s"][k]), float(timeouts["confidence"][k])
+        flows = int(timeouts["closes"][k])
+        low, high = float(timeouts["lower_bound_s"][k]), float(timeouts["upper_bound_s"][k])
+        if side == "path" and not isnan(low) and confidence >= 0.3:  # bounds on both sides
+            one = _worded(CODES["timeout.path"], flows, low, (low + high) / 2, high)
+        elif not isnan(value) and confidence >= _SURE:
+            one = _worded(CODES["timeout.lifetime" if clock == "age" else "timeout.idle"], flows, value, value, value)
+            one["title"] += f", kept by the {side}, counting {_COUNTING[clock]}"
+        else:
+            continue
+        if known := timeouts["known_as"][k]:
+            one["explanation"] += f" The value is consistent with: {known}."
+        found.append(
+            one | {"endpoint": names[k], "confidence": confidence,
+                   "flow_ids": timeouts["flow_ids"][k], "frames": []}
+        )  # fmt: skip
+    return found
+
+
+def _mismatched(timeouts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the servers whose clients keep idle connections about as long as they do, or longer."""
+    if not timeouts:
+        return []
+    names, sides, clocks = (timeouts[key] for key in ("endpoint", "side", "clock"))
+    kept: dict[str, dict[int, int]] = {}
+    for k in range(len(timeouts["timeout_id"])):
+        sure = not isnan(timeouts["value_s"][k]) and float(timeouts["confidence"][k]) >= _SURE
+        if sure and clocks.names[clocks.codes[k]] != "age":
+            kept.setdefault(names[k], {}).setdefault(int(sides.codes[k]), k)
+    found = []
+    for endpoint, rows in kept.items():
+        if not {0, 1} <= set(rows):
+            continue
+        client, server = (float(timeouts["value_s"][rows[side]]) for side in (0, 1))
+        if client > server - _LEAST_MARGIN_S:
+            flows = int(timeouts["closes"][rows[0]] + timeouts["closes"][rows[1]])
+            confidence = min(float(timeouts["confidence"][rows[side]]) for side in (0, 1))
+            ids = " ".join(timeouts["flow_ids"][rows[side]] for side in (0, 1))
+            one = _worded(CODES["timeout.pair_mismatch"], flows, server, client, client)
+            found.append(one | {"endpoint": endpoint, "confidence": confidence, "flow_ids": ids, "frames": []})
+    return found
+
+
+_COUNTING = {
+    "wire": "any segment",
+    "payload": "payload",
+    "app": "messages without heartbeats",
+    "response": "from the end of a response",
+    "age": "from the start",
+}
+
+
+def _worded(code: Code, flows: int, low: float, median: float, high: float) -> dict[str, Any]:
+    """Return code, flows and the texts with their numbers."""
+    numbers = {
+        "flows": f"{flows:,}",
+        "low": _short(low),
+        "median": _short(median),
+        "high": _short(high),
+        "half": _short(low / 2),
+        "third": _short(low / 3),
+        "plus5": _short(low + 5),
+        "minus1": _short(max(low - 1, low / 2)),
+    }
+    title = code.title.format(**numbers)
+    if flows == 1:
+        title = _singular(title)
+    return {
+        "code": code.code,
+        "severity": code.severity_of(flows),
+        "flows": flows,
+        "title": title,
+        "explanation": code.explanation.format(**numbers),
+        "recommendation": code.recommendation.format(**numbers),
+    }
+
+
+def _short(seconds: float) -> str:
+    """Return seconds with three significant digits, no exponent."""
+    digits = 0 if seconds >= 100 else 1 if seconds >= 10 else 2
+    text = f"{seconds:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+_PLURALS = (
+    ("1 connections were", "1 connection was"), ("1 connections", "1 connection"),
+    ("1 requests were", "1 request was"), ("1 requests", "1 request"), ("1 keep-alive probes", "1 keep-alive probe"),
+    ("1 idle connections were", "1 idle connection was"), ("1 resets are", "1 reset is"), ("1 stalls", "1 stall"),
+    ("when they were used", "when it was used"), ("the end they name", "the end it names"),
+    ("on connections", "on a connection"),
+)  # fmt: skip
+
+
+def _singular(title: str) -> str:
+    for many, one in _PLURALS:
+        title = title.replace(many, one)
+    return title
+
+
+def _table(found: list[dict[str, Any]]) -> dict[str, Any]:
+    severities = [SEVERITIES.index(one["severity"]) for one in found]
+    return {
+        "finding_id": np.arange(len(found)),
+        "code": [one["code"] for one in found],
+        "severity": Coded(np.array(severities, np.int8), SEVERITIES),
+        "confidence": np.array([one["confidence"] for one in found], np.float64),
+        "flow_ids": [one["flow_ids"] for one in found],
+        "endpoint": [one["endpoint"] for one in found],
+        "title": [one["title"] for one in found],
+        "explanation": [one["explanation"] for one in found],
+        "recommendation": [one["recommendation"] for one in found],
+        "evidence_frames": [one["frames"] for one in found],
+        "reference": [CODES[one["code"]].reference for one in found],
+    }

@@ -1,0 +1,56 @@
+"""`longwire show`: one connection as a card, or as a ladder of its packets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from analyzer.cli.request import Job
+from analyzer.errors import AnalyzerError
+
+PIPED_WIDTH = 110
+
+
+@dataclass(frozen=True, slots=True)
+class ShowRequest(Job):
+    """The arguments of `longwire show`."""
+
+    files: tuple[Path, ...]
+    flow_id: int
+    ladder: bool = False
+    format: str = "text"
+    idle_min_s: float | None = None
+
+    def run(self, own_process: bool) -> int:
+        """Print the card or the ladder; one pass over the capture."""
+        return _show(self, own_process)
+
+
+def _show(request: ShowRequest, own_process: bool) -> int:
+    if request.flow_id < 0:
+        raise AnalyzerError(f"--flow {request.flow_id}: connections count from 0", "longwire flows FILE lists them")
+    from analyzer.cli.source import Source
+    from analyzer.render.card import make_card
+    from analyzer.render.flowrows import FlowRows
+    from analyzer.render.ladder import ladder, ladder_lines
+
+    source = Source(request.files, request.idle_min_s, own_process=own_process)
+    rows = FlowRows(request.flow_id)
+    for name, chunk in source.follow([request.flow_id]):
+        rows.add(name, chunk)
+    if not rows.found:
+        raise AnalyzerError(f"there is no connection {request.flow_id}", "longwire flows FILE lists them")
+    width = shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if sys.stdout.isatty() else PIPED_WIDTH
+    if request.format == "json":
+        shown = ladder(rows) if request.ladder else make_card(rows)
+        print(json.dumps(asdict(shown), indent=2, allow_nan=False))
+    elif request.ladder:
+        print("\n".join(ladder_lines(ladder(rows), width)))
+    else:
+        from analyzer.render.cardtext import card_text
+
+        print(card_text(make_card(rows), width))
+    return source.exit_code()

@@ -1,0 +1,83 @@
+"""What every command that reads captures has in common: settings from options, a stream with progress, damage seen."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyzer.cli import console
+from analyzer.errors import AnalyzerError
+from analyzer.settings import NS, Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DAMAGED = 1
+
+
+def settings_of(idle_min_s: float | None) -> Settings:
+    """Return the settings with `--idle-min` applied; AnalyzerError if it is no span of time."""
+    if idle_min_s is None:
+        return Settings()
+    if not (math.isfinite(idle_min_s) and 0 < idle_min_s < 1e9):
+        raise AnalyzerError(f"--idle-min {idle_min_s} is no span of time", "give seconds, for example 0.5")
+    return replace(Settings(), idle_min_ns=round(idle_min_s * NS))
+
+
+class Source:
+    """Captures to be read once or more, with a progress line; afterwards it knows whether the input was whole.
+
+    own_process  True if nothing else will ever run in this process (see `analyze.spare_pandas`)
+    """
+
+    def __init__(self, files: Sequence[Path], idle_min_s: float | None = None, *, own_process: bool = False) -> None:
+        from analyzer.render.summary import Collector
+
+        if own_process:
+            from analyzer.cli.analyze import spare_pandas
+
+            os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+            spare_pandas()
+        self.files = list(files)
+        self.settings = settings_of(idle_min_s)
+        self._health = Collector()
+
+    def stream(self) -> Iterator[tuple[str, pa.Table]]:
+        """Yield (table, rows) of one pass over the captures."""
+        from analyzer import api
+
+        with console.Progress() as progress:
+            made = api.stream(self.files, settings=self.settings, progress=progress, notice=progress.notice)
+            yield from self._watched(made)
+
+    def follow(self, flow_ids: Sequence[int]) -> Iterator[tuple[str, pa.Table]]:
+        """Yield (table, rows) of these connections, segments included, in one pass."""
+        from analyzer import api
+
+        with console.Progress() as progress:
+            made = api.follow(self.files, flow_ids, settings=self.settings, progress=progress, notice=progress.notice)
+            yield from self._watched(made)
+
+    def segments_of(self, flow_ids: Sequence[int]) -> Iterator[pa.Table]:
+        """Yield the segments of these connections: the pass that costs least."""
+        from analyzer import api
+
+        with console.Progress() as progress:
+            yield from api.segments_of(self.files, flow_ids, settings=self.settings, progress=progress)
+
+    def _watched(self, chunks: Iterator[tuple[str, pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
+        for name, rows in chunks:
+            if name in ("captures", "anomalies"):
+                self._health.add(name, rows)
+            yield name, rows
+
+    def exit_code(self) -> int:
+        """Return 0, or 1 with a warning if the input was damaged."""
+        if not self._health.result().damaged:
+            return 0
+        console.say("warning: the input was damaged; what could be read of it is analysed")
+        return DAMAGED

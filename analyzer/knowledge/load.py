@@ -1,0 +1,187 @@
+"""Which known default a measured time is consistent with.
+
+Knowledge.shipped()        what comes with longwire (`timeouts.toml`), read when first asked for
+Knowledge.with_file(path)  the same and a file of the user's own, in the same form
+knowledge.matches(60.02, clocks=("payload",))  every entry within max(1 s, 2 %): ties are named, not decided
+
+Limits  A match is no proof: 60 s is the default of a dozen programs. Entries with `checked = false` are general
+        knowledge that was not read at its source; their names end in "(unchecked)".
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+from typing import Any, Self, TypeVar
+
+from analyzer.errors import AnalyzerError
+
+CLOCKS = ("wire", "payload", "app", "response", "age", "unknown")
+ROLES = ("server", "client", "path")
+EXPIRIES = ("fin", "rst", "silent", "unknown")
+
+
+def tolerance(value_s: float) -> float:
+    """Return how far a measured timeout may be from a known value: 1 s (timer ticks, the way to us) or 2 %."""
+    return max(1.0, 0.02 * value_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One known timeout; the fields are explained at the top of `timeouts.toml`."""
+
+    system: str
+    value_s: float
+    role: str = "path"
+    knob: str = ""
+    clock: str = "unknown"
+    on_expiry: str = "unknown"
+    source: str = ""
+    checked: bool = False
+    adjustable: str = ""
+    seen_s: float | None = None
+
+    @property
+    def wire_s(self) -> float:
+        """What a capture shows: the value, or what was measured where a program adds to it."""
+        return self.value_s if self.seen_s is None else self.seen_s
+
+    @property
+    def name(self) -> str:
+        """Return "AWS ALB idle_timeout 60 s", with a mark if the value was not checked at its source."""
+        words = [self.system, self.knob, f"{self.value_s:g} s", "" if self.checked else "(unchecked)"]
+        return " ".join(word for word in words if word)
+
+    def fits(self, value_s: float, clocks: Collection[str] = (), roles: Collection[str] = ()) -> bool:
+        """Return whether a measured timeout is consistent with this one; no clocks or roles means any."""
+        if clocks and self.clock != "unknown" and self.clock not in clocks:
+            return False
+        return (not roles or self.role in roles) and abs(value_s - self.wire_s) <= tolerance(self.wire_s)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBeat:
+    """The period of a known heartbeat."""
+
+    system: str
+    period_s: float
+    protocol: str = "unknown"
+    knob: str = ""
+    source: str = ""
+    checked: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return "engine.io pingInterval 25 s"."""
+        words = [self.system, self.knob, f"{self.period_s:g} s", "" if self.checked else "(unchecked)"]
+        return " ".join(word for word in words if word)
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """Known timeouts and heartbeats; a user's own entries come first."""
+
+    timeouts: tuple[Known, ...]
+    heartbeats: tuple[KnownBeat, ...] = ()
+
+    @classmethod
+    def shipped(cls) -> Self:
+        """Return what comes with longwire."""
+        timeouts, heartbeats = _shipped()
+        return cls(timeouts, heartbeats)
+
+    @classmethod
+    def with_file(cls, path: str | os.PathLike[str] | None) -> Self:
+        """Return the shipped knowledge and before it that of a TOML file; None = only the shipped.
+
+        Raises AnalyzerError if the file cannot be read or an entry makes no sense.
+        """
+        if path is None:
+            return cls.shipped()
+        try:
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123  (no pathlib outside the rim)
+                text = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+            raise AnalyzerError(f"knowledge file {path}: {reason}", _HINT) from error
+        timeouts, heartbeats = parse(text, str(path))
+        known = cls.shipped()
+        return cls(timeouts + known.timeouts, heartbeats + known.heartbeats)
+
+    def matches(
+        self, value_s: float, *, clocks: Collection[str] = (), roles: Collection[str] = ()
+    ) -> tuple[Known, ...]:
+        """Return every known timeout within max(1 s, 2 %) of a measured one, in file order.
+
+        clocks  those that the measurement allows; an entry whose clock is unknown fits any    roles  likewise
+        """
+        return tuple(known for known in self.timeouts if known.fits(value_s, clocks, roles))
+
+    def beats(self, period_s: float, protocol: str | None = None) -> tuple[KnownBeat, ...]:
+        """Return the known heartbeats whose period is within 2 % (at least 0.1 s) of a measured one."""
+        return tuple(
+            beat
+            for beat in self.heartbeats
+            if abs(period_s - beat.period_s) <= max(0.1, 0.02 * beat.period_s) and protocol in (None, beat.protocol)
+        )
+
+
+# ------------------------------------------------------------------------------------------------ reading
+_HINT = 'an entry reads: [[timeout]] system = "our proxy", value_s = 90, clock = "payload", role = "server"'
+_WORDS = {"clock": CLOCKS, "role": ROLES, "on_expiry": EXPIRIES}
+_MOST_BYTES = 1 << 20  # ten thousand entries; a capture given by mistake must not be parsed for minutes
+
+Entry = TypeVar("Entry", Known, KnownBeat)
+
+
+def parse(text: str, name: str) -> tuple[tuple[Known, ...], tuple[KnownBeat, ...]]:
+    """Return the timeouts and heartbeats of a TOML text. Raises AnalyzerError that names the entry at fault."""
+    if len(text) > _MOST_BYTES:
+        raise AnalyzerError(f"knowledge file {name} is larger than 1 MiB", _HINT)
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise AnalyzerError(f"knowledge file {name} is not TOML: {error}", _HINT) from error
+    if strange := set(tables) - {"timeout", "heartbeat"}:
+        raise AnalyzerError(f"knowledge file {name} has {', '.join(sorted(strange))}", "it holds timeout and heartbeat")
+    return (
+        tuple(_entry(Known, row, "value_s", f"{name}: timeout {k + 1}") for k, row in _rows(tables, "timeout", name)),
+        tuple(
+            _entry(KnownBeat, row, "period_s", f"{name}: heartbeat {k + 1}")
+            for k, row in _rows(tables, "heartbeat", name)
+        ),
+    )
+
+
+def _rows(tables: dict[str, Any], key: str, name: str) -> list[tuple[int, dict[str, Any]]]:
+    rows = tables.get(key, [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise AnalyzerError(f"knowledge file {name}: {key} is not a list of entries", _HINT)
+    return list(enumerate(rows))
+
+
+def _entry(kind: type[Entry], row: dict[str, Any], value: str, where: str) -> Entry:
+    """Return one entry, every field of the right type and every word known."""
+    types = {field.name: str(field.type) for field in fields(kind)}
+    for key, given in row.items():
+        if key not in types:
+            raise AnalyzerError(f"{where} has an unknown field {key}", "fields are " + ", ".join(types))
+        if types[key].startswith("float"):
+            right = isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < 1e9
+        else:
+            right = isinstance(given, bool if types[key] == "bool" else str)
+        if not right or (key in _WORDS and given not in _WORDS[key]):
+            allowed = ", ".join(_WORDS.get(key, (types[key].split(" ")[0],)))
+            raise AnalyzerError(f"{where}: {key} = {given!r} cannot be", f"{key} is {allowed}")
+    if not {"system", value} <= set(row):
+        raise AnalyzerError(f"{where} needs system and {value}", _HINT)
+    return kind(**row)
+
+
+@cache
+def _shipped() -> tuple[tuple[Known, ...], tuple[KnownBeat, ...]]:
+    return parse(files("analyzer.knowledge").joinpath("timeouts.toml").read_text("utf-8"), "timeouts.toml")

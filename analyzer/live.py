@@ -1,0 +1,206 @@
+"""A capture that runs: packets into the engine, rows out as connections end, closes told as they happen.
+
+Everything that a table says comes out of the same engine as for a file. What is told early (`fresh`) is what the
+tables will say unless the connection surprises us within `linger_ns`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from analyzer.anomalies import Ledger
+from analyzer.capture.live import LiveOptions, LiveSource, drop_privileges, now_ns, open_live
+from analyzer.engine import Engine
+from analyzer.settings import NS, Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from analyzer.capture.record import Recorder
+    from analyzer.classify.watching import Snapshot
+
+LINGER_NS = 60 * NS
+"""TIME-WAIT of Linux: until then a segment of a closed connection may still come, and belongs to it."""
+
+SETTLE_NS = 1 * NS
+"""A close is told this long after its last segment: FIN and RST often come in a burst."""
+
+TICK_NS = NS // 4
+LATE_NS = 1 * NS
+"""Packets may still lie in the ring that are older than the clock, by less than this."""
+
+Tick = Callable[["Watch"], None]
+
+
+class Watch:
+    """An iterator over (table name, rows), as `api.stream` gives them, for as long as the capture runs.
+
+    stop        call it to end: what was captured so far is then analysed to its end
+    fresh       closes to tell since they were last taken: Arrow rows of `closes` with `client` and `server`
+    became      the user we are since the capture is open, "" if nothing changed
+    problems    what went wrong so far and was survived: (text, ...), the last twenty
+    """
+
+    def __init__(
+        self,
+        options: LiveOptions,
+        settings: Settings,
+        recorder: Callable[[], Recorder] | None = None,
+        tick: Tick | None = None,
+        *,
+        segments: bool = False,
+        user: str | None = None,
+    ) -> None:
+        """Open the capture, become `user` (see `drop_privileges`; None = stay who we are), then open the recording."""
+        _warm_up(options.backend)
+        self.ledger = Ledger()
+        self.settings = settings if settings.linger_ns else replace(settings, linger_ns=LINGER_NS)
+        self.source: LiveSource = open_live(options, self.ledger)
+        try:
+            self.became = "" if user is None else drop_privileges(user)
+            self.recorder = recorder() if recorder is not None else None
+        except BaseException:
+            self.source.close()
+            raise
+        self.engine = Engine(self.settings, self.ledger, [self.source.info], segments=segments)
+        self.engine.on_close = self._tell
+        self.fresh: list[pa.Table] = []
+        self.problems: list[str] = []
+        self.tick = tick
+        self.problem_count = 0
+        self._stopping = False
+        self._next_tick = 0
+
+    def stop(self) -> None:
+        """End the capture; may be called by a signal handler or another thread."""
+        self._stopping = True
+
+    def take_fresh(self) -> list[pa.Table]:
+        """Return the closes to tell, and forget them."""
+        fresh, self.fresh = self.fresh, []
+        return fresh
+
+    def note(self, problem: str) -> None:
+        """Note what went wrong and was survived; it goes into `captures` too."""
+        if not problem:
+            return
+        self.problem_count += 1
+        self.problems = [*self.problems, problem][-20:]
+        info = self.source.info
+        said = info.error.split("; ") if info.error else []
+        if problem not in said:
+            info.error = "; ".join([*said, problem][:4])
+
+    def problems_since(self, count: int) -> list[str]:
+        """Return the problems after the first `count`, as far as they are kept."""
+        new = self.problem_count - count
+        return self.problems[-new:] if new > 0 else []
+
+    @property
+    def tcp_segments(self) -> int:
+        """Return how many TCP segments came so far."""
+        return int(self.engine.tracker.meta[0]["tcp_segments"])
+
+    def so_far(self) -> Iterator[tuple[str, pa.Table]]:
+        """Yield rows that are ready and wait for company, and the tables about the whole as they stand now."""
+        yield from self.engine.so_far()
+
+    def snapshot(self) -> Snapshot:
+        """Return what the open connections are doing now."""
+        from analyzer.classify.watching import snapshot
+
+        return snapshot(self.engine.tracker, self._packet_now(), self.settings.idle_min_ns)
+
+    def __iter__(self) -> Iterator[tuple[str, pa.Table]]:
+        try:
+            yield from self._run()
+        finally:
+            self._close()
+        yield from self.engine.finish()
+
+    # -------------------------------------------------------------------------------------- inside
+
+    def _run(self) -> Iterator[tuple[str, pa.Table]]:
+        until = 0  # once stopped: packets up to then still count
+        while not until or now_ns() < until:
+            batch = self.source.next()
+            if batch is not None:
+                yield from self.engine.feed(batch)
+                if self.recorder is not None:
+                    self.recorder.write(batch, self.source.interfaces, self.source.dropped())
+                self.source.release()
+            if now_ns() >= self._next_tick:
+                yield from self._advance()
+            if self._stopping and not until:
+                until = now_ns() + NS // 5  # the ring hands a block over within a twentieth of a second
+            if self.source.gone:
+                break
+        yield from self._advance()
+
+    def _advance(self) -> Iterator[tuple[str, pa.Table]]:
+        self._next_tick = now_ns() + TICK_NS
+        self.source.dropped()
+        self.note(self.source.problem())
+        if self.recorder is not None and self.recorder.trouble:
+            self.note(self.recorder.trouble)
+            self.recorder.trouble = ""
+        yield from self.engine.advance(self._packet_now(), SETTLE_NS)
+        if self.tick is not None:
+            self.tick(self)
+
+    def _packet_now(self) -> int:
+        """Return a time that no packet to come will precede."""
+        return max(now_ns() - LATE_NS, self.engine.end_ns - LATE_NS)
+
+    def _tell(self, rows: pa.Table) -> None:
+        self.fresh.append(rows)
+
+    def _close(self) -> None:
+        dropped = self.source.dropped()
+        self.source.close()
+        if self.recorder is not None:
+            self.recorder.close(dropped)
+
+
+def _an_exchange() -> list[bytes]:
+    """Return raw IP packets of one HTTP exchange: protocols compile when their first bytes come."""
+    texts = {3: b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 4: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"}
+    flags = [0x02, 0x12, 0x10, 0x18, 0x18, 0x11, 0x11, 0x10]  # SYN, SYN-ACK, ACK, both texts, FIN, FIN, ACK
+    sent = [0, 0]
+    packets = []
+    for k, flag in enumerate(flags):
+        side, text = k % 2, texts.get(k, b"")
+        head = struct.pack("!BBHHHBBH", 0x45, 0, 40 + len(text), k + 1, 0, 64, 6, 0)
+        head += bytes([10, 0, 0, 1 + side, 10, 0, 0, 2 - side])
+        ports = (1025, 80) if side == 0 else (80, 1025)
+        tcp = struct.pack("!HHIIBBHHH", *ports, sent[side], sent[1 - side], 0x50, flag, 1000, 0, 0)
+        packets.append(head + tcp + text)
+        sent[side] += len(text) + (1 if flag & 3 else 0)
+    return packets
+
+
+def _warm_up(backend: str) -> None:
+    """Compile or load every kernel before the first packet: the ring would be full by the time it is done."""
+    import numpy as np
+
+    from analyzer.capture.batch import PACKET, PacketBatch
+    from analyzer.capture.ring_walk import PORT, RING, pack_packets, walk_ring
+    from analyzer.capture.walk import WALK
+    from analyzer.flows.track import rebuild
+    from analyzer.kernel import records
+
+    nothing = np.zeros(64, np.uint8)
+    engine = Engine(Settings(), Ledger())
+    frames = _an_exchange()
+    packets = records(len(frames), PACKET)
+    for k, frame in enumerate(frames):
+        packets[k] = (k + 1, k + 1, sum(map(len, frames[:k])), len(frame), len(frame), 101, 0, 0)
+    list(engine.feed(PacketBatch(packets, np.frombuffer(b"".join(frames), np.uint8).copy())))
+    list(engine.finish())
+    rebuild(engine.tracker.flows, engine.tracker.slots, engine.tracker.meta, engine.tracker.limits)
+    pack_packets(records(0, PACKET), nothing, 0, records(1, RING), nothing)
+    if backend != "scapy":
+        walk_ring(nothing, records(1, RING), records(1, WALK), records(0, PORT), records(1, PACKET))

@@ -1,0 +1,72 @@
+"""Any Arrow table as a list: the answer to a query, whose columns are not declared anywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from analyzer.render.listing import write_list
+from analyzer.tables.kinds import Column, Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def write_answer(out: BinaryIO, format: str, rows: pa.Table, width: int | None = None) -> list[str]:
+    """Write `rows` as `write_list` does; return the columns that found no room.
+
+    Types that no table of ours has (decimals, structs, dates) become text.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if format == "parquet":
+        pq.write_table(rows, out)
+        return []
+    names = _names(rows.column_names)
+    columns: list[Column] = []
+    arrays: list[pa.ChunkedArray] = []
+    for name, field in zip(names, rows.schema, strict=True):
+        kind, array = _typed(rows.column(len(arrays)), field.type)
+        columns.append(Column(name, kind, "", "s" if kind == "s" else ""))  # six decimals
+        arrays.append(array)
+    table = Table("answer", "row", "", (), tuple(columns))
+    made = pa.Table.from_arrays(arrays, names=names)
+    _, hidden = write_list(out, format, table, iter([made]), width)
+    return hidden
+
+
+def _names(given: list[str]) -> list[str]:
+    """Return column names made unique: `select a, a` has two of one name."""
+    names: list[str] = []
+    for name in given:
+        number = 1
+        unique = name
+        while unique in names:
+            number += 1
+            unique = f"{name}_{number}"
+        names.append(unique)
+    return names
+
+
+def _typed(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[str, pa.ChunkedArray]:
+    """Return the column type that shows such values best, and the values in the Arrow type it expects."""
+    import pyarrow as pa
+
+    if pa.types.is_boolean(kind):
+        return "bool", values
+    if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
+        return "n", values.cast(pa.int64())
+    if pa.types.is_floating(kind):
+        return "s", values.cast(pa.float64())
+    if pa.types.is_timestamp(kind):
+        return "ts", values.cast(pa.timestamp("ns", "UTC"))
+    if pa.types.is_list(kind) and pa.types.is_integer(kind.value_type):
+        return "frames", values.cast(pa.list_(pa.int64()))
+    if pa.types.is_string(kind):
+        return "str", values
+    try:
+        return "str", values.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return "str", pa.chunked_array(
+            [pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())]
+        )

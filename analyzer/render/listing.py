@@ -1,0 +1,278 @@
+"""One table as a list: chosen rows and columns, for a person or for the next program in the pipe.
+
+`choose` filters, sorts and limits rows as they come; `write_list` puts them out as text, CSV, JSON or Parquet. On a
+terminal the text fits its width: cells are cut, and columns that find no room are named on stderr by the caller. In a
+pipe nothing is cut. Everything from the wire is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from analyzer.errors import AnalyzerError
+from analyzer.render.escape import visible
+from analyzer.tables.kinds import Column, Table
+from analyzer.tables.schema import TABLES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from analyzer.tables.where import Where
+
+FORMATS = ("table", "csv", "json", "parquet")
+
+SHOWN: dict[str, tuple[str, ...]] = {
+    "flows": (
+        "flow_id", "client_ip", "client_port", "server_ip", "server_port", "duration_s", "close_kind",
+        "close_initiator", "max_payload_gap_s", "app_protocol", "close_trigger", "first_ts", "payload_bytes_c",
+        "payload_bytes_s", "sni", "http_host",
+    ),
+    "closes": (
+        "flow_id", "close_kind", "initiator", "trigger", "idle_payload_s", "age_s", "confidence", "basis",
+        "evidence_frames", "explanation",
+    ),
+    "idle_gaps": (
+        "flow_id", "duration_s", "class", "filled_by", "fill_count", "ended_by", "survived", "censored", "start_frame",
+        "end_frame", "start_ts",
+    ),
+    "heartbeats": (
+        "flow_id", "protocol", "method", "dir", "ts", "frame", "size", "answered", "rtt_s", "missed", "late",
+        "answer_frame",
+    ),
+    "keepalives": ("flow_id", "frame", "ts", "dir", "idle_before_s", "answered", "answer_frame", "rtt_s", "len"),
+    "http_requests": (
+        "flow_id", "index", "method", "target", "status", "ttfb_s", "idle_before_s", "reused", "complete",
+        "request_frame", "response_frame", "host", "request_ts",
+    ),
+    "websocket_frames": (
+        "flow_id", "index", "frame", "ts", "dir", "opcode", "payload_len", "rtt_s", "close_code", "close_reason",
+        "error",
+    ),
+    "tls_sessions": (
+        "flow_id", "version", "sni", "alpn", "cipher", "resumption", "handshake_complete", "handshake_s",
+        "close_notify_c", "close_notify_s", "truncated", "alert",
+    ),
+    "timeouts": (
+        "endpoint", "side", "clock", "value_s", "spread_s", "closes", "survived_above", "lower_bound_s",
+        "upper_bound_s", "confidence", "known_as", "flow_ids",
+    ),
+    "findings": ("severity", "code", "confidence", "endpoint", "flow_ids", "title", "recommendation"),
+    "endpoints": (
+        "endpoint", "flows", "clients", "lifetime_p50_s", "lifetime_p95_s", "rst_share", "idle_close_share", "races",
+        "bytes",
+    ),
+}  # fmt: skip
+"""Columns of a text list, the most telling first: on a narrow terminal the last ones give way."""
+
+WIDEST = 48
+"""Characters of a text cell on a terminal, except in the last column, which takes what is left."""
+
+SAMPLE_ROWS = 2_000
+"""Rows that decide how wide the columns of a text list are; it is then written row by row."""
+
+KEEP_ROWS = 65_536
+"""Rows held beyond `limit` before the worst are let go, when a list is sorted and limited."""
+
+
+# ------------------------------------------------------------------------------------------ choosing
+
+
+def pick_columns(name: str, asked: str | None, format: str) -> Table:
+    """Return table `name` narrowed to `asked` (comma-separated), or to what `format` shows without being asked."""
+    declared = TABLES[name]
+    if asked is not None:
+        names = [word.strip() for word in asked.split(",") if word.strip()]
+    else:
+        names = list(SHOWN.get(name, declared.names) if format == "table" else declared.names)
+    columns = tuple(_column(declared, word, "--columns") for word in dict.fromkeys(names))
+    if not columns:
+        raise AnalyzerError("--columns names no column", "the columns are: " + ", ".join(declared.names))
+    return Table(declared.name, declared.row, declared.doc, declared.sort_key, columns)
+
+
+def sort_keys(name: str, asked: str | None) -> list[tuple[str, str]]:
+    """Return Arrow sort keys for "column,-other" (a minus sorts downwards), the table's own order after them."""
+    if asked is None:
+        return []
+    declared = TABLES[name]
+    keys: dict[str, str] = {}
+    for word in asked.split(","):
+        column = _column(declared, word.strip().lstrip("-+"), "--sort")
+        if column.type == "frames":
+            raise AnalyzerError(f"--sort: {column.name} is a list and has no order", "choose another column")
+        keys.setdefault(column.name, "descending" if word.strip().startswith("-") else "ascending")
+    for key in declared.sort_key:
+        keys.setdefault(key, "ascending")
+    return list(keys.items())
+
+
+def _column(declared: Table, name: str, option: str) -> Column:
+    if name in declared:
+        return declared.column(name)
+    near = get_close_matches(name, declared.names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "the columns are: " + ", ".join(declared.names)
+    raise AnalyzerError(f"{option}: {declared.name} has no column {name!r}", hint)
+
+
+def choose(
+    name: str, chunks: Iterable[pa.Table], where: Where | None, keys: list[tuple[str, str]], limit: int | None
+) -> Iterator[pa.Table]:
+    """Yield the rows of table `name` that are wanted, in order.
+
+    chunks  in any order    where  over this table's own columns    keys  Arrow sort keys; none = the table's own order
+    limit   most rows to yield, None = all
+
+    Unsorted lists pass through a `Spool` and take bounded memory; so do sorted ones with a limit. A sorted list
+    without limit is held in memory.
+    """
+    wanted = (rows if where is None else rows.filter(where.mask(rows)) for rows in chunks)
+    return _limited(_sorted(wanted, keys, limit) if keys else _in_order(name, wanted), limit)
+
+
+def _in_order(name: str, chunks: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    from analyzer.render.spool import Spool
+
+    with Spool() as spool:
+        for rows in chunks:
+            spool.write(name, rows)
+        yield from spool.read(name)
+
+
+def _sorted(chunks: Iterable[pa.Table], keys: list[tuple[str, str]], limit: int | None) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    held: list[pa.Table] = []
+    for rows in chunks:
+        held.append(rows)
+        if limit is not None and sum(part.num_rows for part in held) > limit + KEEP_ROWS:
+            held = [_in_sequence(pa.concat_tables(held), keys).slice(0, limit).combine_chunks()]
+    if held:
+        yield _in_sequence(pa.concat_tables(held), keys)
+
+
+def _in_sequence(rows: pa.Table, keys: list[tuple[str, str]]) -> pa.Table:
+    import pyarrow.compute as pc
+
+    return rows.take(pc.sort_indices(rows, sort_keys=keys))
+
+
+def _limited(chunks: Iterator[pa.Table], limit: int | None) -> Iterator[pa.Table]:
+    left = limit
+    for rows in chunks:
+        if left is None:
+            yield rows
+        elif left > 0:
+            yield rows.slice(0, left)
+            left -= min(left, rows.num_rows)
+        else:
+            return
+
+
+# ------------------------------------------------------------------------------------------ writing
+
+
+def write_list(
+    out: BinaryIO, format: str, table: Table, chunks: Iterator[pa.Table], width: int | None = None
+) -> tuple[int, list[str]]:
+    """Write rows of `table` to `out`; return how many, and the columns that found no room.
+
+    format  one of FORMATS    width  columns of the terminal, None = no terminal: nothing is cut or left out
+    """
+    if format == "table":
+        return _write_text(out, table, chunks, width)
+    if format == "parquet":
+        return _write_parquet(out, table, chunks), []
+    from analyzer.render import rows as text
+
+    lines = text.csv_lines if format == "csv" else text.json_lines
+    if format == "csv":
+        out.write(text.csv_header(table))
+    count = 0
+    for rows in chunks:
+        count += rows.num_rows
+        for start in range(0, rows.num_rows, text.SLICE_ROWS):
+            out.write(lines(table, rows.slice(start, text.SLICE_ROWS)))
+    return count, []
+
+
+def _write_parquet(out: BinaryIO, table: Table, chunks: Iterator[pa.Table]) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from analyzer.render.files import COMPRESSION
+    from analyzer.tables.schema import arrow_schema
+
+    whole = arrow_schema(table.name)
+    schema = pa.schema([whole.field(name) for name in table.names], metadata=whole.metadata)
+    count = 0
+    with pq.ParquetWriter(out, schema, compression=COMPRESSION) as file:
+        for rows in chunks:
+            count += rows.num_rows
+            file.write_table(rows.select(list(table.names)).cast(schema))
+    return count
+
+
+def _write_text(out: BinaryIO, table: Table, chunks: Iterator[pa.Table], width: int | None) -> tuple[int, list[str]]:
+    lines = (line for rows in chunks for line in zip(*(cells(c, rows[c.name]) for c in table.columns), strict=True))
+    sample = list(islice(lines, SAMPLE_ROWS))
+    right = [column.type in ("n", "s") for column in table.columns]
+    widths = [max(map(len, column)) for column in zip(table.names, *sample, strict=True)]
+    if width is not None:
+        widths = _fit(table, widths, width)
+    shown = len(widths)
+
+    def line(row: tuple[str, ...]) -> bytes:
+        parts = []
+        for cell, wide, end in zip(row[:shown], widths, right, strict=False):
+            fitted = cell if width is None or len(cell) <= wide else cell[: wide - 1] + "…"
+            parts.append(fitted.rjust(wide) if end else fitted.ljust(wide))
+        return ("  ".join(parts).rstrip() + "\n").encode("utf-8", "backslashreplace")
+
+    out.write(line(table.names))
+    count = 0
+    for row in chain(sample, lines):
+        out.write(line(row))
+        count += 1
+    return count, list(table.names[shown:])
+
+
+def _fit(table: Table, widths: list[int], width: int) -> list[int]:
+    """Return widths of the columns that fit into `width`: long texts are cut, then the last columns give way."""
+    narrow = [min(wide, WIDEST) for wide in widths]
+    fitting: list[int] = []
+    used = 0
+    for at, wide in enumerate(narrow):
+        room = width - used - (2 if fitting else 0)
+        last = at == len(narrow) - 1
+        stretches = last and table.columns[at].type == "str" and room >= len(table.columns[at].name) + 8
+        taken = min(widths[at], room) if stretches else wide
+        if taken > room:
+            break
+        fitting.append(taken)
+        used += taken + (2 if len(fitting) > 1 else 0)
+    return fitting or [min(widths[0], max(1, width))]
+
+
+def cells(column: Column, values: Any) -> list[str]:
+    """Return a column's cells as a person reads them; missing is "-"."""
+    import pyarrow as pa
+
+    if column.type == "ts":  # never through Python objects: pyarrow would need pandas for their nanoseconds
+        texts = values.cast(pa.string()).to_pylist()
+        return ["-" if text is None else text[:26] for text in texts]
+    return [_cell(column, value) for value in values.to_pylist()]
+
+
+def _cell(column: Column, value: Any) -> str:
+    if value is None:
+        return "-"
+    if column.type == "s":
+        return f"{value:.6f}" if column.unit == "s" else f"{value:.3g}"
+    if column.type == "bool":
+        return "yes" if value else "no"
+    if column.type == "frames":
+        return " ".join(map(str, value))
+    return visible(str(value))

@@ -1,0 +1,147 @@
+"""What a running capture says: JSON lines, plain lines, or a screen that is kept up to date.
+
+Addresses and explanations may hold what the wire chose, so all of it goes through `escape`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import pyarrow as pa
+
+from analyzer.classify.watching import OpenFlow, Snapshot
+from analyzer.render.escape import visible
+from analyzer.render.rows import json_lines
+from analyzer.tables.kinds import Column, Table, text
+from analyzer.tables.schema import TABLES
+
+RECENT = 12
+"""Closes that the screen shows."""
+
+_ENDS = (text("client", "ip:port of the client"), text("server", "ip:port of the server"))
+_EVENT: dict[str, Column] = {"event": text("event", "what the line is about")}
+
+
+@dataclass(slots=True)
+class Now:
+    """The numbers of one moment, for the screen and the metrics."""
+
+    interfaces: str = ""
+    running_s: float = 0.0
+    packets: int = 0
+    packets_per_s: float = 0.0
+    dropped: int = 0
+    segments: int = 0
+    recorded: str = ""
+    problem: str = ""
+    snapshot: Snapshot = field(default_factory=Snapshot)
+
+
+def close_json(rows: pa.Table) -> bytes:
+    """Return closes as JSON objects, one a line: {"event":"close", ..., "client":"ip:port", "server":"ip:port"}."""
+    return _json("close", TABLES["closes"], rows, _ENDS)
+
+
+def finding_json(rows: pa.Table) -> bytes:
+    """Return findings as JSON objects, one a line."""
+    return _json("finding", TABLES["findings"], rows, ())
+
+
+def _json(event: str, declared: Table, rows: pa.Table, more: tuple[Column, ...]) -> bytes:
+    columns = (_EVENT["event"], *declared.columns, *more)
+    named = rows.append_column("event", pa.array([event] * rows.num_rows, pa.string()))
+    return bytes(json_lines(Table(event, declared.row, declared.doc, (), columns), named))
+
+
+def close_lines(rows: pa.Table) -> list[str]:
+    """Return closes as lines for people, without line ends."""
+    chosen = rows.select(["ts", "close_kind", "initiator", "client", "server", "age_s", "explanation"])
+    plain = chosen.set_column(0, "ts", chosen["ts"].cast(pa.int64())).to_pylist()  # a time would need pandas
+    return [
+        f"{clock(row['ts'])} {row['close_kind']} by {row['initiator']}  {visible(row['client'])} -> "
+        f"{visible(row['server'])} after {seconds(row['age_s'] or 0.0)}. {visible(row['explanation'] or '')}"
+        for row in plain
+    ]
+
+
+def status_line(now: Now) -> str:
+    """Return one line about the capture as a whole."""
+    states = ", ".join(f"{count:,} {state}" for state, count in now.snapshot.states.items() if count)
+    dropped = f"{now.dropped:,} dropped" if now.dropped else "none dropped"
+    return (
+        f"{now.packets:,} packets ({now.packets_per_s:,.0f}/s), {dropped}; connections: {states or 'none'}"
+        f"{'; ' + visible(now.recorded) if now.recorded else ''}{'; ' + visible(now.problem) if now.problem else ''}"
+    )
+
+
+class Screen:
+    """A live screen on a terminal. Use it as a context manager; `show` draws."""
+
+    def __init__(self, file: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        plain = bool(os.environ.get("NO_COLOR"))
+        console = Console(file=file, markup=False, highlight=False, emoji=False, no_color=plain)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._recent: deque[str] = deque(maxlen=RECENT)
+        self._closes: Counter[str] = Counter()
+
+    def closed(self, rows: pa.Table) -> None:
+        """Take closes to be shown."""
+        self._closes.update(rows["close_kind"].to_pylist())
+        last = rows.slice(max(0, rows.num_rows - RECENT))
+        self._recent.extend(close_lines(last))
+
+    def show(self, now: Now) -> None:
+        """Draw."""
+        self._live.update(self._page(now), refresh=True)
+
+    def __enter__(self) -> Screen:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def _page(self, now: Now) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        def line(words: str, style: str = "") -> Text:
+            return Text(words, style=style, no_wrap=True, overflow="ellipsis")
+
+        parts = [
+            line(f"longwire live {visible(now.interfaces)}, {seconds(now.running_s)}", "bold"),
+            line(status_line(now)),
+        ]
+        if now.dropped:
+            parts.append(line("packets were dropped: some verdicts will say capture_gap", "yellow"))
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in self._closes.most_common(8))
+        parts += [line(""), line("Closed", "bold"), line(f"  {kinds or 'none yet'}")]
+        parts += [line(f"  {words}") for words in self._recent]
+        parts += [line(""), line("Silent now", "bold")]
+        parts += [line(f"  {seconds(flow.for_ns / 1e9):>10}  {_ends(flow)}") for flow in now.snapshot.silent]
+        if now.snapshot.probing:
+            parts += [line(""), line("Keep-alive probes without answer", "bold")]
+            parts += [line(f"  {flow.unanswered:>3}  {_ends(flow)}") for flow in now.snapshot.probing]
+        parts.append(line("Ctrl-C ends with a summary", "dim"))
+        return Group(*parts)
+
+
+def _ends(flow: OpenFlow) -> str:
+    return f"flow {flow.flow_id}  {visible(flow.client)} -> {visible(flow.server)}"
+
+
+def clock(ts_ns: int) -> str:
+    """Return a time of day in UTC with milliseconds."""
+    return f"{datetime.fromtimestamp(ts_ns // 10**9, UTC):%H:%M:%S}.{ts_ns // 10**6 % 1000:03d}Z"
+
+
+def seconds(value: float) -> str:
+    """Return a span of time, short."""
+    return f"{value:,.0f} s" if value >= 100 else f"{value:.1f} s" if value >= 10 else f"{value:.3f} s"

@@ -1,0 +1,65 @@
+"""Rows of Arrow tables as plain Python values, and numbers as a person reads them.
+
+Times become whole nanoseconds: pyarrow would need pandas for them otherwise, which the command does without.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+
+
+def plain_rows(rows: pa.Table) -> list[Row]:
+    """Return `rows` as dicts; times are UTC nanoseconds."""
+    import pyarrow as pa
+
+    for at, field in enumerate(rows.schema):
+        if pa.types.is_timestamp(field.type):
+            rows = rows.set_column(at, field.name, rows[field.name].cast(pa.int64()))
+    made: list[Row] = rows.to_pylist()
+    return made
+
+
+def span(value: float | None) -> str:
+    """Return a span of time with its unit: 0.014 ms, 1.954 s, 512.4 s, 2 h 13 min; "?" for None."""
+    if value is None:
+        return "?"
+    if value >= 7200:
+        return f"{value / 3600:.1f} h"
+    if value >= 100:
+        return f"{value:,.1f} s"
+    if value >= 0.1 or value == 0:
+        return f"{value:.3f} s"
+    return f"{value * 1000:.3f} ms"
+
+
+def size(count: float | None) -> str:
+    """Return a number of bytes with its unit (1 kB = 1000 B); "?" for None."""
+    if count is None:
+        return "?"
+    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= one:
+            return f"{count / one:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def many(count: int, what: str) -> str:
+    """Return a count with its noun: 1 probe, 2,000 probes."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def clock(ts_ns: int) -> str:
+    """Return a time of day with its date, UTC, milliseconds."""
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(ts_ns // 10**9, UTC):%Y-%m-%d %H:%M:%S}.{ts_ns % 10**9 // 10**6:03d}Z"
+
+
+def place(address: str | None, port: int | None) -> str:
+    """Return ip:port, [ip]:port for IPv6."""
+    host = address or "?"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

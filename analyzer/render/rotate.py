@@ -1,0 +1,118 @@
+"""Tables of a capture that does not end: a folder per table, filled with Parquet files that are whole at any moment.
+
+    DIR/flows/part-00001.parquet, part-00002.parquet, ...    rows in the table's order within each part
+    DIR/captures/part-00000.parquet, ...                     tables about the whole: one part, replaced at each rotation
+    DIR/summary.json                                         replaced at each rotation
+
+`pandas.read_parquet("DIR/flows")` reads what there is. Every folder has a part from the start, so it always can. A part
+is written under a hidden name and renamed, so what has a name is complete; a crash loses the rows since the last
+rotation and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from analyzer.errors import AnalyzerError
+from analyzer.render.files import write_summary, write_table
+from analyzer.render.folder import make_folder
+from analyzer.tables.order import in_order
+from analyzer.tables.schema import TABLES, empty_table
+
+WHOLE = ("endpoints", "captures", "anomalies")
+"""Tables about the whole capture: their rows replace the earlier ones."""
+
+ROTATE_S = 60.0
+ROTATE_BYTES = 32 << 20
+"""Arrow rows in memory before a part is written although its time has not come: about 25,000 connections."""
+
+HELD_BYTES = 256 << 20
+"""Rows kept while the disk is full. Beyond it the oldest are given up, and counted."""
+
+
+class PartSink:
+    """Takes chunks of tables as they come and writes a part of each now and then.
+
+    whole    names of the tables whose rows replace the earlier ones
+    lost     rows given up because the disk stayed full    trouble  what went wrong, until somebody takes it
+    Raises AnalyzerError if the folder cannot be used, or holds tables of another run.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        rotate_s: float = ROTATE_S,
+        rotate_bytes: int = ROTATE_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        make_folder(folder)
+        taken = [name for name in TABLES if any((folder / name).glob("part-*.parquet"))]
+        if taken:
+            raise AnalyzerError(f"{folder} already holds tables of another capture", "name another folder with --out")
+        self.folder = folder
+        self.whole = WHOLE
+        self._rotate_s, self._rotate_bytes, self._clock = rotate_s, rotate_bytes, clock
+        self._held: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
+        self._bytes = 0
+        self._number = 0
+        self._due = clock() + rotate_s
+        self.lost = 0
+        self.trouble = ""
+        for name in TABLES:
+            make_folder(folder / name)
+            write_table(self._path(name, 0), "parquet", name, empty_table(name))
+
+    def write(self, name: str, rows: pa.Table) -> None:
+        """Take rows of table `name`, in any order."""
+        if not rows.num_rows:
+            return
+        if name in WHOLE:
+            self._held[name] = [rows]
+            return
+        self._held[name].append(rows)
+        self._bytes += rows.nbytes
+
+    @property
+    def due(self) -> bool:
+        """True if it is time for the next part."""
+        return self._clock() >= self._due or self._bytes >= self._rotate_bytes
+
+    def rotate(self, summary: dict[str, Any] | None = None) -> None:
+        """Write a part of every table that has rows. What a full disk does not take is kept for the next time."""
+        self._due = self._clock() + self._rotate_s
+        self._number += 1
+        try:
+            for name, parts in self._held.items():
+                if parts:
+                    number = 0 if name in WHOLE else self._number
+                    write_table(self._path(name, number), "parquet", name, in_order(name, parts))
+                    self._bytes -= 0 if name in WHOLE else sum(part.nbytes for part in parts)
+                    self._held[name] = []
+            if summary is not None:
+                write_summary(self.folder, summary)
+        except OSError as error:
+            self.trouble = f"writing to {self.folder} failed: {error.strerror or error}; rows are kept for a while"
+            self._give_up_oldest()
+
+    def close(self, summary: dict[str, Any]) -> None:
+        """Write the last parts."""
+        self.rotate(summary)
+        self.lost += sum(part.num_rows for name, parts in self._held.items() if name not in WHOLE for part in parts)
+
+    def _path(self, name: str, number: int) -> Path:
+        return self.folder / name / f"part-{number:05d}.parquet"
+
+    def _give_up_oldest(self) -> None:
+        while self._bytes > HELD_BYTES:
+            name = max(
+                (name for name in TABLES if name not in WHOLE and self._held[name]),
+                key=lambda name: sum(part.nbytes for part in self._held[name]),
+            )
+            gone = self._held[name].pop(0)
+            self._bytes -= gone.nbytes
+            self.lost += gone.num_rows

@@ -1,0 +1,1 @@
+"""Sample captures of real programs, and the scripts that make them."""

@@ -1,0 +1,17 @@
+// An HTTP/2 server: node h2_server.js ADDRESS PORT [KEY CERT]. Without certificate: h2c, by prior knowledge.
+const fs = require('fs');
+const http2 = require('http2');
+const [address, port, key, cert] = process.argv.slice(2);
+const server = key
+  ? http2.createSecureServer({key: fs.readFileSync(key), cert: fs.readFileSync(cert)})
+  : http2.createServer();
+server.on('stream', (stream, headers) => {
+  stream.on('error', () => {});
+  const session = stream.session;
+  if (headers[':path'] === '/leave') setTimeout(() => session.close(), 300);
+  if (headers[':path'] === '/slow') { stream.respond({':status': 200}); return; }
+  stream.respond({':status': 200});
+  stream.end('hello');
+});
+server.on('session', (session) => session.on('error', () => {}));
+server.listen(Number(port), address);

@@ -1,0 +1,137 @@
+"""What a running capture says: JSON that parses, lines and labels that the wire cannot misuse, sizes and ports."""
+
+from __future__ import annotations
+
+import io
+import json
+import urllib.request
+
+import pyarrow as pa
+import pytest
+
+from analyzer.classify.watching import OpenFlow, Snapshot
+from analyzer.cli.live_request import address, size_or_span
+from analyzer.errors import AnalyzerError
+from analyzer.render.live import Now, Screen, close_json, close_lines, status_line
+from analyzer.render.live_metrics import MAX_ENDPOINTS, Metrics, MetricsServer
+from analyzer.tables.build import Coded, to_arrow
+from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS
+
+
+def closes(servers: list[str], explanation: str = "because") -> pa.Table:
+    n = len(servers)
+    rows = to_arrow(
+        "closes",
+        {
+            "flow_id": list(range(n)),
+            "ts": [1_700_000_000_123_456_789] * n,
+            "close_kind": Coded(pa.array([CLOSE_KINDS.index("rst_on_idle")] * n).to_numpy(), CLOSE_KINDS),
+            "initiator": Coded(pa.array([1] * n).to_numpy(), INITIATORS),
+            "age_s": [60.25] * n,
+            "explanation": [explanation] * n,
+        },
+    )
+    return rows.append_column("client", pa.array(["10.0.0.1:4000"] * n)).append_column("server", pa.array(servers))
+
+
+def now() -> Now:
+    flow = OpenFlow(7, "10.0.0.1:4000", "10.0.0.2:443", 90 * 10**9, 2)
+    return Now(
+        "eth0", 12.0, 1000, 50.0, 3, 900, "", "", Snapshot({"active": 2, "silent": 1, "closed": 4}, [flow], [flow])
+    )
+
+
+def test_json_is_a_line_per_close() -> None:
+    lines = close_json(closes(["10.0.0.2:443", "[fd00::1]:80"], 'say "no"\n')).decode().splitlines()
+    made = [json.loads(line) for line in lines]
+    assert [row["server"] for row in made] == ["10.0.0.2:443", "[fd00::1]:80"]
+    assert made[0]["event"] == "close"
+    assert made[0]["close_kind"] == "rst_on_idle"
+    assert made[0]["ts"] == "2023-11-14T22:13:20.123456789Z"
+    assert made[0]["explanation"] == 'say "no"\n'
+
+
+def test_lines_hold_nothing_a_terminal_obeys() -> None:
+    (line,) = close_lines(closes(["10.0.0.2:443"], "a\x1b[2Jb"))
+    assert line == "22:13:20.123Z rst_on_idle by server  10.0.0.1:4000 -> 10.0.0.2:443 after 60.2 s. a\\x1b[2Jb"
+
+
+def test_the_status_counts() -> None:
+    assert status_line(now()) == "1,000 packets (50/s), 3 dropped; connections: 2 active, 1 silent, 4 closed"
+
+
+def test_the_screen_shows_closes_silences_and_probes() -> None:
+    page = io.StringIO()
+    with Screen(page) as screen:
+        screen.closed(closes(["10.0.0.2:443"]))
+        from rich.console import Console
+
+        Console(file=page, width=120).print(screen._page(now()))
+    text = page.getvalue()
+    assert "rst_on_idle 1" in text
+    assert "flow 7  10.0.0.1:4000 -> 10.0.0.2:443" in text
+    assert "Keep-alive probes without answer" in text
+
+
+def test_metrics_count_by_kind_and_endpoint() -> None:
+    metrics = Metrics()
+    metrics.closed(closes(["10.0.0.2:443"] * 3))
+    metrics.closed(closes(["10.0.0.2:443", "10.0.0.3:80"]))
+    metrics.update(now())
+    lines = metrics.text().decode().splitlines()
+    assert 'longwire_closes_total{kind="rst_on_idle",endpoint="10.0.0.2:443"} 4' in lines
+    assert 'longwire_closes_total{kind="rst_on_idle",endpoint="10.0.0.3:80"} 1' in lines
+    assert 'longwire_open_connections{state="silent"} 1' in lines
+    assert "longwire_dropped_packets_total 3" in lines
+    assert "longwire_heartbeat_misses_total 0" in lines
+    assert not any('state="closed"' in line for line in lines)
+
+
+def test_a_scan_cannot_fill_the_labels() -> None:
+    metrics = Metrics()
+    for k in range(5):
+        metrics.closed(closes([f"10.0.{k}.{j}:80" for j in range(200)]))
+    metrics.update(now())
+    lines = [line for line in metrics.text().decode().splitlines() if line.startswith("longwire_closes_total{")]
+    assert len(lines) == MAX_ENDPOINTS + 1
+    assert sum(int(line.rsplit(" ", 1)[1]) for line in lines) == 1000
+    assert f'longwire_closes_total{{kind="rst_on_idle",endpoint="other"}} {1000 - MAX_ENDPOINTS}' in lines
+
+
+def test_metrics_are_served() -> None:
+    metrics = Metrics()
+    server = MetricsServer(metrics, "127.0.0.1", 0)
+    try:
+        with urllib.request.urlopen("http://{}:{}/metrics".format(*server.address), timeout=5) as answer:
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            assert answer.read() == metrics.text()
+        with pytest.raises(AnalyzerError, match="metrics cannot be served"):
+            MetricsServer(metrics, *server.address)
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("100MB", (100_000_000, 0)), ("1GiB", (1 << 30, 0)), ("512 b", (512, 0)), ("1.5kB", (1500, 0)),
+        ("30s", (0, 30)), ("10min", (0, 600)), ("1h", (0, 3600)), ("2d", (0, 172800)),
+    ],
+)  # fmt: skip
+def test_sizes_and_spans(words: str, expected: tuple[int, float]) -> None:
+    assert size_or_span(words) == expected
+
+
+@pytest.mark.parametrize("words", ["", "100", "MB", "0s", "-1h", "10 apples", "1e9s"])
+def test_no_size_and_no_span(words: str) -> None:
+    with pytest.raises(AnalyzerError):
+        size_or_span(words)
+
+
+def test_ports() -> None:
+    assert address("9464") == ("127.0.0.1", 9464)
+    assert address("0.0.0.0:80") == ("0.0.0.0", 80)
+    assert address("[::1]:80") == ("::1", 80)
+    for wrong in ("", "x", "70000", "host"):
+        with pytest.raises(AnalyzerError):
+            address(wrong)

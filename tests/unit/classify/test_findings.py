@@ -1,0 +1,201 @@
+"""Findings: each code as a trace, none of a clean capture, the worst and farthest first, words with their numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from analyzer.classify.finding_codes import CODES, SEVERITIES
+from analyzer.classify.findings import MOST_SERVERS
+from tests.fleet import Timer, fleet
+from tests.property.harness import run
+from tests.talk import Packet, Talk, merge
+from tests.unit.classify import test_closing as closes
+
+Row = dict[str, Any]
+
+
+def findings(trace: Talk | list[Packet]) -> list[Row]:
+    return run(trace).rows("findings")
+
+
+def only(trace: Talk | list[Packet]) -> Row:
+    (row,) = findings(trace)
+    return row
+
+
+def used(number: int = 1, port: int = 80) -> Talk:
+    talk = Talk((f"10.0.1.{number}", 40000), ("10.0.0.2", port))
+    return talk.handshake().orig(b"\x01request", at="1s").resp(b"\x01response").orig_ack()
+
+
+def http(number: int = 1) -> Talk:
+    talk = Talk((f"10.0.1.{number}", 40000), ("10.0.0.2", 80)).handshake()
+    return talk.orig(GET, at=1).resp(OK).orig_ack()
+
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+PROMISE = OK.replace(b"Content", b"Keep-Alive: timeout=60\r\nContent")
+
+
+def dead_peer() -> Talk:
+    talk = used().orig(b"hello", at=400, lost=True)
+    for k in range(6):
+        talk.orig_retransmit(at=400 + 0.3 * 2**k, lost=True)
+    return talk.orig_rst(at=450)
+
+
+def late_probe() -> Talk:
+    return used().orig_probe(at=500).resp_rst(bare=True)
+
+
+def probes_in_vain() -> Talk:
+    talk = used()
+    for at in range(16, 60, 15):
+        talk.orig_probe(at=at).resp_ack()
+    return talk.resp_fin(at=61).orig_fin().resp_ack()
+
+
+def stalled() -> Talk:
+    talk = used().orig_ack(win=0)
+    for k in range(5):
+        talk.resp_probe(at=2 + 0.4 * 2**k).orig_ack(win=0)
+    return talk.orig_ack(at=10, win=500).resp(b"at last").orig_ack().orig_fin(at=11).resp_fin().orig_ack()
+
+
+def injected() -> Talk:
+    talk = used().orig(b"request", at=10).resp_rst(at=10.002, ttl=40, options=b"")
+    return talk.resp(b"response", at=10.03).orig_rst(bare=True)
+
+
+def raced() -> Talk:
+    return http().resp_fin(at=6).orig(GET, at=6.005, ack=1 + len(OK)).resp_rst(at=6.03, bare=True)
+
+
+def broken_promise() -> Talk:
+    talk = Talk(("10.0.1.1", 40000), ("10.0.0.2", 80)).handshake()
+    return talk.orig(GET, at=1).resp(PROMISE).orig_ack().resp_fin(at=21).orig_fin().resp_ack()
+
+
+CASES: dict[str, Callable[[], Any]] = {
+    "peer.dead": dead_peer,
+    "close.stale_connection": lambda: used().orig(b"more", at=300).resp_rst(bare=True),
+    "keepalive.too_late": late_probe,
+    "keepalive.not_counted": probes_in_vain,
+    "close.half_closed_leak": lambda: closes.later(used().resp_fin(at=2).orig_ack(), 100),
+    "stall.zero_window": stalled,
+    "reset.middlebox": injected,
+    "http.keepalive_race": raced,
+    "http.closes_early": broken_promise,
+    "close.unread_data": lambda: used().orig(b"more", at=1.3).resp_ack().resp_rst(at=1.5),
+    "timeout.idle": lambda: fleet(Timer(60), 40, early=0.0, survivors=0.0),
+    "timeout.pair_mismatch": lambda: merge(
+        fleet(Timer(60), 40, early=0.0, survivors=0.0),
+        fleet(Timer(60, by="client"), 40, early=0.0, survivors=0.0, seed=2),
+    ),
+    "timeout.lifetime": lambda: fleet(Timer(3600, clock="age"), 40, early=0.0),
+}
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_each_code_as_a_trace(code: str) -> None:
+    rows = [row for row in findings(CASES[code]()) if row["code"] == code]
+    (row,) = rows
+    assert row["severity"] == CODES[code].severity_of(len(row["flow_ids"].split()))
+    assert row["endpoint"] and row["reference"] == CODES[code].reference
+    assert 0 < row["confidence"] <= 1
+    for text in (row["title"], row["explanation"], row["recommendation"]):
+        assert "{" not in text and "nan" not in text
+    if not code.startswith("timeout"):
+        assert row["evidence_frames"]
+
+
+CLEAN: dict[str, Callable[[], Any]] = {
+    "fin": lambda: used().orig_fin(at=2).resp_fin().orig_ack(),
+    "server closes": lambda: used().resp_fin(at=2).orig_fin().resp_ack(),
+    "still open": lambda: closes.later(used(), 30),
+    "http": lambda: http().orig_fin(at=2).resp_fin().orig_ack(),
+    "idle close": lambda: http().resp_fin(at=66).orig_fin().resp_ack(),
+    "answered probes": lambda: used().orig_probe(at=61).resp_ack().orig_fin(at=62).resp_fin().orig_ack(),
+    "client aborts": lambda: used().orig_rst(at=1.5),
+    "answers fin with rst": lambda: used().resp_fin(at=2).orig_ack().orig_rst(at=2.01),
+    "browser has read enough": lambda: used().resp(b"more", at=2).orig_ack().orig_rst(at=2.1),
+    "retransmission": lambda: used().orig(b"x", at=2, lost=True).orig_retransmit(at=2.3).resp_ack()
+    .orig_fin(at=3).resp_fin().orig_ack(),
+    "nothing": Talk,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_a_clean_capture_has_none(name: str) -> None:
+    assert findings(CLEAN[name]()) == []
+
+
+def test_advice_has_numbers() -> None:
+    row = only(fleet(Timer(60), 40, early=0.0, survivors=0.0))
+    assert row["title"].startswith("Idle timeout of 60 s (40 connections), kept by the server")
+    assert "each 20 s, 30 s at most" in row["recommendation"]
+    assert "before 59 s" in row["recommendation"] and "65 s or" in row["recommendation"]
+    assert "AWS ALB" in row["explanation"]
+
+
+def test_a_client_that_gives_up_well_before_is_no_mismatch() -> None:
+    client = fleet(Timer(30, by="client"), 40, early=0.0, survivors=0.0, seed=2)
+    rows = findings(merge(fleet(Timer(60), 40, early=0.0, survivors=0.0), client))
+    assert "timeout.pair_mismatch" not in {row["code"] for row in rows}
+
+
+def test_the_path_is_bounded() -> None:
+    rows = findings(fleet(Timer(350, clock="wire", by="path", how="silent"), 40, early=0.0, survivors=1.0))
+    codes = [row["code"] for row in rows]
+    assert codes[0] == "peer.dead" and "timeout.path" in codes
+    row = rows[codes.index("timeout.path")]
+    assert re.search(r"after 3[0-4]\d to 35\d s", row["title"])
+    assert "AWS NAT gateway" in row["explanation"]
+
+
+def test_one_refusal_is_a_note_three_are_a_warning() -> None:
+    def refused(n: int) -> list[Packet]:
+        return merge(*(Talk((f"10.0.1.{k}", 999)).syn(at=k).resp_rst() for k in range(1, n + 1)))
+
+    assert only(refused(1))["severity"] == "note"
+    assert only(refused(1))["title"] == "1 connection refused"
+    row = only(refused(3))
+    assert (row["severity"], row["title"], row["flow_ids"]) == ("warning", "3 connections refused", "0 1 2")
+
+
+def test_a_scan_is_one_finding() -> None:
+    scan = merge(*(Talk(server=("10.0.0.9", port)).syn(at=port / 1000).resp_rst() for port in range(1, 200)))
+    row = only(scan)
+    assert row["endpoint"] is None
+    assert (row["severity"], row["title"]) == ("note", "199 connections refused, at 199 servers")
+    few = merge(*(Talk(server=("10.0.0.9", p)).syn(at=p).resp_rst() for p in range(1, MOST_SERVERS + 1)))
+    assert len(findings(few)) == MOST_SERVERS
+
+
+def test_the_worst_and_farthest_come_first() -> None:
+    refused = [Talk((f"10.0.3.{k}", 999), ("10.0.0.3", 80)).syn(at=k).resp_rst() for k in range(1, 6)]
+    stale = [used(k, 443).orig(b"more", at=300 + k).resp_rst(bare=True) for k in (1, 2)]
+    rows = findings(merge(*refused, *stale, dead_peer()))
+    assert [row["code"] for row in rows][:3] == ["peer.dead", "connect.refused", "close.stale_connection"]
+    assert [row["finding_id"] for row in rows] == list(range(len(rows)))
+    order = [SEVERITIES.index(row["severity"]) for row in rows]
+    assert order == sorted(order)
+
+
+def test_batching_is_invisible() -> None:
+    trace = merge(dead_peer(), *(used(k, 443).orig(b"more", at=300 + k).resp_rst(bare=True) for k in (2, 3)))
+    assert findings(trace) == run(trace, range(0, len(trace), 3)).rows("findings")
+
+
+# ------------------------------------------------------------------------------------------------ the registry
+def test_every_code_is_complete() -> None:
+    for name, code in CODES.items():
+        assert re.fullmatch(r"[a-z]+\.[a-z_]+", name)
+        assert code.severity in SEVERITIES and code.reference and code.title
+        assert len(code.explanation) > 60 and len(code.recommendation) > 40
+        assert code.seconds or not re.search(r"{(low|median|high|half|third|plus5|minus1)}", code.recommendation)

@@ -1,0 +1,146 @@
+"""Definition B6: resets that do not come from whom they name, and the many odd ones that do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from analyzer.classify.middlebox import WEIGHTS
+from tests.property.harness import run
+from tests.talk import Packet, Talk
+
+Row = dict[str, Any]
+
+
+def used(**make: Any) -> Talk:
+    talk = Talk(rtt="40ms", capture="client", **make).handshake()
+    for at in (1, 2, 3):
+        talk.orig(b"request", at=at).resp(b"response").orig_ack()
+    return talk
+
+
+def close(talk: Talk | list[Packet]) -> Row:
+    return run(talk).close
+
+
+def clues(talk: Talk) -> set[str]:
+    return set((close(talk)["middlebox_clues"] or "").split(",")) - {""}
+
+
+# ------------------------------------------------------------------------------------------------ one clue each
+def test_another_ttl() -> None:
+    assert clues(used().resp_rst(at=10, ttl=61)) == {"ttl_differs"}
+    assert clues(used().resp_rst(at=10, ttl=60)) == {"ttl_differs"}  # by two, of a direction that never varied
+
+
+def test_a_hop_more_is_the_network() -> None:
+    assert clues(used().resp_rst(at=10, ttl=57)) == set()
+
+
+@pytest.mark.parametrize("ttl", [122, 249])
+def test_another_initial_ttl_over_the_same_hops_is_the_same_host(ttl: int) -> None:
+    assert clues(used().resp_rst(at=10, ttl=ttl)) == set()
+
+
+def test_its_sender_lives_on() -> None:
+    talk = used().resp_rst(at=10).resp(b"more", at=10.01).orig_rst(bare=True)
+    assert "lives_on" in clues(talk)
+
+
+def test_what_was_under_way_is_no_life() -> None:
+    """A segment older than the RST that arrives after it."""
+    talk = used()
+    late = talk.server.tsval + 3000
+    talk.resp_rst(at=10).resp(b"late", at=10.001, tsval=late, ip_id=0x2001)
+    assert "lives_on" not in clues(talk)
+
+
+def test_faster_than_the_host_can_be() -> None:
+    assert clues(used().orig(b"request", at=10).resp_rst(at=10.002)) == {"too_fast"}
+    assert clues(used().orig(b"request", at=10).resp_rst(at=10.041)) == set()
+
+
+def test_an_ip_id_of_the_other_direction() -> None:
+    talk = used().orig(b"request", at=10)
+    assert clues(talk.resp_rst(at=10.041, ip_id=talk.client.ip_id)) == {"ip_id_copied"}
+
+
+def test_an_ip_id_where_there_never_was_one() -> None:
+    talk = Talk(rtt="40ms").handshake()
+    talk.packets.clear()
+    for at in (1, 2, 3, 4, 5):
+        talk.orig(b"request", at=at).resp(b"response", ip_id=0).orig_ack()
+    assert clues(talk.resp_rst(at=10, ip_id=4711)) == {"ip_id_not_zero"}
+
+
+def test_no_timestamp_though_alive() -> None:
+    assert clues(used().resp_rst(at=10, options=b"")) == {"no_timestamp"}
+    assert clues(used(timestamps=False).resp_rst(at=10)) == set()
+    assert clues(used().orig(b"request", at=10).resp_rst(at=10.041, bare=True)) == set()
+
+
+def test_steps_to_hit_a_moving_window() -> None:
+    talk = used()
+    first = talk.server.snd_nxt
+    for k in range(3):
+        talk.resp_rst(at=10 + k / 1000, seq=first + 1460 * k)
+    assert "stepping" in clues(talk)
+
+
+def test_numbers_that_cannot_be() -> None:
+    assert "ack_zero" in clues(used().resp_rst(at=10, ack=-1_000_000))
+    assert "out_of_window" in clues(used().resp_rst(at=10, seq=1))
+    assert "out_of_window" in clues(used().resp_rst(at=10, seq=5_000_000))
+
+
+def test_both_at_once() -> None:
+    assert clues(used().resp_rst(at=10).orig_rst(at=10.0005)) == {"both_directions"}
+    assert clues(used().resp_rst(at=10).orig_rst(at=10.5)) == set()
+
+
+# ------------------------------------------------------------------------------------------------ verdicts
+def test_several_clues_make_a_suspicion() -> None:
+    row = close(used().resp_rst(at=10, ttl=61, options=b"", ip_id=5).orig_rst(at=10.0002, ttl=61))
+    assert row["close_kind"] == "rst_on_idle"
+    assert row["middlebox_score"] == pytest.approx(1 - 0.65 * 0.85 * 0.65)
+    talk = used().orig(b"request", at=10)
+    row = close(talk.resp_rst(at=10.002, ttl=61, options=b"").resp(b"response", at=10.042, ttl=58).orig_rst(bare=True))
+    assert (row["close_kind"], row["initiator"]) == ("rst_injected_suspected", "middlebox")
+    assert row["close_kind_base"] in ("rst_unread_data", "rst_abort", "rst_to_data_stale")
+    assert row["confidence"] == row["middlebox_score"] > 0.8
+    assert row["basis"] == "inferred"
+    assert "in the name of the server" in row["explanation"] and "ttl differs" in row["explanation"]
+
+
+def test_one_clue_is_not_enough() -> None:
+    row = close(used().resp_rst(at=10, ttl=61))
+    assert row["close_kind"] == row["close_kind_base"] == "rst_on_idle"
+    assert row["middlebox_score"] == pytest.approx(0.35)
+    assert all(weight < 0.7 for weight in WEIGHTS.values())
+
+
+def test_no_score_without_a_reset() -> None:
+    row = close(used().orig_fin(at=4).resp_fin().orig_ack())
+    assert (row["middlebox_score"], row["middlebox_clues"]) == (None, None)
+
+
+HONEST = {
+    "abort": lambda: used().orig_rst(at=3.5),
+    "idle": lambda: used().resp_rst(at=70),
+    "refused": lambda: Talk().syn().resp_rst(),
+    "stale": lambda: used().orig(b"request", at=70).resp_rst(bare=True),
+    "after its own FIN": lambda: used().orig_fin(at=4).resp_ack().resp(b"more", at=4.1).orig_rst(bare=True),
+    "pipelined data to a closed socket": lambda: (
+        used().orig(b"a" * 5000, at=70).resp_rst(bare=True).resp_rst(bare=True)
+    ),
+    "unread": lambda: used().orig(b"request", at=4).resp_ack().resp_rst(at=4.1),
+    "ipv6": lambda: used(ipv6=True).resp_rst(at=70),
+    "wrapping numbers": lambda: used(isn=(2**32 - 20, 2**32 - 30)).resp_rst(at=70),
+    "no timestamps": lambda: used(timestamps=False).resp_rst(at=70),
+}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_resets_have_no_clues(name: str) -> None:
+    assert clues(HONEST[name]()) == set()

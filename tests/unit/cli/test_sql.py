@@ -1,0 +1,69 @@
+"""`longwire sql`: tables of every format answer, and a query reaches nothing but them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from analyzer.cli.main import main
+
+pytest.importorskip("duckdb")
+
+CAPTURES = sorted(map(str, (Path(__file__).parents[3] / "captures").glob("*.pcap")))
+ORDERED = (
+    "select close_kind, count(*) n, min(age_s) age, max(ts) latest from closes group by all order by n desc, close_kind"
+)
+
+
+@pytest.fixture(scope="module", params=["parquet", "csv", "json"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp(request.param)
+    assert main(["analyze", *CAPTURES, "--out", str(out), "--format", request.param]) == 0
+    return out
+
+
+def test_every_format_gives_the_same_answer(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["sql", str(folder), ORDERED, "--format", "json"]) == 0
+    rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [row["n"] for row in rows] == [2, 1, 1, 1, 1, 1, 1]
+    assert rows[0] == {"close_kind": "fin_client_first", "n": 2, "age": rows[0]["age"], "latest": rows[0]["latest"]}
+    assert rows[0]["latest"].startswith("2026-11-22T18:20:52.938")
+
+
+def test_tables_join(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    query = "select f.server_port, c.evidence_frames from flows f join closes c using (flow_id) order by 1 limit 1"
+    assert main(["sql", str(folder), query, "--format", "csv"]) == 0
+    head, row = capfd.readouterr().out.splitlines()
+    assert head == "server_port,evidence_frames" and row.startswith("8001,")
+
+
+def test_answers_of_any_type_are_shown(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    query = "select 1 a, 2 a, {'x': 1} s, date '2020-01-02' d, 1.5::decimal(4, 1) e, null z, [1, 2] l"
+    assert main(["sql", str(folder), query]) == 0
+    assert capfd.readouterr().out.splitlines()[1].split()[:2] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select * from read_csv('/etc/passwd')",
+        "copy (select 1) to '/tmp/longwire-out.csv'",
+        "select * from 'https://example.com/x.parquet'",
+        "attach '/tmp/longwire.db'",
+        "install httpfs",
+        "set enable_external_access = true",
+        "selec",
+    ],
+)
+def test_what_a_query_may_not_do_is_an_error(folder: Path, query: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["sql", str(folder), query]) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and err.startswith("error: ") and "hint: " in err
+
+
+def test_a_folder_without_tables(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["sql", str(tmp_path), "select 1"]) == 2
+    assert "has no tables" in capfd.readouterr().err
+    assert main(["sql", str(tmp_path / "nowhere"), "select 1"]) == 2

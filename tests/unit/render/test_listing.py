@@ -1,0 +1,127 @@
+"""Lists: which rows and columns, in what order, and how they look on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analyzer.errors import AnalyzerError
+from analyzer.render import listing
+from analyzer.render.listing import choose, pick_columns, sort_keys, write_list
+from analyzer.tables.build import to_arrow
+from analyzer.tables.schema import TABLES
+from analyzer.tables.where import parse_where
+
+GAPS = to_arrow(
+    "idle_gaps",
+    {
+        "flow_id": [2, 0, 1, 0],
+        "duration_s": [5.0, 60.0, None, 1.5],
+        "start_ts": [3, 1, 2, 9],
+        "start_frame": [1, 2, 3, 4],
+    },
+)
+
+
+def listed(format: str, columns: str | None, width: int | None = None, rows: pa.Table = GAPS) -> tuple[str, list[str]]:
+    out = io.BytesIO()
+    _, hidden = write_list(out, format, pick_columns("idle_gaps", columns, format), iter([rows]), width)
+    return out.getvalue().decode(), hidden
+
+
+def chosen(
+    sort: str | None = None, where: str | None = None, limit: int | None = None
+) -> list[tuple[int, float | None]]:
+    condition = None if where is None else parse_where(where, "idle_gaps")
+    parts = [GAPS.slice(0, 2), GAPS.slice(2)]
+    rows = pa.concat_tables(choose("idle_gaps", parts, condition, sort_keys("idle_gaps", sort), limit))
+    return list(zip(rows["flow_id"].to_pylist(), rows["duration_s"].to_pylist(), strict=True))
+
+
+def test_rows_come_in_the_tables_own_order() -> None:
+    assert [flow_id for flow_id, _ in chosen()] == [0, 0, 1, 2]
+    assert chosen(limit=3) == [(0, 60.0), (0, 1.5), (1, None)]
+
+
+def test_sorting_down_puts_missing_last() -> None:
+    assert chosen("-duration_s") == [(0, 60.0), (2, 5.0), (0, 1.5), (1, None)]
+    assert chosen("flow_id,-duration_s")[:2] == [(0, 60.0), (0, 1.5)]
+
+
+def test_where_reads_the_listed_table() -> None:
+    assert chosen(where="duration_s > 2") == [(0, 60.0), (2, 5.0)]
+
+
+def test_a_sorted_list_with_a_limit_lets_the_worst_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "KEEP_ROWS", 0)
+    assert chosen("-duration_s", limit=2) == [(0, 60.0), (2, 5.0)]
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: sort_keys("idle_gaps", "duratoin_s"), lambda: pick_columns("idle_gaps", "duratoin_s", "csv")]
+)
+def test_an_unknown_column_is_named_with_a_hint(call: object) -> None:
+    with pytest.raises(AnalyzerError, match="duratoin_s") as caught:
+        call()  # type: ignore[operator]
+    assert caught.value.hint == "did you mean duration_s?"
+
+
+def test_a_list_column_has_no_order() -> None:
+    with pytest.raises(AnalyzerError, match="no order"):
+        sort_keys("closes", "evidence_frames")
+
+
+def test_text_is_aligned_and_missing_is_a_dash() -> None:
+    text, hidden = listed("table", "flow_id,duration_s,ended_by")
+    assert text.splitlines() == [
+        "flow_id  duration_s  ended_by",
+        "      2    5.000000  -",
+        "      0   60.000000  -",
+        "      1           -  -",
+        "      0    1.500000  -",
+    ]
+    assert hidden == []
+
+
+def test_on_a_narrow_terminal_the_last_columns_give_way_and_are_named() -> None:
+    text, hidden = listed("table", "flow_id,duration_s,ended_by", width=20)
+    assert text.splitlines()[0] == "flow_id  duration_s"
+    assert hidden == ["ended_by"]
+
+
+def test_no_line_is_wider_than_the_terminal() -> None:
+    closes = to_arrow("closes", {"flow_id": [0], "explanation": ["x" * 300], "close_kind": ["refused"]})
+    for width in (20, 60, 80, 200):
+        out = io.BytesIO()
+        write_list(out, "table", pick_columns("closes", None, "table"), iter([closes]), width)
+        assert max(map(len, out.getvalue().decode().splitlines())) <= width
+
+
+def test_machine_formats_have_all_columns_unless_asked() -> None:
+    assert json.loads(listed("json", None)[0].splitlines()[0]).keys() == set(TABLES["idle_gaps"].names)
+    assert listed("csv", "end_frame,flow_id")[0].splitlines()[:2] == ["end_frame,flow_id", ",2"]
+
+
+def test_parquet_carries_the_meaning_of_its_columns() -> None:
+    out = io.BytesIO()
+    write_list(out, "parquet", pick_columns("idle_gaps", "duration_s", "parquet"), iter([GAPS]))
+    rows = pq.read_table(io.BytesIO(out.getvalue()))
+    assert rows.schema.field("duration_s").metadata[b"unit"] == b"s"
+    assert rows["duration_s"].to_pylist() == [5.0, 60.0, None, 1.5]
+
+
+def test_text_from_the_wire_cannot_command_the_terminal() -> None:
+    rows = to_arrow("http_requests", {"flow_id": [0], "target": ["/\x1b[2J\u202e"]})
+    out = io.BytesIO()
+    write_list(out, "table", pick_columns("http_requests", "target", "table"), iter([rows]))
+    assert out.getvalue() == b"target\n/\\x1b[2J\\u202e\n"
+
+
+@pytest.mark.parametrize("name", listing.SHOWN)
+def test_the_columns_shown_exist(name: str, tmp_path: Path) -> None:
+    assert set(listing.SHOWN[name]) <= set(TABLES[name].names)
