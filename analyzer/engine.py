@@ -41,7 +41,7 @@ class Engine:
 
     def __init__(
         self, settings: Settings, ledger: Ledger, files: Sequence[FileInfo] = (), *, segments: bool = False,
-        records: bool = False, knowledge: Knowledge | None = None,
+        records: bool = False, payload: bool = False, knowledge: Knowledge | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.ledger = ledger
@@ -50,7 +50,9 @@ class Engine:
         self.decoder = Decoder(settings, ledger)
         self.tracker = FlowTracker(settings)
         self.units = Units(self.tracker.flows.shape[0])
-        self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0], records_too=records)
+        self.protocols = ProtocolStage(
+            settings, self.tracker.flows.shape[0], records_too=records, payload=payload
+        )  # fmt: skip
         self._secrets = [0 for _ in files]
         self._plaintext: Plaintext | None = None
         self.end_ns = 0
