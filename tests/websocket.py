@@ -17,14 +17,14 @@ MASK = b"\x37\xfa\x21\x3d"
 
 
 def frame(
-    opcode: int, payload: bytes = b"", *, mask: bytes | None = None, fin: bool = True, rsv: int = 0, size: int | None = None
+    opcode: int, payload: bytes = b"", *, mask: bytes | None = None, fin: bool = True, rsv: int = 0,
+    size: int | None = None,
 ) -> bytes:  # fmt: skip
     """Return one frame. `mask` makes it a client's, `size` is 7, 16 or 64 bits of length (default: the shortest)."""
     n = len(payload)
     size = size or (7 if n < 126 else 16 if n < 65536 else 64)
-    head = bytes(
-        [fin << 7 | rsv << 4 | opcode, (mask is not None) << 7 | (n if size == 7 else 126 if size == 16 else 127)]
-    )
+    short = n if size == 7 else 126 if size == 16 else 127
+    head = bytes([fin << 7 | rsv << 4 | opcode, (mask is not None) << 7 | short])
     head += b"" if size == 7 else struct.pack("!H" if size == 16 else "!Q", n)
     if mask is None:
         return head + payload

@@ -109,7 +109,7 @@ class ProtocolStage:
             a.silences[:half] = a.silences[half : 2 * half].copy()
             m["n_silences"] = half
         a.silences = grown(a.silences, int(m["n_silences"]) + SPANS_PER_SPAN * n)
-        if a.queue.size < SPANS_PER_SPAN * n:
+        if min(a.queue.size, a.aside.size) < SPANS_PER_SPAN * n:
             rows = 2 * SPANS_PER_SPAN * n
             a.queue = np.empty(rows, np.int32)
             self.routed, self.order = np.empty(rows, np.int32), np.empty(rows, np.int32)
