@@ -45,8 +45,8 @@ def tshark_frames(file: str) -> Counter[Any]:
             127: [int(word) for word in row["websocket.payload_length_ext_64"].split("|") if word],
         }
         codes = [int(word) for word in row["websocket.payload.close.status_code"].split("|") if word]
-        for opcode, fin, mask, length in zip(opcodes, fins, masks, short, strict=True):
-            length = longer[length].pop(0) if length in longer else length
+        for opcode, fin, mask, first in zip(opcodes, fins, masks, short, strict=True):
+            length = longer[first].pop(0) if first in longer else first
             code = codes.pop(0) if opcode == "8" and length >= 2 and codes else None
             stream = int(row["stream"].split("|")[0])
             found[
