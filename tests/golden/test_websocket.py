@@ -12,7 +12,7 @@ import pytest
 
 from analyzer import Analysis, analyze
 from tests.corpus import CORPUS, LAB, catalogue, lab_scenarios, needs_corpus, truth
-from tests.golden.test_lab import cases, flow_of
+from tests.golden.test_lab import cases, flow_of, scenario
 
 pytestmark = [needs_corpus, pytest.mark.corpus]
 
@@ -126,8 +126,13 @@ def lab_websocket() -> list[tuple[str, str, int]]:
 @pytest.mark.parametrize(("name", "point", "index"), lab_websocket())
 def test_lab_websocket(name: str, point: str, index: int) -> None:
     label, flow, result = flow_of(name, point, index)
-    if label.get("tls") and flow["app_protocol"] != "websocket":
-        pytest.skip("inside TLS, which is not decrypted yet")
+    keys = scenario(name)["keylog"]
+    if keys:  # inside TLS
+        result = analyze(LAB / scenario(name)["captures"][point], keys=LAB / keys)
+        rows = result.flows.merge(result.closes, on="flow_id", suffixes=("", "_close"))
+        flow = rows[rows.flow_id == flow["flow_id"]].iloc[0].to_dict()
+        assert result.websocket_frames.decrypted.all()
+    assert flow["app_protocol"] == "websocket"
     ws = label["ws"]
     frames = result.websocket_frames[result.websocket_frames.flow_id == flow["flow_id"]]
     messages = result.websocket_messages[result.websocket_messages.flow_id == flow["flow_id"]]
