@@ -16,7 +16,7 @@ Truth = dict[str, Any]
 Rows = dict[str, pd.DataFrame]
 
 # "http", "ws", "tls", "h2", "heartbeats" are tables; "race" and "trigger" columns of closes; "keys": TLS is decrypted
-READ: frozenset[str] = frozenset({"http", "keys", "race", "tls", "trigger"})
+READ: frozenset[str] = frozenset({"http", "keys", "race", "tls", "trigger", "ws"})
 
 TABLES = {
     "http": ("http_requests",),
