@@ -96,6 +96,7 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     keep = trigger != TRIGGERS.index("unknown")
     cases: list[tuple[Mask, str]] = [
         (websocket & ((app["ws_close_c"] != 0) | (app["ws_close_s"] != 0)), "ws_close"),
+        (websocket & quiet & by_server, "idle_timeout"),  # cut without a goodbye
         (np.isin(races, [RACES.index("race"), RACES.index("half_race")]), "request_in_flight"),
         (http & keep, ""),
         (http & (app["outstanding"] > 0), "request_in_flight"),

@@ -17,7 +17,6 @@ from analyzer.render.plain import many, span
 SHORT_SILENCE_S = 1.0
 """Below this nobody times out: it is the smallest timer in use."""
 
-MIDDLEBOX_SCORE = 0.4
 """From here on a middlebox is possible (definitions of the score: 0.7 suspected, 0.4 possible)."""
 
 ALIVE_NS = 500_000_000
@@ -66,9 +65,8 @@ def _middlebox(rows: FlowRows) -> str | None:
     resets = (close.get("rst_c") or 0) + (close.get("rst_s") or 0)
     if not resets:
         return "there is no RST in either direction"
-    score = close.get("middlebox_score")
-    if score is not None:
-        return f"its score is {score:.2f} of 1" if score < MIDDLEBOX_SCORE else None
+    if close.get("middlebox_score"):
+        return None  # something speaks for it, if not enough
     segments = rows.tape.segments()
     sent = [segment for segment in segments if "R" in segment.flags]
     if not sent:

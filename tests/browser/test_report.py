@@ -13,7 +13,10 @@ from tests.unit.render.report_cases import HOSTILE, made_page, tables
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium here")
 
-CAPTURES = sorted(map(str, (Path(__file__).parents[2] / "captures").glob("*.pcap")))
+FOLDER = Path(__file__).parents[2] / "captures"
+NAMES = ("half_close", "idle_rst", "http_node_idle", "keepalive_answered", "keepalive_dead_peer", "refused",
+         "stale_reuse", "zero_window")  # fmt: skip
+CAPTURES = [str(FOLDER / f"{name}.pcap") for name in NAMES]
 STALE = next(path for path in CAPTURES if "stale_reuse" in path)
 OPEN_S = 2.0
 

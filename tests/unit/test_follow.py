@@ -13,7 +13,10 @@ from analyzer.classify import segments as chosen
 from analyzer.tables.order import in_order
 from analyzer.tables.schema import TABLES
 
-CAPTURES = sorted((Path(__file__).parents[2] / "captures").glob("*.pcap"))
+FOLDER = Path(__file__).parents[2] / "captures"
+NAMES = ("half_close", "idle_rst", "http_node_idle", "keepalive_answered", "keepalive_dead_peer", "refused",
+         "stale_reuse", "zero_window")  # fmt: skip
+CAPTURES = [FOLDER / f"{name}.pcap" for name in NAMES]
 FLOWS = [1, 3, 6]
 
 

@@ -15,7 +15,7 @@ STALE = str(Path(__file__).parents[3] / "captures" / "stale_reuse.pcap")
 def test_a_card(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", STALE, "--flow", "0"]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("flow 0  10.77.0.1:40008 -> 10.77.0.2:8008\n")
+    assert out.startswith("flow 0  10.77.0.1:40001 -> 10.77.0.2:8008\n")
     assert "rst_to_data_stale" in out and "[frames 6 8 10 11]" in out
     assert err == ""
 
@@ -28,7 +28,7 @@ def test_a_ladder(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("ladder", [[], ["--ladder"]])
 def test_json(ladder: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", STALE, "--flow", "0", "--format", "json", *ladder]) == 0
-    assert json.loads(capsys.readouterr().out)["client"] == "10.77.0.1:40008"
+    assert json.loads(capsys.readouterr().out)["client"] == "10.77.0.1:40001"
 
 
 @pytest.mark.parametrize("flow", ["1", "-1", "99999999999"])
