@@ -17,8 +17,6 @@ from analyzer.render.plain import many, span
 SHORT_SILENCE_S = 1.0
 """Below this nobody times out: it is the smallest timer in use."""
 
-"""From here on a middlebox is possible (definitions of the score: 0.7 suspected, 0.4 possible)."""
-
 ALIVE_NS = 500_000_000
 """Who answered this shortly before the last segment was alive at the end."""
 
