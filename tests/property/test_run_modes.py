@@ -15,6 +15,19 @@ from pathlib import Path
 import pytest
 
 from tests.talk import Talk, merge, write_pcap
+from tests.websocket import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    Deflater,
+    code,
+    frame,
+    of_client,
+    upgraded,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +43,21 @@ def conversation(**make: object) -> Talk:
     return talk.orig_ack().resp_fin().orig_ack()
 
 
+def chat() -> Talk:
+    """Return a WebSocket connection with most of what one can do wrong."""
+    server = Deflater()
+    talk = upgraded(b"permessage-deflate").orig(of_client(TEXT, "grüße".encode() * 30, fin=False), at="2s")
+    talk.orig(of_client(PING, b"p")).resp(frame(PONG, b"p")).orig(of_client(CONTINUATION, b"\xf0\x9f\x98\x80"))
+    talk.resp(frame(TEXT, server.message(b"x" * 3000), rsv=4)).resp(frame(TEXT, server.message(b"\xff" * 99), rsv=4))
+    talk.resp(frame(3, b"?") + frame(BINARY, b"b" * 70_000) + frame(PONG, b"nobody asked")).orig_ack()
+    talk.orig(
+        of_client(TEXT, b"\xed\xa0\x80") + frame(BINARY, b"bare") + of_client(CONTINUATION, b"of nothing", size=64)
+    )
+    talk.resp_drop(40).resp(frame(TEXT, b"no")).orig_ack().resp(frame(TEXT, b"yes") * 2).orig_ack()
+    talk.orig(of_client(CLOSE, code(1005, "bye"))).resp(frame(CLOSE, b"1")).orig(b"\x82\xff" + b"\xff" * 20)
+    return talk.resp(frame(BINARY, b"cut")[:3]).resp_fin().orig_rst()
+
+
 def write_captures(folder: Path) -> list[Path]:
     """Write a fixed set of captures and return their paths."""
     near = (2**32 - 100, 2**32 - 3000)
@@ -40,6 +68,7 @@ def write_captures(folder: Path) -> list[Path]:
         "bare": conversation(timestamps=False, wscale=None, capture="server").packets[4:],
         "many": merge(conversation(), Talk(isn=(5, 5)).handshake(at="200s").resp_rst(), *many),
     }
+    made["chat"] = chat().packets
     made["swapped"] = [*made["v4"][:4], made["v4"][5], made["v4"][4], *made["v4"][6:]]
     paths = []
     for name, packets in made.items():

@@ -266,6 +266,7 @@ def _read(
             if s.head_len < size:
                 break
             _begin_frame(s, w, c, app, span.dir, stream, messages, pieces, heap, m)
+        s.ts, s.frame = span.ts_ns, span.frame
         n = min(end - at, int(s.left))
         if n > 0:
             take_payload(source, at, n, s, stream, arena, pieces, m)
@@ -273,7 +274,6 @@ def _read(
             if not s.apart:
                 s.wire += n
             at += n
-        s.ts, s.frame = span.ts_ns, span.frame
         if s.error == IMPOSSIBLE:
             row = frames[_put_frame(s, w, c, span.dir, frames, m)]
             row.error = IMPOSSIBLE

@@ -44,6 +44,9 @@ class Inflater:
         """Inflate a piece of the message; zlib.error if it is no DEFLATE, BombError if it is too much of it."""
         self.text = text
         self.taken += len(piece)
+        self._inflate(piece)
+
+    def _inflate(self, piece: bytes) -> None:
         out = b""
         while piece or len(out) == _STEP:  # a full step: more of it may be waiting
             if self.engine is None:
@@ -52,13 +55,17 @@ class Inflater:
             self._note(out)
             if self.engine.eof:
                 piece, self.engine, out = self.engine.unused_data, None, b""
+                if piece == TAIL:
+                    break  # nothing followed the last block
             else:
                 piece = self.engine.unconsumed_tail
 
-    def end(self) -> tuple[int, bytes, bool]:
-        """End the message: return its length, its first bytes, and whether it is UTF-8 (only asked of text)."""
-        if self.engine is not None:
-            self.take(TAIL, text=self.text)
+    def end(self, piece: bytes = b"", *, text: bool) -> tuple[int, bytes, bool]:
+        """End the message, with a last piece: return its length, its first bytes, and if text whether it is UTF-8."""
+        self.text = text
+        self.taken += len(piece)
+        if piece or self.engine is not None:
+            self._inflate(piece + TAIL)
         told = self.length, self.head, self.valid and not self.rest
         if not self.agreed.takeover:
             self.engine = None

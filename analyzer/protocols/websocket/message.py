@@ -59,7 +59,7 @@ def end_message(
         piece.stream, piece.at, piece.length = stream, 0, 0
         piece.what = PIECE_END if e.complete else PIECE_BROKEN
         piece.text = 1 if s.kind == KIND_TEXT else 0
-        piece.message, piece.row = m.n_messages, row
+        piece.message, piece.row, piece.frame = m.n_messages, row, s.frame
         m.n_pieces += 1
     s.open, s.id = 0, -1
     m.n_messages += 1

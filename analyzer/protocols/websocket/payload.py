@@ -83,15 +83,10 @@ def _keep_compressed(
     for k in range(n):
         arena[free + k] = np.int64(source[at + k]) ^ ((key >> (((place + k) & 3) * 8)) & 255)
     m.arena += n
-    if m.n_pieces > 0:
-        last = pieces[m.n_pieces - 1]
-        if last.stream == stream and last.what == PIECE_BYTES:  # so it ends where this one begins
-            last.length += n
-            return
     piece = pieces[m.n_pieces]
     piece.stream, piece.at, piece.length, piece.what = stream, free, n, PIECE_BYTES
     piece.text = 1 if s.kind == KIND_TEXT else 0
-    piece.message, piece.row = 0, 0
+    piece.message, piece.row, piece.frame = 0, 0, s.frame
     m.n_pieces += 1
 
 

@@ -150,63 +150,73 @@ class WebSocket:
 
     def _inflate(self) -> None:
         """Give the pieces of compressed messages to zlib, and note what it said."""
-        m = self.meta[0]
-        pieces = self.pieces[: int(m["n_pieces"])]
-        self.heap = _roomy(self.heap, int(m["heap"]), HEAD_MAX * int((pieces["what"] == PIECE_END).sum()))
-        for stream, at, length, what, text, message, row in pieces.tolist():
+        pieces = self.pieces[: int(self.meta[0]["n_pieces"])].tolist()
+        told: list[tuple[int, int, bytes, int]] = []  # message, length, first bytes, whether they are UTF-8
+        last = b""  # piece that the end of its message follows at once
+        for k, (stream, at, length, what, text, message, row, frame) in enumerate(pieces):
             inflater = self.inflaters.get(stream)
             if inflater is None:
                 continue
             try:
                 if what == PIECE_BYTES:
-                    inflater.take(self.arena[at : at + length].tobytes(), text=bool(text))
+                    piece = self.arena[at : at + length].tobytes()
+                    after = pieces[k + 1] if k + 1 < len(pieces) else None
+                    if after is not None and (after[0], after[3], after[7]) == (stream, PIECE_END, frame):
+                        last = piece
+                    else:
+                        inflater.take(piece, text=bool(text))
                 elif what == PIECE_END:
-                    self._tell(message, row, bool(text), inflater.end())
+                    piece, last = last, b""
+                    size, head, valid = inflater.end(piece, text=bool(text))
+                    told.append((message, size, head, valid if text else -1))
+                    if text and not valid:
+                        self._name(row, frame)
                 elif inflater.agreed.takeover:
                     self._give_up(stream)  # what follows may refer to what is missing
                 else:
                     inflater.drop()
-            except zlib.error:
+            except (zlib.error, BombError) as error:
                 self._give_up(stream)
-                self._blame(stream, BAD_DEFLATE, None)
-            except BombError:
-                self._give_up(stream)
-                channel = self.shared.channels[int(self.connections[stream >> 1]["channel"])]
-                self._note("websocket.inflate_bomb", int(channel["flow_id"]), None)
+                flow_id = int(self.shared.channels[int(self.connections[stream >> 1]["channel"])]["flow_id"])
+                if isinstance(error, BombError):
+                    self._note("websocket.inflate_bomb", flow_id, frame)
+                else:
+                    self._count(BAD_DEFLATE, flow_id, frame)
+        if told:
+            self._tell(told)
 
-    def _tell(self, message: int, row: int, text: bool, told: tuple[int, bytes, bool]) -> None:
-        """Put what came out of a message into its record."""
-        length, head, valid = told
-        m, e = self.meta[0], self.messages[message]
+    def _tell(self, told: list[tuple[int, int, bytes, int]]) -> None:
+        """Put what came out of messages into their records."""
+        m = self.meta[0]
+        heads = b"".join(head for _, _, head, _ in told)
         at = int(m["heap"])
-        self.heap[at : at + len(head)] = np.frombuffer(head, np.uint8)
-        m["heap"] = at + len(head)
-        e["len"], e["head_at"], e["head_len"] = length, at, len(head)
-        if text:
-            e["utf8_ok"] = valid
-            if not valid:
-                self._blame(None, BAD_UTF8, row)
+        self.heap = _roomy(self.heap, at, len(heads))
+        self.heap[at : at + len(heads)] = np.frombuffer(heads, np.uint8)
+        m["heap"] = at + len(heads)
+        lengths = np.array([len(head) for _, _, head, _ in told])
+        rows = [message for message, _, _, _ in told]
+        self.messages["len"][rows] = [size for _, size, _, _ in told]
+        self.messages["head_at"][rows] = at + np.cumsum(lengths) - lengths
+        self.messages["head_len"][rows] = lengths
+        self.messages["utf8_ok"][rows] = [valid for _, _, _, valid in told]
 
     def _give_up(self, stream: int) -> None:
         """Messages of this direction are only counted from here on."""
         del self.inflaters[stream]
         self.connections[stream >> 1]["inflate_s" if stream & 1 else "inflate_c"] = 0
 
-    def _blame(self, stream: int | None, error: int, row: int | None) -> None:
-        """Count an error that only inflating showed, and name it at the frame that ended the message."""
+    def _name(self, row: int, frame: int) -> None:
+        """A message inflated to what is not UTF-8: name it at the frame that ended it."""
+        ended = self.frames[row]
+        if ended["error"] == 0:
+            ended["error"] = BAD_UTF8
+        self._count(BAD_UTF8, int(ended["flow_id"]), frame)
+
+    def _count(self, error: int, flow_id: int, frame: int) -> None:
         odd = self.shared.oddities[WS_FIRST + error - 1]
         odd["count"] += 1
-        if row is not None:
-            frame = self.frames[row]
-            if frame["error"] == 0:
-                frame["error"] = error
-            where = int(frame["flow_id"]), int(frame["frame"])
-        else:
-            assert stream is not None
-            channel = self.shared.channels[int(self.connections[stream >> 1]["channel"])]
-            where = int(channel["flow_id"]), int(self.streams[stream]["frame"])
         if odd["count"] == 1:
-            odd["flow_id"], odd["frame"] = where
+            odd["flow_id"], odd["frame"] = flow_id, frame
 
     def _note(self, code: str, flow_id: int, frame: int | None) -> None:
         self.counts[code] += 1

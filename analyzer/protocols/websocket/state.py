@@ -132,8 +132,12 @@ MESSAGE = np.dtype(
 # What the kernel leaves for zlib, in order: bytes of a compressed message, its end, or that it has none
 PIECE_BYTES, PIECE_END, PIECE_BROKEN = range(3)
 PIECE = np.dtype(
-    [("stream", I8), ("at", I8), ("length", I8), ("what", I8), ("text", I8), ("message", I8), ("row", I8)], align=True
-)
+    [
+        ("stream", I8), ("at", I8), ("length", I8), ("what", I8), ("text", I8), ("message", I8), ("row", I8),
+        ("frame", I8),  # packet
+    ],
+    align=True,
+)  # fmt: skip
 
 WEBSOCKET = np.dtype(
     [("n_frames", I8), ("n_messages", I8), ("n_pieces", I8), ("heap", I8), ("heap_full", I8), ("arena", I8)],

@@ -157,6 +157,7 @@ def test_our_bugs_raise(api: SimpleNamespace) -> None:
         (["analyze", "x", "--idle-min", "-1"], "error: --idle-min -1.0 is no span of time\n\nhint: give seconds"),
         (["analyze", "x", "--idle-min", "nan"], "error: --idle-min nan is no span of time"),
         (["analyze", "x", "--segments"], "error: --segments makes a table"),
+        (["analyze", "x", "--payload"], "error: --payload fills a column"),
         (["analyze", "x", "--where", "prot == 1"], "error: --where: flows has no column prot\n\nhint: "),
     ],
 )
