@@ -105,6 +105,7 @@ def analyze(
     keys: Path | Sequence[Path] | None = None,
     segments: bool = False,
     records: bool = False,
+    payload: bool = False,
     settings: Settings | None = None,
     knowledge: Path | None = None,
     progress: Progress | None = None,
@@ -115,6 +116,7 @@ def analyze(
     paths     files, or "-" for standard input
     keys      NSS key log files (SSLKEYLOGFILE) that open TLS; secrets inside pcapng files are used without asking
     segments  also fill the `segments` table (a row per TCP segment)    records  also rows of bulk TLS and HTTP/2 data
+    payload   also show the first bytes of WebSocket messages (`websocket_messages.payload`), escaped
     settings  thresholds and caps    knowledge  TOML file of your own known timeouts (see knowledge/timeouts.toml)
     progress  called with (bytes done, bytes in all)    notice  called with a message
 
@@ -126,7 +128,7 @@ def analyze(
     settings = settings or Settings()
     chunks: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
     for name, rows in stream(
-        paths, keys=keys, segments=segments, records=records, settings=settings, knowledge=knowledge,
+        paths, keys=keys, segments=segments, records=records, payload=payload, settings=settings, knowledge=knowledge,
         progress=progress, notice=notice,
     ):  # fmt: skip
         chunks[name].append(rows)
@@ -139,6 +141,7 @@ def stream(
     keys: Path | Sequence[Path] | None = None,
     segments: bool | Sequence[int] = False,
     records: bool = False,
+    payload: bool = False,
     settings: Settings | None = None,
     knowledge: Path | None = None,
     progress: Progress | None = None,
@@ -164,7 +167,8 @@ def stream(
     ledger = Ledger()
     reader = open_captures(_as_list(paths), ledger, progress=progress)
     engine = Engine(
-        settings or Settings(), ledger, reader.files, segments=segments, records=records, knowledge=known
+        settings or Settings(), ledger, reader.files, segments=segments, records=records, payload=payload,
+        knowledge=known,
     )  # fmt: skip
     for path in _as_list(keys) if keys is not None else []:
         engine.learn(b"")  # an empty key log too is one that opens nothing

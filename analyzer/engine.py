@@ -49,6 +49,7 @@ class Engine:
         segments: bool | Sequence[int] = False,
         only_segments: bool = False,
         records: bool = False,
+        payload: bool = False,
         knowledge: Knowledge | None = None,
     ) -> None:
         """Make an engine; `segments` asks for the rows of all segments, or of those of these flows.
@@ -68,7 +69,9 @@ class Engine:
         self.decoder = Decoder(settings, ledger)
         self.tracker = FlowTracker(settings)
         self.units = Units(self.tracker.flows.shape[0])
-        self.protocols = ProtocolStage(settings, self.tracker.flows.shape[0], records_too=records)
+        self.protocols = ProtocolStage(
+            settings, self.tracker.flows.shape[0], records_too=records, payload=payload
+        )  # fmt: skip
         self._secrets = [0 for _ in files]
         self._plaintext: Plaintext | None = None
         self.end_ns = 0

@@ -19,7 +19,7 @@ from analyzer.classify.keepalive import timers, unanswered
 from analyzer.classify.zeek import conn_state, history
 from analyzer.decode.segment import tunnel_name
 from analyzer.flows.state import EVICTED, ROLE_SOURCES, SEEN_SYN
-from analyzer.protocols.channel import READERS
+from analyzer.protocols.channel import READERS, WEBSOCKET
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, TRIGGERS
 
@@ -61,6 +61,9 @@ def flows(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> dict[str, A
         "alpn": facts.alpn,
         "http_host": facts.hosts,
         "requests": np.where(facts.app["requests"] > 0, facts.app["requests"].astype(np.int64), MISSING),
+        "websocket_messages": np.where(
+            facts.app["reader"] == WEBSOCKET, facts.app["websocket_messages"].astype(np.int64), MISSING
+        ),
         "max_wire_gap_s": _seconds(
             np.maximum(flow["max_wire_gap"], wire_at_end),
             (facts.both("segments").sum(axis=0) > 1) | (wire_at_end > 0),

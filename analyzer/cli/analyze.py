@@ -39,6 +39,8 @@ def analyze_files(request: Request, *, own_process: bool = False) -> int:
     settings = _settings(request)
     if request.segments and request.out is None:
         raise AnalyzerError("--segments makes a table, and there is nowhere to write it", "add --out DIR")
+    if request.payload and request.out is None:
+        raise AnalyzerError("--payload fills a column, and there is nowhere to write it", "add --out DIR")
     if request.out is not None:
         make_folder(request.out)
     with console.Progress() as progress:
@@ -143,8 +145,8 @@ def _stream(request: Request, settings: Settings, progress: console.Progress) ->
     from analyzer import api
 
     yield from api.stream(
-        list(request.files), keys=_keys(request) or None, segments=request.segments, settings=settings,
-        knowledge=request.knowledge,
+        list(request.files), keys=_keys(request) or None, segments=request.segments, payload=request.payload,
+        settings=settings, knowledge=request.knowledge,
         progress=progress, notice=progress.notice,
     )  # fmt: skip
 

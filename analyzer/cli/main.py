@@ -136,6 +136,9 @@ def analyze(
     segments: Annotated[
         bool, typer.Option("--segments", help="Also write the segments table: one row per TCP segment.")
     ] = False,
+    payload: Annotated[
+        bool, typer.Option("--payload", help="Also write the first bytes of WebSocket messages, escaped.")
+    ] = False,
     where: Annotated[
         str | None,
         typer.Option("--where", metavar="EXPR", help="Keep the flows whose columns satisfy EXPR."),
@@ -155,7 +158,9 @@ def analyze(
     ] = None,
 ) -> Request:
     """Analyse captures: a summary on the terminal, or with --out every table as a file."""
-    return Request(tuple(files), out, format.value, segments, where, idle_min, knowledge, tuple(keys or ()))
+    return Request(
+        tuple(files), out, format.value, segments, where, idle_min, knowledge, tuple(keys or ()), payload
+    )  # fmt: skip
 
 
 @app.command()

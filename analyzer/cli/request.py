@@ -18,6 +18,7 @@ class Request:
     idle_min_s: float | None = None
     knowledge: Path | None = None
     keys: tuple[Path, ...] = ()
+    payload: bool = False
 
 
 @dataclass(frozen=True, slots=True)

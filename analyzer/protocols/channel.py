@@ -66,8 +66,11 @@ APP = np.dtype(
         ("request_idle", I8),  # silence before it, -1 = unknown
         ("response_end_ts", I8),  # last response's end, 0 = none
         # --- WebSocket: close frames of client and server
-        ("ws_close_c", I4), ("ws_close_s", I4),  # code, 1005 without one, 0 = no close frame
+        ("ws_close_c", I4), ("ws_close_s", I4),  # code, NO_CODE, UNSEEN_CODE; 0 = no close frame
+        ("ws_close_first", I1),  # who sent the first one: 0 nobody, 1 client, 2 server
         ("ws_close_c_ts", I8), ("ws_close_s_ts", I8),
+        ("ws_pings_c", I4), ("ws_pings_s", I4),  # pings sent by client and server
+        ("ws_unanswered_c", I4), ("ws_unanswered_s", I4),  # of these, without a pong; complete once the flow is over
         # --- TLS, written when the flow is over: goodbye of client and server as TLS_CLOSE
         ("tls_close_c", I1), ("tls_close_s", I1),
         ("tls_truncated", I1),  # TCP ended in the middle of a record
@@ -78,6 +81,8 @@ APP = np.dtype(
 
 # Codes of APP.tls_close_c and tls_close_s; the first: no TLS was read
 TLS_CLOSE = ("", "yes", "inferred", "no", "unknown")
+NO_CODE = 1005  # a close frame without a code (RFC 6455 section 7.1.5); never on the wire
+UNSEEN_CODE = -1  # a close frame whose code was not captured
 
 # A silence of the stream, with the phase in which it began: what the kernel of `flows` cannot know of a gap.
 SILENCE = np.dtype([("flow_id", I8), ("start_ts", I8), ("end_ts", I8), ("phase", I1)], align=True)

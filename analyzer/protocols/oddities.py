@@ -6,17 +6,21 @@ import numpy as np
 
 from analyzer.anomalies import Ledger
 from analyzer.kernel import Records, records, routine
+from analyzer.protocols.websocket.state import ERRORS as WEBSOCKET_ERRORS
 
 CODES = (
     "http.bad_head", "http.bad_framing", "http.length_and_chunked", "http.two_lengths", "http.bare_lf", "http.obs_fold",
     "http.oversized_head", "http.bad_chunk", "http.orphan_response", "http.pipeline_cap", "http.line_cap",
     "tls.bad_header", "tls.record_cap", "tls.bad_handshake", "tls.handshake_cap", "tls.bad_certificate",
+    "websocket.lost", *(code for _, code in WEBSOCKET_ERRORS[1:]),
 )  # fmt: skip
 (
     BAD_HEAD, BAD_FRAMING, LENGTH_AND_CHUNKED, TWO_LENGTHS, BARE_LF, OBS_FOLD, OVERSIZED_HEAD, BAD_CHUNK,
     ORPHAN_RESPONSE, PIPELINE_CAP, LINE_CAP,
     TLS_BAD_HEADER, TLS_RECORD_CAP, TLS_BAD_HANDSHAKE, TLS_HANDSHAKE_CAP, TLS_BAD_CERTIFICATE,
+    WS_LOST, *_WS_ERRORS,
 ) = range(len(CODES))  # fmt: skip
+WS_FIRST = WS_LOST + 1  # a WebSocket error with the number e (websocket.state.ERRORS) is counted at WS_FIRST + e - 1
 
 ODDITY = np.dtype([("count", np.int64), ("flow_id", np.int64), ("frame", np.int64)], align=True)
 

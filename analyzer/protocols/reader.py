@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,11 +11,16 @@ import numpy as np
 from analyzer.kernel import I32, U8, Records, records
 from analyzer.protocols.channel import CHANNEL, SILENCE, STAGE
 from analyzer.protocols.oddities import new_oddities
+from analyzer.protocols.websocket.handshake import Handshake
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Chunk = tuple[str, "pa.Table"]
+
+
+def _nobody(opened: Handshake) -> None:
+    """Take a WebSocket handshake where nobody reads WebSocket."""
 
 
 def _nothing() -> U8:
@@ -29,6 +34,7 @@ class Shared:
     spans   SPAN rows, those that protocols added included    data, pages, aside  bytes (see streams.inorder)
     flows   FLOW by slot    apps  APP by slot    channels  CHANNEL    slot_channel  first channel by slot, -1 = none
     queue   rows of `spans` that another protocol has to read; stage.n_queue of them
+    open_websocket  called by the protocol that carried a WebSocket handshake, before its channel's bytes are read
     """
 
     flows: Records
@@ -43,6 +49,7 @@ class Shared:
     oddities: Records = field(default_factory=new_oddities)
     stage: Records = field(default_factory=lambda: records(1, STAGE))
     slot_channel: I32 = field(default_factory=lambda: np.full(1, -1, np.int32))
+    open_websocket: Callable[[Handshake], None] = _nobody
 
 
 class Reader(Protocol):

@@ -14,13 +14,14 @@ import numpy as np
 
 from analyzer.anomalies import Ledger
 from analyzer.kernel import I32, I64, U8, Records, grown, records
-from analyzer.protocols.channel import APP, CHANNEL, HTTP1, READERS, TLS
+from analyzer.protocols.channel import APP, CHANNEL, HTTP1, READERS, TLS, WEBSOCKET
 from analyzer.protocols.http1.reader import Http1
 from analyzer.protocols.oddities import tell
 from analyzer.protocols.reader import Chunk, Reader, Shared
 from analyzer.protocols.route import FIRST, FIRST_BYTES, route
 from analyzer.protocols.tls.reader import Tls
 from analyzer.protocols.tls.sealed import Opener
+from analyzer.protocols.websocket.reader import WebSocket
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ class ProtocolStage:
     """Owns the channels and the protocols that read them."""
 
     def __init__(
-        self, settings: Settings, room: int, *, records_too: bool = False, opener: Opener | None = None
-    ) -> None:
+        self, settings: Settings, room: int, *, records_too: bool = False, payload: bool = False,
+        opener: Opener | None = None,
+    ) -> None:  # fmt: skip
         self.slot_channel: I32 = np.full(room, -1, np.int32)
         self.firsts = records(2048, FIRST)
         self.shared = Shared(flows=records(1, np.dtype("i8")), apps=records(room, APP), spans=records(1, CHANNEL))
@@ -63,7 +65,8 @@ class ProtocolStage:
         self.volume: I64 = np.zeros(len(READERS), np.int64)
         self.http1 = Http1(self.shared)
         self.tls = Tls(self.shared, list_data=records_too, opener=opener)
-        self.by_reader: dict[int, Reader] = {HTTP1: self.http1, TLS: self.tls}
+        self.websocket = WebSocket(self.shared, payload=payload)
+        self.by_reader: dict[int, Reader] = {HTTP1: self.http1, WEBSOCKET: self.websocket, TLS: self.tls}
 
     def feed(self, spans: Records, n: int, data: U8, pages: U8, flows: Records) -> Iterator[Chunk]:
         """Take the first `n` rows of `spans` (which has room for more); yield the tables that are ready."""
@@ -106,7 +109,7 @@ class ProtocolStage:
             a.silences[:half] = a.silences[half : 2 * half].copy()
             m["n_silences"] = half
         a.silences = grown(a.silences, int(m["n_silences"]) + SPANS_PER_SPAN * n)
-        if a.queue.size < SPANS_PER_SPAN * n:
+        if min(a.queue.size, a.aside.size) < SPANS_PER_SPAN * n:
             rows = 2 * SPANS_PER_SPAN * n
             a.queue = np.empty(rows, np.int32)
             self.routed, self.order = np.empty(rows, np.int32), np.empty(rows, np.int32)
@@ -163,6 +166,7 @@ class ProtocolStage:
         yield from self._rows(everything=True)
         tell(self.shared.oddities, ledger)
         ledger.note("http.text_cap", int(self.http1.meta["heap_full"][0]))
+        self.websocket.tell(ledger)
 
     def _channels_of(self, slots: I32) -> I32:
         """Return every channel of these flows."""

@@ -70,13 +70,16 @@ HTTP_REQUESTS = Table(
         number("request_frame", "frame of the first request byte", NOT_SEEN),
         number("response_frame", "frame of the first response byte", NOT_SEEN),
         DECRYPTED,
+        text("websocket_protocol", "Sec-WebSocket-Protocol of the response", "there was none"),
+        text("websocket_extensions", "Sec-WebSocket-Extensions of the response", "there was none"),
+        flag("websocket_accepted", "Sec-WebSocket-Accept is the answer to the key", "no switch to WebSocket"),
     ),
 )  # fmt: skip
 
 WEBSOCKET_FRAMES = Table(
     "websocket_frames",
     "WebSocket frame",
-    "Frames with opcodes, closes and the pairing of pings with pongs (RFC 6455).",
+    "Frames with opcodes, closes and the pairing of pings with pongs (RFC 6455). The packet is that of the last byte.",
     ("flow_id", "ts", "frame", "stream_id", "index"),
     (
         FLOW_ID,
@@ -90,7 +93,7 @@ WEBSOCKET_FRAMES = Table(
         flag("rsv1", "RSV1: the message is compressed (RFC 7692)"),
         flag("masked", "masked, as a client must"),
         number("payload_len", "payload length as on the wire", unit="bytes"),
-        number("message_id", "message that it belongs to", "it is a control frame"),
+        number("message_id", "message that it belongs to", "it is a control frame or of a reserved opcode"),
         number("close_code", "status code of a close frame", "not a close frame, or one without a code"),
         text("close_reason", "reason of a close frame", "not a close frame, or one without a reason"),
         number("pong_of", "index of the ping that this pong answers", "not a pong, or an unsolicited one"),
@@ -120,6 +123,7 @@ WEBSOCKET_MESSAGES = Table(
         flag("compressed", "compressed by permessage-deflate"),
         flag("utf8_ok", "a text message is valid UTF-8", "binary, or its bytes were not kept"),
         flag("complete", "every frame was captured"),
+        text("payload", "first 128 bytes, escaped", "without --payload, or the bytes were not kept"),
     ),
 )
 

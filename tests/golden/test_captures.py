@@ -25,9 +25,14 @@ def truth(name: str) -> dict[str, Any]:
     return json.loads((HERE / f"{name}.json").read_text())
 
 
+ODD = {"tls13_early_data": "a request for HTTP that no HTTP server answers, then other bytes"}
+"""Captures whose programs say something that is against a specification."""
+
+
 @cache
 def analysis(name: str) -> Analysis:
-    return analyze(HERE / f"{name}.pcap", segments=True)
+    keys = HERE / f"{name}.keys"
+    return analyze(HERE / f"{name}.pcap", keys=keys if keys.exists() else None, segments=True)
 
 
 def cases(*needs: str) -> list[Case]:
@@ -78,7 +83,7 @@ def test_every_connection_is_one_flow(name: str) -> None:
     assert len(analysis(name).flows) == len(truth(name)["connections"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ODD])
 def test_a_clean_capture_has_no_anomalies(name: str) -> None:
     assert analysis(name).anomalies.empty
 
@@ -205,5 +210,8 @@ def test_protocol_tables(what: str, name: str, index: int) -> None:
 @pytest.mark.parametrize("what", sorted(set(TABLES) - READ))
 def test_what_is_not_compared_is_empty(what: str) -> None:
     for table in TABLES[what]:
-        filled = [name for name in NAMES if len(getattr(analysis(name), table))]
+        rows = {name: getattr(analysis(name), table) for name in NAMES}
+        if what == "heartbeats":  # those inferred from timing need no protocol; the lab's labels hold them
+            rows = {name: found[found.method == "explicit"] for name, found in rows.items()}
+        filled = [name for name, found in rows.items() if len(found)]
         assert not filled, f"{table} has rows: add {what!r} to READ in captures_tables.py"

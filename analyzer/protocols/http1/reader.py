@@ -11,8 +11,18 @@ from analyzer.kernel import I32, I64, Records, grown, records
 from analyzer.protocols.heap import move_texts, texts
 from analyzer.protocols.http1.frame import close_http1, frame_http1
 from analyzer.protocols.http1.line import CARRY_SLOTS, LINE_MAX
-from analyzer.protocols.http1.state import CONNECTION, EXCHANGE, FRAMINGS, HTTP, MAX_EXCHANGES, STREAM, TEXTS
+from analyzer.protocols.http1.state import (
+    CONNECTION,
+    EXCHANGE,
+    FRAMINGS,
+    HTTP,
+    MAX_EXCHANGES,
+    STREAM,
+    TEXTS,
+    UPGRADE_WEBSOCKET,
+)
 from analyzer.protocols.reader import Chunk, Shared
+from analyzer.protocols.websocket.handshake import Handshake, accept_of
 from analyzer.tables.build import MISSING, Coded, to_arrow
 
 if TYPE_CHECKING:
@@ -45,13 +55,27 @@ class Http1:
         channels = a.channels.shape[0]
         self.streams = grown(self.streams, 2 * channels)
         self.connections = grown(self.connections, channels)
-        ended = int(self.meta["n_done"][0]) + volume // _SHORTEST + index.size
+        before = int(self.meta["n_done"][0])
+        ended = before + volume // _SHORTEST + index.size
         self.done = grown(self.done, ended + min(int(self.meta["n_exchanges"][0]), 2 * index.size + volume))
         frame_http1(
             index, a.spans, a.data, a.pages, a.aside, a.flows, a.channels, a.apps, self.streams, self.connections,
             self.exchanges, self.done, self.heap, self.carry, self.carry_free, a.oddities, a.silences, a.queue,
             a.stage, self.meta,
         )  # fmt: skip
+        self._tell_websocket(self.done[before : int(self.meta["n_done"][0])])
+
+    def _tell_websocket(self, ended: Records) -> None:
+        """Pass on what the exchanges agreed on that made their channels WebSocket."""
+        for e in ended[(ended["upgrade"] == UPGRADE_WEBSOCKET) & (ended["status"] == 101)]:
+            texts_of = (e["ws_key_at"], e["ws_key_len"]), (e["ws_accept_at"], e["ws_accept_len"])
+            key, accept = (self._bytes(int(at), int(length)) for at, length in texts_of)
+            extensions = self._bytes(int(e["ws_extensions_at"]), int(e["ws_extensions_len"]))
+            handshake = Handshake(int(e["channel"]), int(e["response_frame"]), key, accept, extensions)
+            self.shared.open_websocket(handshake)
+
+    def _bytes(self, at: int, length: int) -> bytes | None:
+        return self.heap[at : at + length].tobytes() if at >= 0 else None
 
     def close(self, chosen: I32) -> None:
         """These channels are over; some may have begun after the last bytes that were HTTP."""
@@ -107,7 +131,7 @@ def exchange_rows(done: Records, heap: Any) -> pa.Table:
     import pyarrow.compute as pc
 
     asked, answered = done["request_seen"] == 1, done["response_seen"] == 1
-    text = {name: texts(done[name + "_at"], done[name + "_len"], heap) for name in TEXTS[:7]}
+    text = {name: texts(done[name + "_at"], done[name + "_len"], heap) for name in TEXTS}
     both = asked & answered & (done["request_end_ts"] != 0)
     switched = done["upgrade"] > 0
     switched &= np.where(done["upgrade"] == 4, (done["status"] >= 200) & (done["status"] < 300), done["status"] == 101)
@@ -143,8 +167,20 @@ def exchange_rows(done: Records, heap: Any) -> pa.Table:
             "request_frame": _known(done["request_frame"], asked),
             "response_frame": _known(done["response_frame"], answered),
             "decrypted": done["decrypted"] == 1,
+            "websocket_protocol": text["ws_protocol"],
+            "websocket_extensions": text["ws_extensions"],
+            "websocket_accepted": _accepted(text["ws_key"], text["ws_accept"], switched & (done["upgrade"] == 1)),
         },
     )  # fmt: skip
+
+
+def _accepted(key: pa.Array, accept: pa.Array, asked: Any) -> Any:
+    """Return 1 where Sec-WebSocket-Accept is the answer to the key, 0 where not, -1 where nobody asked."""
+    told = np.full(asked.size, -1, np.int8)
+    for row in np.flatnonzero(asked).tolist():
+        said, wanted = key[row].as_py(), accept[row].as_py()
+        told[row] = said is not None and wanted is not None and accept_of(said.encode()) == wanted.encode()
+    return told
 
 
 def _known(values: Any, known: Any) -> Any:

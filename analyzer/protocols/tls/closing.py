@@ -43,7 +43,7 @@ def close_notify(session: Session, s: Records, direction: int, ending: Ending) -
     if s["records"] == 0 or s["state"] == BODY or s["head_n"] > 0:
         return NO
     if s["last_type"] == ALERT:
-        if s["epoch"] == 0 or session.tls13:
+        if s["epoch"] == 0 or session.tls13 or session.opened:
             return NO  # it was read, and said something else
         return INFERRED if closed else UNKNOWN
     if s["last_type"] == DATA and session.tls13:

@@ -1,0 +1,135 @@
+"""Control frames: pings and the pongs that answer them, and the two close frames.
+
+Source  RFC 6455 sections 5.5 (control frames), 7.4 (status codes).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.channel import NO_CODE, UNSEEN_CODE
+from analyzer.protocols.heap import put_text
+from analyzer.protocols.websocket.message import fault
+from analyzer.protocols.websocket.payload import is_utf8
+from analyzer.protocols.websocket.state import (
+    BAD_CODE,
+    BAD_UTF8,
+    MAX_PINGS,
+    SHORT_CLOSE,
+)
+
+_MASK = (1 << 52) - 1  # times 131 it still fits
+
+
+@routine
+def _hash_of_payload(s: Records) -> int:
+    h = int(s.length)
+    for k in range(s.kept):
+        h = ((h * 131) ^ int(np.int64(s.payload[k]))) & _MASK
+    return h
+
+
+@routine
+def note_ping(s: Records, w: Records, app: Records, row: Records, direction: int, place: int, pings: Records) -> None:
+    """A ping waits for its pong."""
+    n = int(w.pings_c if direction == 0 else w.pings_s)
+    first = (2 * place + direction) * MAX_PINGS
+    if n == MAX_PINGS:
+        for k in range(n - 1):
+            pings[first + k] = pings[first + k + 1]
+        n -= 1
+        _give_up(app, direction, 1)
+    ping = pings[first + n]
+    ping.hash, ping.length, ping.index = _hash_of_payload(s), s.length, row.index
+    ping.ts, ping.frame = row.ts, row.frame
+    if direction == 0:
+        w.pings_c = n + 1
+        app.ws_pings_c += 1
+    else:
+        w.pings_s = n + 1
+        app.ws_pings_s += 1
+
+
+@routine
+def _give_up(app: Records, direction: int, n: int) -> None:
+    if direction == 0:
+        app.ws_unanswered_c += n
+    else:
+        app.ws_unanswered_s += n
+
+
+@routine
+def note_pong(s: Records, w: Records, app: Records, row: Records, direction: int, place: int, pings: Records) -> None:
+    """Find the newest ping of the peer with the same payload; `row.pong_of` stays -1 if there is none.
+
+    An endpoint may answer only the newest of several pings (section 5.5.3). So those before it will have no answer any
+    more, unless they were under way at the same time.
+    """
+    peer = 1 - direction
+    n = int(w.pings_c if peer == 0 else w.pings_s)
+    first = (2 * place + peer) * MAX_PINGS
+    wanted = _hash_of_payload(s)
+    found = n - 1
+    while found >= 0 and not (pings[first + found].hash == wanted and pings[first + found].length == s.length):
+        found -= 1
+    if found < 0:
+        return
+    ping = pings[first + found]
+    row.pong_of, row.rtt = ping.index, max(row.ts - ping.ts, 0)
+    sent = int(ping.ts)
+    kept = 0
+    for k in range(n):
+        if k == found:
+            continue
+        if k < found and sent - pings[first + k].ts > row.rtt:
+            _give_up(app, peer, 1)
+            continue
+        if kept != k:
+            pings[first + kept] = pings[first + k]
+        kept += 1
+    if peer == 0:
+        w.pings_c = kept
+    else:
+        w.pings_s = kept
+
+
+@routine
+def unanswered(w: Records, app: Records) -> None:
+    """The connection is over: pings that still wait have no answer."""
+    _give_up(app, 0, int(w.pings_c))
+    _give_up(app, 1, int(w.pings_s))
+    w.pings_c, w.pings_s = 0, 0
+
+
+@routine
+def _may_be_sent(code: int) -> bool:
+    """Section 7.4.2: registered codes that may stand in a frame, libraries (3000), applications (4000)."""
+    registered = 1000 <= code <= 1003 or 1007 <= code <= 1014
+    return registered or 3000 <= code <= 4999
+
+
+@routine
+def take_close(s: Records, app: Records, row: Records, direction: int, heap: U8, m: Records) -> None:
+    """Read code and reason of a close frame."""
+    code = NO_CODE
+    if s.length == 1:
+        fault(s, SHORT_CLOSE)
+    elif s.length >= 2 and s.kept >= 2:
+        code = int(np.int64(s.payload[0]) << 8 | np.int64(s.payload[1]))
+        row.close_code = code
+        if not _may_be_sent(code):
+            fault(s, BAD_CODE)
+        if s.kept > 2:
+            row.reason_at, row.reason_len = put_text(s.payload, 2, s.kept, heap, m), s.kept - 2
+        if s.missing == 0 and not is_utf8(s, 2):
+            fault(s, BAD_UTF8)
+    elif s.length >= 2:
+        code = UNSEEN_CODE
+    s.closed = 1
+    if direction == 0 and app.ws_close_c == 0:
+        app.ws_close_c, app.ws_close_c_ts = code, row.ts
+        app.ws_close_first = 1 if app.ws_close_first == 0 else app.ws_close_first
+    elif direction == 1 and app.ws_close_s == 0:
+        app.ws_close_s, app.ws_close_s_ts = code, row.ts
+        app.ws_close_first = 2 if app.ws_close_first == 0 else app.ws_close_first

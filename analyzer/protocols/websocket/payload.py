@@ -1,0 +1,115 @@
+"""Payload bytes as they pass: unmasked where they are needed, checked as UTF-8, stepped over otherwise.
+
+Source  RFC 6455 sections 5.3 (masking), 8.1 (UTF-8); RFC 3629 section 4 (which byte sequences are UTF-8).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.websocket.state import CONTROL_MAX, HEAD_MAX, KIND_TEXT, PIECE_BYTES
+
+
+@routine
+def check_utf8(source: U8, at: int, n: int, s: Records) -> None:
+    """Follow `n` payload bytes through the UTF-8 of the message; `bad_utf8` is set where it breaks."""
+    key, place = int(s.mask), int(s.length - s.left)
+    left, low, high = int(s.utf8_left), int(s.utf8_low), int(s.utf8_high)
+    for k in range(n):
+        b = np.int64(source[at + k]) ^ ((key >> (((place + k) & 3) * 8)) & 255)
+        if left == 0:
+            if b < 0x80:
+                continue
+            low, high = 0x80, 0xBF
+            if 0xC2 <= b <= 0xDF:
+                left = 1
+            elif 0xE0 <= b <= 0xEF:
+                left = 2
+                low = 0xA0 if b == 0xE0 else 0x80  # no overlong forms
+                high = 0x9F if b == 0xED else 0xBF  # no surrogates
+            elif 0xF0 <= b <= 0xF4:
+                left = 3
+                low = 0x90 if b == 0xF0 else 0x80
+                high = 0x8F if b == 0xF4 else 0xBF  # nothing beyond U+10FFFF
+            else:
+                s.bad_utf8 = 1
+                return
+        elif low <= b <= high:
+            left -= 1
+            low, high = 0x80, 0xBF
+        else:
+            s.bad_utf8 = 1
+            return
+    s.utf8_left, s.utf8_low, s.utf8_high = left, low, high
+
+
+@routine
+def is_utf8(s: Records, start: int) -> bool:
+    """Whether the kept payload of a control frame is UTF-8 from `start` on (the reason of a close frame)."""
+    left, low, high = 0, 0x80, 0xBF
+    for k in range(start, s.kept):
+        b = np.int64(s.payload[k])
+        if left > 0:
+            if not low <= b <= high:
+                return False
+            left -= 1
+            low, high = 0x80, 0xBF
+        elif b >= 0x80:
+            if not 0xC2 <= b <= 0xF4:
+                return False
+            left = 1 if b < 0xE0 else 2 if b < 0xF0 else 3
+            low = 0xA0 if b == 0xE0 else 0x90 if b == 0xF0 else 0x80
+            high = 0x9F if b == 0xED else 0x8F if b == 0xF4 else 0xBF
+    return left == 0
+
+
+@routine
+def _keep_control(source: U8, at: int, n: int, s: Records) -> None:
+    key, place = int(s.mask), int(s.length - s.left)
+    if s.kept != min(place, CONTROL_MAX):
+        return  # bytes before these are missing
+    n = min(n, CONTROL_MAX - int(s.kept))
+    for k in range(n):
+        s.payload[place + k] = np.int64(source[at + k]) ^ ((key >> (((place + k) & 3) * 8)) & 255)
+    s.kept += n
+
+
+@routine
+def _keep_compressed(
+    source: U8, at: int, n: int, s: Records, stream: int, arena: U8, pieces: Records, m: Records
+) -> None:
+    key, place, free = int(s.mask), int(s.length - s.left), int(m.arena)
+    for k in range(n):
+        arena[free + k] = np.int64(source[at + k]) ^ ((key >> (((place + k) & 3) * 8)) & 255)
+    m.arena += n
+    if m.n_pieces > 0:
+        last = pieces[m.n_pieces - 1]
+        if last.stream == stream and last.what == PIECE_BYTES:  # so it ends where this one begins
+            last.length += n
+            return
+    piece = pieces[m.n_pieces]
+    piece.stream, piece.at, piece.length, piece.what = stream, free, n, PIECE_BYTES
+    piece.text = 1 if s.kind == KIND_TEXT else 0
+    piece.message, piece.row = 0, 0
+    m.n_pieces += 1
+
+
+@routine
+def take_payload(
+    source: U8, at: int, n: int, s: Records, stream: int, arena: U8, pieces: Records, m: Records
+) -> None:  # fmt: skip
+    """Take `n` payload bytes of the frame being read, before they are counted in `s.left`."""
+    if s.apart:
+        _keep_control(source, at, n, s)
+    elif s.compressed:
+        if s.inflate and not s.partial:
+            _keep_compressed(source, at, n, s, stream, arena, pieces, m)
+    else:
+        if s.words < HEAD_MAX and s.words == s.wire:
+            key, place, kept = int(s.mask), int(s.length - s.left), int(s.words)
+            for k in range(min(n, HEAD_MAX - kept)):
+                s.word[kept + k] = np.int64(source[at + k]) ^ ((key >> (((place + k) & 3) * 8)) & 255)
+            s.words += min(n, HEAD_MAX - kept)
+        if s.kind == KIND_TEXT and not s.bad_utf8 and not s.partial:
+            check_utf8(source, at, n, s)

@@ -1,0 +1,268 @@
+"""WebSocket as the protocol stage runs it: state by connection, the kernel's arrays, zlib for what is compressed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from analyzer.anomalies import Ledger
+from analyzer.kernel import I32, U8, Records, grown, records
+from analyzer.protocols.channel import OPAQUE, PHASE_WEBSOCKET, WEBSOCKET
+from analyzer.protocols.oddities import WS_FIRST
+from analyzer.protocols.reader import Chunk, Shared
+from analyzer.protocols.websocket.frame import close_websocket, frame_websocket
+from analyzer.protocols.websocket.handshake import Handshake
+from analyzer.protocols.websocket.inflate import BombError, Inflater
+from analyzer.protocols.websocket.rows import frame_rows, message_rows
+from analyzer.protocols.websocket.state import (
+    BAD_DEFLATE,
+    BAD_UTF8,
+    CONNECTION,
+    CONTROL_MAX,
+    DEFLATE_NO,
+    DEFLATE_YES,
+    FRAME,
+    HEAD_MAX,
+    MAX_PINGS,
+    MESSAGE,
+    PIECE,
+    PIECE_BYTES,
+    PIECE_END,
+    PINGS,
+    STREAM,
+)  # fmt: skip
+from analyzer.protocols.websocket.state import (
+    WEBSOCKET as COUNTERS,
+)
+
+_MANY_ROWS, _MUCH_TEXT = 1 << 16, 16 << 20  # then they become a table
+_WORDS = HEAD_MAX + CONTROL_MAX  # bytes that a span can put into the heap besides its own
+
+# Directions whose window is kept at once, about 40 kB each: 160 MB in the worst case.
+MAX_INFLATERS = 4096
+
+Listener = Callable[[Records, Records, U8], None]
+
+
+class WebSocket:
+    """Owns what is remembered of WebSocket connections.
+
+    listen  if set, called with FRAME and MESSAGE records and the heap before they become tables and are forgotten:
+            a heartbeat's words are at `heap[head_at : head_at + head_len]`
+    """
+
+    def __init__(self, shared: Shared, *, payload: bool = False) -> None:
+        self.shared = shared
+        self.payload = payload
+        self.listen: Listener | None = None
+        self.places: I32 = np.full(1024, -1, np.int32)
+        self.free: list[int] = []
+        self.used = 0
+        self.streams = records(16, STREAM)
+        self.connections = records(8, CONNECTION)
+        self.pings = records(16 * MAX_PINGS, PINGS)
+        self.frames, self.messages, self.pieces = records(1024, FRAME), records(1024, MESSAGE), records(1024, PIECE)
+        self.heap: U8 = np.zeros(4096, np.uint8)
+        self.arena: U8 = np.zeros(4096, np.uint8)
+        self.meta = records(1, COUNTERS)
+        self.inflaters: dict[int, Inflater] = {}
+        self.counts = {"websocket.bad_handshake": 0, "websocket.old_draft": 0, "websocket.inflate_bomb": 0,
+                       "websocket.inflate_cap": 0}  # fmt: skip
+        self.first: dict[str, tuple[int, int]] = {}
+        shared.open_websocket = self.open
+
+    # ------------------------------------------------------------------------------------ connections
+    def open(self, opened: Handshake) -> None:
+        """The bytes of a channel are WebSocket from here on."""
+        channel = self.shared.channels[opened.channel]
+        if channel["reader"] != WEBSOCKET:
+            return
+        if opened.is_old:
+            self._note("websocket.old_draft", int(channel["flow_id"]), opened.frame)
+            channel["reader"] = OPAQUE
+            return
+        if not opened.is_accepted:
+            self._note("websocket.bad_handshake", int(channel["flow_id"]), opened.frame)
+        app = self.shared.apps[int(channel["slot"])]
+        app["reader"], app["phase"] = WEBSOCKET, PHASE_WEBSOCKET
+        place = self._place(opened.channel)
+        client, server, foreign = opened.agreed()
+        connection = self.connections[place]
+        connection["deflate"] = DEFLATE_NO if client is None else DEFLATE_YES
+        connection["foreign"] = foreign
+        if client is None or server is None:
+            return
+        own = (client, server) if channel["client"] == 0 else (server, client)
+        for direction, agreed in enumerate(own):
+            if len(self.inflaters) >= MAX_INFLATERS:
+                self._note("websocket.inflate_cap", int(channel["flow_id"]), opened.frame)
+                break
+            self.inflaters[2 * place + direction] = Inflater(agreed)
+            connection["inflate_s" if direction else "inflate_c"] = 1
+
+    def _place(self, channel: int) -> int:
+        """Return where the state of a channel is, making room for it if it has none."""
+        if channel >= self.places.size:
+            longer: I32 = np.full(max(channel + 1, 2 * self.places.size), -1, np.int32)
+            longer[: self.places.size] = self.places
+            self.places = longer
+        if self.places[channel] >= 0:
+            return int(self.places[channel])
+        if self.free:
+            place = self.free.pop()
+        else:
+            place = self.used
+            self.used += 1
+            self.streams = grown(self.streams, 2 * self.used)
+            self.connections = grown(self.connections, self.used)
+            self.pings = grown(self.pings, 2 * MAX_PINGS * self.used)
+        self.places[channel] = place
+        self.connections[place]["channel"] = channel
+        return place
+
+    # ------------------------------------------------------------------------------------ bytes
+    def feed(self, index: I32, volume: int) -> None:
+        """Read spans; see `reader.Reader`."""
+        a = self.shared
+        channels = np.unique(a.spans["channel"][index])
+        for channel in channels.tolist():
+            if (channel >= self.places.size or self.places[channel] < 0) and a.channels[channel]["reader"] == WEBSOCKET:
+                self._place(channel)
+        self._make_room(volume // 2 + 3 * index.size, volume, index.size)
+        frame_websocket(
+            index, a.spans, a.data, a.pages, a.aside, a.flows, a.channels, a.apps, self.places, self.streams,
+            self.connections, self.pings, self.frames, self.messages, self.pieces, self.heap, self.arena, a.oddities,
+            a.silences, a.queue, a.stage, self.meta,
+        )  # fmt: skip
+        self._inflate()
+
+    def _make_room(self, n: int, volume: int, spans: int) -> None:
+        """Make room for `n` frames more: two bytes of payload make one, and each span may end one begun before."""
+        m = self.meta[0]
+        self.frames = _roomy(self.frames, int(m["n_frames"]), n)
+        self.messages = _roomy(self.messages, int(m["n_messages"]), n)
+        self.pieces = _roomy(self.pieces, 0, 2 * n)
+        self.heap = _roomy(self.heap, int(m["heap"]), volume + _WORDS * spans)
+        self.arena = _roomy(self.arena, 0, volume)
+        m["arena"], m["n_pieces"] = 0, 0
+
+    def _inflate(self) -> None:
+        """Give the pieces of compressed messages to zlib, and note what it said."""
+        m = self.meta[0]
+        pieces = self.pieces[: int(m["n_pieces"])]
+        self.heap = _roomy(self.heap, int(m["heap"]), HEAD_MAX * int((pieces["what"] == PIECE_END).sum()))
+        for stream, at, length, what, text, message, row in pieces.tolist():
+            inflater = self.inflaters.get(stream)
+            if inflater is None:
+                continue
+            try:
+                if what == PIECE_BYTES:
+                    inflater.take(self.arena[at : at + length].tobytes(), text=bool(text))
+                elif what == PIECE_END:
+                    self._tell(message, row, bool(text), inflater.end())
+                elif inflater.agreed.takeover:
+                    self._give_up(stream)  # what follows may refer to what is missing
+                else:
+                    inflater.drop()
+            except zlib.error:
+                self._give_up(stream)
+                self._blame(stream, BAD_DEFLATE, None)
+            except BombError:
+                self._give_up(stream)
+                channel = self.shared.channels[int(self.connections[stream >> 1]["channel"])]
+                self._note("websocket.inflate_bomb", int(channel["flow_id"]), None)
+
+    def _tell(self, message: int, row: int, text: bool, told: tuple[int, bytes, bool]) -> None:
+        """Put what came out of a message into its record."""
+        length, head, valid = told
+        m, e = self.meta[0], self.messages[message]
+        at = int(m["heap"])
+        self.heap[at : at + len(head)] = np.frombuffer(head, np.uint8)
+        m["heap"] = at + len(head)
+        e["len"], e["head_at"], e["head_len"] = length, at, len(head)
+        if text:
+            e["utf8_ok"] = valid
+            if not valid:
+                self._blame(None, BAD_UTF8, row)
+
+    def _give_up(self, stream: int) -> None:
+        """Messages of this direction are only counted from here on."""
+        del self.inflaters[stream]
+        self.connections[stream >> 1]["inflate_s" if stream & 1 else "inflate_c"] = 0
+
+    def _blame(self, stream: int | None, error: int, row: int | None) -> None:
+        """Count an error that only inflating showed, and name it at the frame that ended the message."""
+        odd = self.shared.oddities[WS_FIRST + error - 1]
+        odd["count"] += 1
+        if row is not None:
+            frame = self.frames[row]
+            if frame["error"] == 0:
+                frame["error"] = error
+            where = int(frame["flow_id"]), int(frame["frame"])
+        else:
+            assert stream is not None
+            channel = self.shared.channels[int(self.connections[stream >> 1]["channel"])]
+            where = int(channel["flow_id"]), int(self.streams[stream]["frame"])
+        if odd["count"] == 1:
+            odd["flow_id"], odd["frame"] = where
+
+    def _note(self, code: str, flow_id: int, frame: int | None) -> None:
+        self.counts[code] += 1
+        if frame is not None:
+            self.first.setdefault(code, (flow_id, frame))
+
+    # ------------------------------------------------------------------------------------ the end
+    def close(self, chosen: I32) -> None:
+        """The flows of these channels are over."""
+        mine = chosen[chosen < self.places.size]
+        mine = mine[self.places[mine] >= 0]
+        if mine.size == 0:
+            return
+        a = self.shared
+        self._make_room(2 * mine.size, 0, 2 * mine.size)
+        close_websocket(
+            mine, a.channels, a.apps, self.places, self.streams, self.connections, self.frames, self.messages,
+            self.pieces, self.heap, a.oddities, self.meta,
+        )  # fmt: skip
+        over = self.places[mine]
+        pair = (2 * over.astype(np.int64)[:, None] + np.arange(2)).ravel()
+        self.streams[pair] = np.zeros(1, STREAM)
+        self.connections[over] = np.zeros(1, CONNECTION)
+        for stream in pair.tolist():
+            self.inflaters.pop(stream, None)
+        self.free.extend(over.tolist())
+        self.places[mine] = -1
+
+    def rows(self, *, everything: bool) -> Iterator[Chunk]:
+        """Yield finished frames and messages."""
+        m = self.meta[0]
+        frames, messages = int(m["n_frames"]), int(m["n_messages"])
+        if max(frames, messages) >= _MANY_ROWS or int(m["heap"]) >= _MUCH_TEXT or everything:
+            if self.listen is not None and (frames or messages):
+                self.listen(self.frames[:frames], self.messages[:messages], self.heap)
+            if frames:
+                yield "websocket_frames", frame_rows(self.frames[:frames], self.heap)
+            if messages:
+                yield "websocket_messages", message_rows(self.messages[:messages], self.heap, payload=self.payload)
+            m["n_frames"], m["n_messages"], m["heap"] = 0, 0, 0
+
+    def tell(self, ledger: Ledger) -> None:
+        """Put into the ledger what no kernel counts."""
+        for code, count in self.counts.items():
+            flow_id, frame = self.first.get(code, (None, None))
+            ledger.note(code, count, flow_id=flow_id, frame=frame)
+
+
+def _roomy(array: Records, used: int, more: int) -> Records:
+    """Return `array` with room for `more` records after the first `used`; only those are kept.
+
+    New memory is not touched, so it is not resident until the kernel writes to it.
+    """
+    if array.shape[0] >= used + more:
+        return array
+    size = max(used + more, 2 * array.shape[0])
+    bigger = records(size, array.dtype) if array.dtype.names else np.zeros(size, np.uint8)
+    bigger[:used] = array[:used]
+    return bigger
