@@ -86,7 +86,11 @@ class Tls:
             move_kept(self.opened, self.streams, self.kept, self.spare, self.meta)
             self.kept, self.spare = self.spare, self.kept  # pages that were touched once are cheaper than new ones
         before = int(m["n_rows"])
-        self.listed = grown(self.listed, before + volume // _SHORTEST + 2 * index.size)
+        most = before + volume // _SHORTEST + 2 * index.size
+        if self.listed.shape[0] < most:  # the worst case is a thousand times what comes: only rows in use are copied
+            longer_rows = records(most + most // 2, SEALED)
+            longer_rows[:before] = self.listed[:before]
+            self.listed = longer_rows
         frame_tls(
             index, a.spans, a.data, a.pages, a.aside, a.flows, a.channels, a.apps, self.streams, self.connections,
             self.kept, self.opened, self.listed, a.oddities, a.silences, a.queue, a.stage, self.meta,
