@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import pkgutil
 import signal
 import sys
 import time
@@ -86,13 +87,18 @@ def run_live(request: LiveRequest, *, own_process: bool = False) -> int:
 
 def _load(request: LiveRequest) -> None:
     """Import what will be needed before privileges are dropped: who we become may not be able to read our modules."""
-    names = ["classify.flow", "classify.sentences", "classify.watching", "classify.whole", "render.live",
-             "render.summary", "render.text"]  # fmt: skip
+    names = ["render.live", "render.summary", "render.text"]
+    for stage in ("protocols", "classify", "knowledge", "tables"):
+        package = importlib.import_module(f"analyzer.{stage}")
+        names += [found.name.removeprefix("analyzer.") for found in pkgutil.walk_packages(
+            package.__path__, f"analyzer.{stage}."
+        )]  # fmt: skip
     names += ["render.rotate"] if request.out is not None else []
     names += ["render.live_metrics"] if request.metrics is not None else []
     for name in names:
         importlib.import_module(f"analyzer.{name}")
-    importlib.import_module("pyarrow.parquet")
+    for name in ("pyarrow.acero", "pyarrow.compute", "pyarrow.parquet", "cryptography.x509"):
+        importlib.import_module(name)
     if sys.stdout.isatty():
         importlib.import_module("rich.live")
 
