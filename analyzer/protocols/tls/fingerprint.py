@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from analyzer.protocols.tls.hello import (
     ALPN,
@@ -24,28 +25,48 @@ from analyzer.protocols.tls.names import is_grease
 
 _VERSIONS = {0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2"}
 _NOTHING = "0" * 12
+_REMEMBERED = 1024  # hellos; a hostile one has at most 64 kB, a usual one 500 bytes
 
 
 def ja3(hello: ClientHello) -> str:
     """Return the MD5 of what the client offers, GREASE left out."""
-    formats = hello.extensions.get(POINT_FORMATS, b"")[1:]
-    parts = (hello.ciphers, hello.kinds, listed(hello.extensions.get(GROUPS)), formats)
-    return _md5([str(hello.version)] + ["-".join(str(n) for n in part if not is_grease(n)) for part in parts])
+    groups, formats = hello.extensions.get(GROUPS, b""), hello.extensions.get(POINT_FORMATS, b"")
+    return _ja3(hello.version, tuple(hello.ciphers), tuple(hello.kinds), groups, formats)
+
+
+# A program says the same in all its hellos, but for the random numbers, which no fingerprint reads.
+@lru_cache(_REMEMBERED)
+def _ja3(version: int, ciphers: tuple[int, ...], kinds: tuple[int, ...], groups: bytes, formats: bytes) -> str:
+    parts = (ciphers, kinds, listed(groups), formats[1:])
+    return _md5([str(version)] + ["-".join(str(n) for n in part if not is_grease(n)) for part in parts])
 
 
 def ja3s(hello: ServerHello) -> str:
     """Return the MD5 of what the server chose."""
-    return _md5([str(hello.version), str(hello.cipher), "-".join(map(str, hello.kinds))])
+    return _ja3s(hello.version, hello.cipher, tuple(hello.kinds))
+
+
+@lru_cache(_REMEMBERED)
+def _ja3s(version: int, cipher: int, kinds: tuple[int, ...]) -> str:
+    return _md5([str(version), str(cipher), "-".join(map(str, kinds))])
 
 
 def ja4(hello: ClientHello) -> str:
     """Return the JA4 of a ClientHello over TCP."""
-    ciphers = [n for n in hello.ciphers if not is_grease(n)]
-    kinds = [n for n in hello.kinds if not is_grease(n)]
-    signatures = [n for n in listed(hello.extensions.get(SIGNATURES)) if not is_grease(n)]
-    version = _VERSIONS.get(max(hello.versions), "00")
     name = "d" if SERVER_NAME in hello.extensions else "i"
-    first = f"t{version}{name}{min(len(ciphers), 99):02d}{min(len(kinds), 99):02d}{_ends(hello.alpn)}"
+    signatures = hello.extensions.get(SIGNATURES, b"")
+    return _ja4(max(hello.versions), name, tuple(hello.ciphers), tuple(hello.kinds), signatures, _ends(hello.alpn))
+
+
+@lru_cache(_REMEMBERED)
+def _ja4(
+    newest: int, name: str, all_ciphers: tuple[int, ...], all_kinds: tuple[int, ...], signing: bytes, ends: str
+) -> str:  # fmt: skip
+    ciphers = [n for n in all_ciphers if not is_grease(n)]
+    kinds = [n for n in all_kinds if not is_grease(n)]
+    signatures = [n for n in listed(signing) if not is_grease(n)]
+    version = _VERSIONS.get(newest, "00")
+    first = f"t{version}{name}{min(len(ciphers), 99):02d}{min(len(kinds), 99):02d}{ends}"
     rest = _hex(sorted(n for n in kinds if n not in (SERVER_NAME, ALPN)))
     if signatures:
         rest += "_" + _hex(signatures)
@@ -54,9 +75,13 @@ def ja4(hello: ClientHello) -> str:
 
 def ja4s(hello: ServerHello) -> str:
     """Return the JA4S of a ServerHello over TCP."""
-    version = _VERSIONS.get(hello.chosen, "00")
-    first = f"t{version}{min(len(hello.kinds), 99):02d}{_ends(alpn_names(hello.extensions.get(ALPN, b'')))}"
-    return f"{first}_{hello.cipher:04x}_{_sha(_hex(hello.kinds))}"
+    ends = _ends(alpn_names(hello.extensions.get(ALPN, b"")))
+    return _ja4s(_VERSIONS.get(hello.chosen, "00"), hello.cipher, tuple(hello.kinds), ends)
+
+
+@lru_cache(_REMEMBERED)
+def _ja4s(version: str, cipher: int, kinds: tuple[int, ...], ends: str) -> str:
+    return f"t{version}{min(len(kinds), 99):02d}{ends}_{cipher:04x}_{_sha(_hex(kinds))}"
 
 
 def _ends(names: Sequence[bytes]) -> str:

@@ -8,6 +8,7 @@ Limits  A message whose lengths contradict each other is read up to there and ma
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from struct import unpack
 
 from analyzer.protocols.tls.names import SSL2, TLS1_3, is_grease
 
@@ -131,7 +132,8 @@ def is_tls13(version: int) -> bool:
 
 def numbers(body: bytes) -> list[int]:
     """Return the 16-bit numbers of a vector's bytes; an odd byte at the end is left out."""
-    return [body[k] * 256 + body[k + 1] for k in range(0, len(body) - 1, 2)]
+    n = len(body) // 2
+    return list(unpack(f">{n}H", body[: 2 * n]))
 
 
 def listed(body: bytes | None) -> list[int]:
@@ -202,9 +204,15 @@ def read_server_hello(body: bytes) -> ServerHello:
 def _read_extensions(read: Cursor, hello: Hello) -> None:
     if not read or hello.version == SSL2:
         return
-    left = Cursor(read.vector(2))
-    while left:
-        kind = left.number(2)
-        body = left.vector(2)
+    data = read.vector(2)
+    at, end = 0, len(data)
+    while at < end:  # not with a Cursor: a hello has twenty of these, and a capture many hellos
+        if end - at < 4:
+            raise MalformedError("an extension without its length")
+        kind, length = data[at] << 8 | data[at + 1], data[at + 2] << 8 | data[at + 3]
+        at += 4
+        if length > end - at:
+            raise MalformedError(f"an extension of {length} bytes, {end - at} there")
         hello.kinds.append(kind)
-        hello.extensions.setdefault(kind, body)
+        hello.extensions.setdefault(kind, data[at : at + length])
+        at += length
