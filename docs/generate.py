@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
+import re
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +20,16 @@ from typing import Any, get_args, get_origin, get_type_hints
 from typer.models import ArgumentInfo
 
 from analyzer.anomalies import CODES
+from analyzer.classify.finding_codes import CODES as FINDINGS
+from analyzer.classify.finding_codes import SEVERITIES
 from analyzer.cli.main import app
+from analyzer.cli.main import main as run
 from analyzer.render.jsonschema import json_schema
 from analyzer.settings import Settings
 from analyzer.tables.schema import TABLES, TYPES
 
 ROOT = Path(__file__).parents[1]
+TUTORIAL = ROOT / "docs" / "who-closed-my-websocket.md"
 MADE = "<!-- made by `python -m docs.generate`; change the code, not this page -->"
 
 
@@ -32,6 +40,8 @@ def documents() -> dict[Path, str]:
         ROOT / "docs" / "columns.md": _page(columns()),
         ROOT / "docs" / "cli.md": _page(cli()),
         ROOT / "docs" / "anomalies.md": _page(anomalies()),
+        ROOT / "docs" / "findings.md": _page(findings()),
+        TUTORIAL: shown(TUTORIAL.read_text("utf-8")),
         ROOT / "analyzer" / "render" / "tables.schema.json": schema + "\n",
     }
 
@@ -68,6 +78,38 @@ def anomalies() -> Iterator[str]:
     yield "Input at odds with its specification is counted by these codes; it never stops an analysis."
     yield from ("", "| code | meaning |", "|---|---|")
     yield from (f"| `{code}` | {_cell(meaning)} |" for code, meaning in CODES.items())
+
+
+def findings() -> Iterator[str]:
+    """Yield every finding: what it means, what to do, and what it rests on."""
+    yield from ("# Findings", "", MADE, "")
+    yield "What `longwire explain CODE` prints. Numbers in braces are those of the connections behind a finding."
+    for severity in SEVERITIES:
+        for code in (code for code in FINDINGS.values() if code.severity == severity):
+            yield from ("", f"## {code.code}", "", f"**{severity}**: {code.title}", "", code.explanation, "")
+            yield from (f"What to do: {code.recommendation}", "", f"Reference: {code.reference}")
+            if code.seconds:
+                yield from ("", f"The seconds are {code.seconds}.")
+
+
+# ------------------------------------------------------------------------------------------ tutorials
+
+_COMMAND = re.compile(r"^```console\n\$ longwire (.+)\n(?:.*\n)*?```$", re.MULTILINE)
+
+
+def shown(text: str) -> str:
+    """Return a tutorial with what its commands print now. They run in the repository's folder."""
+    return _COMMAND.sub(lambda block: f"```console\n$ longwire {block[1]}\n{_output(block[1])}```", text)
+
+
+def _output(arguments: str) -> str:
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(out):
+        if code := run(shlex.split(arguments)):
+            raise SystemExit(f"longwire {arguments}: exit code {code}")
+    out.flush()
+    printed = out.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    return "".join(line.rstrip() + "\n" for line in printed.splitlines())
 
 
 # ------------------------------------------------------------------------------------------ command line
