@@ -211,6 +211,7 @@ class Engine:
         from analyzer.classify.beats import inferred, kinds
         from analyzer.classify.closing import closes, judge
         from analyzer.classify.endpoints import LIVE_FLOWS, Endpoints
+        from analyzer.classify.explicit_beats import explicit
         from analyzer.classify.facts import Facts
         from analyzer.classify.findings import Findings
         from analyzer.classify.flow import flows
@@ -236,7 +237,10 @@ class Engine:
         heartbeats, series = inferred(units, facts, self._timeouts.knowledge)
         yield "heartbeats", to_arrow("heartbeats", heartbeats)
         yield "heartbeat_series", to_arrow("heartbeat_series", series)
-        flow_columns = flows(facts, verdict, close_columns) | {"heartbeat_kinds": kinds(facts, series)}
+        beats_read, series_read = explicit(facts, self._timeouts.knowledge)
+        yield "heartbeats", to_arrow("heartbeats", beats_read)
+        yield "heartbeat_series", to_arrow("heartbeat_series", series_read)
+        flow_columns = flows(facts, verdict, close_columns) | {"heartbeat_kinds": kinds(facts, series_read, series)}
         yield "flows", to_arrow("flows", flow_columns)
         yield "keepalives", to_arrow("keepalives", keepalives(facts))
         yield "idle_gaps", to_arrow("idle_gaps", idle_gaps(facts))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.classify.explicit_beats import longest_run
 from analyzer.classify.facts import Facts
 from analyzer.classify.heartbeat import ANSWER_NS, Series, infer_series
 from analyzer.kernel import I64, Mask, Records
@@ -35,9 +36,14 @@ def inferred(units: Records, facts: Facts, knowledge: Knowledge) -> tuple[dict[s
     return _beats(rows, found, number), _series(rows, found, number, knowledge)
 
 
-def kinds(facts: Facts, series: dict[str, Any]) -> Coded:
-    """Return flows.heartbeat_kinds: "unknown" where a heartbeat of unknown protocol was inferred."""
-    return Coded(np.where(np.isin(facts.flow["flow_id"], series["flow_id"]), 0, -1), ("unknown",))
+def kinds(facts: Facts, read: dict[str, Any], inferred: dict[str, Any]) -> list[str | None]:
+    """Return flows.heartbeat_kinds: the protocols of a flow's series, `unknown` for those that were only inferred."""
+    words: dict[int, dict[str, None]] = {}
+    for flow_id, code in zip(read["flow_id"].tolist(), read["protocol"].codes.tolist(), strict=True):
+        words.setdefault(flow_id, {})[read["protocol"].names[code]] = None
+    for flow_id in inferred["flow_id"].tolist():
+        words.setdefault(flow_id, {})["unknown"] = None
+    return [",".join(words[flow_id]) if flow_id in words else None for flow_id in facts.flow["flow_id"].tolist()]
 
 
 def _opaque(units: Records, facts: Facts) -> Mask:
@@ -108,20 +114,8 @@ def _series(rows: _Rows, found: Series, number: I64, knowledge: Knowledge) -> di
         "jitter_p95_s": found.jitter_ns / 1e9,
         "timer": Coded(found.idle.astype(np.int8), ("fixed_rate", "idle_triggered")),
         "answered_share": share,
-        "longest_missed_run": np.where(known > 0, _longest_run(rows.missed == 1, rows.series, k), MISSING),
+        "longest_missed_run": np.where(known > 0, longest_run(rows.missed == 1, rows.series, k), MISSING),
         "p_value": found.p_value,
         "known_as": [name or None for name in names],
         "confidence": found.confidence,
     }
-
-
-def _longest_run(missed: Mask, series: I64, k: int) -> I64:
-    """Return the longest run of missed beats in each series."""
-    longest = np.zeros(k, np.int64)
-    at = np.arange(missed.size)
-    begins = np.ones(missed.size, np.bool_)
-    begins[1:] = series[1:] != series[:-1]
-    before = np.where(~missed, at, np.where(begins, at - 1, -1))  # the latest beat that was not missed, or the start
-    if missed.size:
-        np.maximum.at(longest, series, at - np.maximum.accumulate(before))
-    return longest

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.classify.exchange import app_trigger, graceful_app, race, with_race
+from analyzer.classify.exchange import app_trigger, graceful_app, idle_app, race, with_race
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.middlebox import SUSPECTED, Suspicion, suspect
 from analyzer.classify.tls import alert_trigger, graceful_tls
@@ -345,7 +345,7 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "trigger": Coded(trigger, TRIGGERS),
         "idle_wire_s": np.where(wire == MISSING, np.nan, wire / 1e9),
         "idle_payload_s": idle_payload,
-        "idle_app_s": idle_payload,  # no heartbeat is recognised yet, so none is removed
+        "idle_app_s": idle_app(facts, when, idle_payload),
         "age_s": age,
         "fin_c": facts.client["fins"].astype(np.int64),
         "fin_s": facts.server["fins"].astype(np.int64),

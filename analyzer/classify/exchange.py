@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analyzer.classify.facts import Facts
+from analyzer.classify.facts import Array, Facts
 from analyzer.kernel import I64, Mask
 from analyzer.protocols.channel import HTTP1, WEBSOCKET
 from analyzer.tables.build import Coded
@@ -35,6 +35,14 @@ _RACE_SENTENCES = {
     "half_race": "The server had received the request, or a part of it, when the connection was reset: whether it was "
     "processed is not known.",
 }
+
+
+def idle_app(facts: Facts, when: I64, idle_payload_s: Array) -> Array:
+    """Return the application's silence before the close: of a WebSocket without its pings, else of payload."""
+    said = facts.app["app_ts"]
+    spoken = (facts.app["reader"] == WEBSOCKET) & (said != 0) & (said <= when)
+    result: Array = np.where(spoken, (when - said) / 1e9, idle_payload_s)
+    return result
 
 
 def graceful_app(facts: Facts, kind: I64) -> Coded:

@@ -31,6 +31,7 @@ class Facts:
         self.hosts = applications.hosts
         self.sni, self.alpn = applications.sni, applications.alpn
         self.silences: Records = applications.silences
+        self.beats: Records = applications.beats
         self.client: Records = done.sides[0::2]
         self.server: Records = done.sides[1::2]
         self.capture_end_ns = end_ns

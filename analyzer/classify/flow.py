@@ -69,7 +69,7 @@ def flows(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> dict[str, A
             (facts.both("segments").sum(axis=0) > 1) | (wire_at_end > 0),
         ),
         "max_payload_gap_s": longest_idle,
-        "max_app_gap_s": longest_idle,
+        "max_app_gap_s": _longest_app_gap(facts, idle_at_end, longest_idle),
         "keepidle_s": probing.idle_s,
         "keepintvl_s": probing.interval_s,
         "keepcnt": probing.count,
@@ -120,6 +120,16 @@ def _round_trips(facts: Facts) -> dict[str, Any]:
         picked = np.where(far == 1, both[1::2], both[0::2])
         out[name] = _seconds(picked + near_min, picked >= 0)
     return out
+
+
+def _longest_app_gap(facts: Facts, payload_ns: Array, payload_s: Array) -> Array:
+    """Return the longest silence of the application: of a WebSocket without its pings, else that of payload."""
+    app, flow = facts.app, facts.flow
+    until = np.where(flow["close_ts"] != 0, flow["close_ts"], facts.end_ns)
+    spoken = (app["reader"] == WEBSOCKET) & (app["app_ts"] != 0)
+    gap = np.maximum(np.maximum(app["max_app_gap"], until - app["app_ts"]), payload_ns)
+    result: Array = np.where(spoken, gap / 1e9, payload_s)
+    return result
 
 
 def _gaps_at_end(facts: Facts) -> tuple[Array, Array]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from analyzer.anomalies import Ledger
 from analyzer.kernel import I32, I64, U8, Records, grown, records
+from analyzer.protocols.beats import BEAT
 from analyzer.protocols.channel import APP, CHANNEL, HTTP1, READERS, TLS, WEBSOCKET
 from analyzer.protocols.http1.reader import Http1
 from analyzer.protocols.oddities import tell
@@ -37,13 +38,15 @@ MAX_SILENCES = 1 << 20
 
 @dataclass(slots=True)
 class Applications:
-    """What the protocols know of n flows: apps (n,) APP, first Host, server name and ALPN of each, SILENCE rows."""
+    """What the protocols know of n flows: apps (n,) APP, first Host, server name and ALPN of each; their SILENCE and
+    BEAT rows, in no particular order."""
 
     apps: Records
     hosts: pa.Array
     sni: pa.Array
     alpn: pa.Array
     silences: Records
+    beats: Records
 
 
 class ProtocolStage:
@@ -135,14 +138,16 @@ class ProtocolStage:
         taken, kept = rows[mine], rows[~mine]
         self.shared.silences[: kept.shape[0]] = kept
         m["n_silences"] = kept.shape[0]
-        return Applications(apps, self.http1.hosts(apps), *self.tls.names_of(slots), taken)
+        return Applications(
+            apps, self.http1.hosts(apps), *self.tls.names_of(slots), taken, self.websocket.beats_of(flow_ids)
+        )
 
     def look_at(self, slots: I32, flow_ids: I64) -> Applications:
         """Return what is known of these flows so far; they go on."""
         apps = self.shared.apps[slots]
         rows = self.shared.silences[: int(self.shared.stage[0]["n_silences"])]
         mine = rows[np.isin(rows["flow_id"], flow_ids)]
-        return Applications(apps, self.http1.hosts(apps), *self.tls.names_of(slots), mine)
+        return Applications(apps, self.http1.hosts(apps), *self.tls.names_of(slots), mine, np.zeros(0, BEAT))
 
     def release(self, slots: I32) -> None:
         """The slots will be used for other flows."""

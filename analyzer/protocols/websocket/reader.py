@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from analyzer.anomalies import Ledger
-from analyzer.kernel import I32, U8, Records, grown, records
+from analyzer.kernel import I32, I64, U8, Records, grown, records
+from analyzer.protocols.beats import Beats
 from analyzer.protocols.channel import OPAQUE, PHASE_WEBSOCKET, WEBSOCKET
 from analyzer.protocols.oddities import WS_FIRST
 from analyzer.protocols.reader import Chunk, Shared
@@ -43,20 +44,15 @@ _WORDS = HEAD_MAX + CONTROL_MAX  # bytes that a span can put into the heap besid
 # Directions whose window is kept at once, about 40 kB each: 160 MB in the worst case.
 MAX_INFLATERS = 4096
 
-Listener = Callable[[Records, Records, U8], None]
-
 
 class WebSocket:
-    """Owns what is remembered of WebSocket connections.
-
-    listen  if set, called with FRAME and MESSAGE records and the heap before they become tables and are forgotten:
-            a heartbeat's words are at `heap[head_at : head_at + head_len]`
-    """
+    """Owns what is remembered of WebSocket connections."""
 
     def __init__(self, shared: Shared, *, payload: bool = False) -> None:
         self.shared = shared
         self.payload = payload
-        self.listen: Listener | None = None
+        self.beats = Beats()
+        self.shown = [0, 0]  # frames and messages that `beats` has seen, of those that wait to become rows
         self.places: I32 = np.full(1024, -1, np.int32)
         self.free: list[int] = []
         self.used = 0
@@ -245,13 +241,24 @@ class WebSocket:
         self.free.extend(over.tolist())
         self.places[mine] = -1
 
+    def beats_of(self, flow_ids: I64) -> Records:
+        """Return the BEAT rows of flows that are over."""
+        self._show()
+        return self.beats.of(flow_ids)
+
+    def _show(self) -> None:
+        frames, messages = int(self.meta["n_frames"][0]), int(self.meta["n_messages"][0])
+        if [frames, messages] != self.shown:
+            self.beats.take(self.frames[self.shown[0] : frames], self.messages[self.shown[1] : messages], self.heap)
+            self.shown = [frames, messages]
+
     def rows(self, *, everything: bool) -> Iterator[Chunk]:
         """Yield finished frames and messages."""
         m = self.meta[0]
         frames, messages = int(m["n_frames"]), int(m["n_messages"])
         if max(frames, messages) >= _MANY_ROWS or int(m["heap"]) >= _MUCH_TEXT or everything:
-            if self.listen is not None and (frames or messages):
-                self.listen(self.frames[:frames], self.messages[:messages], self.heap)
+            self._show()
+            self.shown = [0, 0]
             if frames:
                 yield "websocket_frames", frame_rows(self.frames[:frames], self.heap)
             if messages:

@@ -1,0 +1,139 @@
+"""Heartbeats that a protocol read as such: rows of `heartbeats`, and the timer behind them.
+
+What    One series for each flow, protocol and direction; its period is the median time between beats.
+Needs   BEAT rows of finished flows
+Gives   heartbeats, heartbeat_series (method "explicit")
+Limits  Whether the timer starts anew with each activity is not told: idle_triggered is left to inference.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analyzer.classify.facts import Array, Facts
+from analyzer.classify.heartbeat import ANSWER_NS
+from analyzer.kernel import I64, Records
+from analyzer.knowledge.load import Knowledge
+from analyzer.protocols.beats import PROTOCOLS
+from analyzer.tables.build import MISSING, Coded
+from analyzer.tables.kinds import DIRECTIONS
+
+
+def explicit(facts: Facts, knowledge: Knowledge) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the columns of `heartbeats` and of `heartbeat_series` for finished flows."""
+    beats = facts.beats
+    beats = beats[np.lexsort((beats["frame"], beats["ts"], beats["dir"], beats["protocol"], beats["flow_id"]))]
+    start = _starts(beats)
+    series = np.cumsum(start) - 1
+    head = beats[start]
+    number = _number_in_flow(head["flow_id"])
+    period = _period(beats, series, head.size)
+    answered = beats["answer_ts"] != 0
+    due = beats["paired"] == 1
+    pending = facts.capture_end_ns - beats["ts"] < ANSWER_NS
+    missed = due & ~answered & ~pending
+    known = due & (answered | missed)
+    late = answered & (beats["answer_ts"] - beats["ts"] > np.where(period[series] > 0, period[series], 1 << 62))
+    rows = {
+        "flow_id": beats["flow_id"],
+        "series_id": number[series],
+        "protocol": Coded(beats["protocol"], PROTOCOLS),
+        "method": Coded(np.zeros(beats.size, np.int8), ("explicit",)),
+        "dir": Coded(beats["dir"], DIRECTIONS),
+        "ts": beats["ts"],
+        "frame": beats["frame"],
+        "size": beats["size"],
+        "answered": np.where(known, answered, -1).astype(np.int8),
+        "answer_ts": np.where(answered, beats["answer_ts"], MISSING),
+        "answer_frame": np.where(answered, beats["answer_frame"], MISSING),
+        "rtt_s": np.where(answered, (beats["answer_ts"] - beats["ts"]) / 1e9, np.nan),
+        "missed": np.where(known, missed, -1).astype(np.int8),
+        "late": np.where(known, late, -1).astype(np.int8),
+    }
+    return rows, _series(head, series, number, period, beats, answered, known, missed, knowledge)
+
+
+def _series(
+    head: Records, series: I64, number: I64, period: I64, beats: Records, answered: Array, known: Array, missed: Array,
+    knowledge: Knowledge,
+) -> dict[str, Any]:  # fmt: skip
+    k = head.size
+    count = np.bincount(series, minlength=k)
+    told = np.bincount(series, weights=known, minlength=k)
+    good = np.bincount(series, weights=known & answered, minlength=k)
+    names = ["; ".join(beat.name for beat in knowledge.beats(ns / 1e9)) if ns > 0 else "" for ns in period.tolist()]
+    return {
+        "flow_id": head["flow_id"],
+        "series_id": number,
+        "protocol": Coded(head["protocol"], PROTOCOLS),
+        "method": Coded(np.zeros(k, np.int8), ("explicit",)),
+        "dir": Coded(head["dir"], DIRECTIONS),
+        "beats": count,
+        "period_s": np.where(period > 0, period / 1e9, np.nan),
+        "jitter_p95_s": _jitter(beats, series, period, k),
+        "timer": Coded(np.full(k, -1), ("fixed_rate", "idle_triggered")),
+        "answered_share": np.where(told > 0, good / np.maximum(told, 1), np.nan),
+        "longest_missed_run": np.where(told > 0, longest_run(missed, series, k), MISSING),
+        "known_as": [name or None for name in names],
+        "confidence": np.ones(k),
+    }
+
+
+def _starts(beats: Records) -> Array:
+    same = np.zeros(beats.size, np.bool_)
+    if beats.size:
+        a, b = beats[1:], beats[:-1]
+        same[1:] = (a["flow_id"] == b["flow_id"]) & (a["protocol"] == b["protocol"]) & (a["dir"] == b["dir"])
+    return ~same
+
+
+def _number_in_flow(flow_id: I64) -> I64:
+    """Return 0, 1, ... for the series of each flow; they stand together."""
+    at = np.arange(flow_id.size)
+    begins = np.ones(flow_id.size, np.bool_)
+    begins[1:] = flow_id[1:] != flow_id[:-1]
+    number: I64 = at - np.maximum.accumulate(np.where(begins, at, 0)) if at.size else at
+    return number
+
+
+def _between(beats: Records, series: I64) -> tuple[I64, I64]:
+    """Return the times between neighbouring beats of a series, and whose they are."""
+    same = series[1:] == series[:-1]
+    return np.diff(beats["ts"])[same], series[1:][same]
+
+
+def _quantile(values: I64, series: I64, k: int, q: float) -> I64:
+    """Return the q-quantile of each series (nearest rank), -1 where there is no value."""
+    order = np.lexsort((values, series))
+    count = np.bincount(series, minlength=k)
+    first = np.cumsum(count) - count
+    rank = first + np.maximum(np.ceil(q * count).astype(np.int64) - 1, 0)
+    found = values[order][np.minimum(rank, max(values.size - 1, 0))] if values.size else np.zeros(k, np.int64)
+    result: I64 = np.where(count > 0, found, -1)
+    return result
+
+
+def _period(beats: Records, series: I64, k: int) -> I64:
+    return _quantile(*_between(beats, series), k, 0.5)
+
+
+def _jitter(beats: Records, series: I64, period: I64, k: int) -> Array:
+    """Return the 95th percentile of the distance from the period, for three beats and more."""
+    apart, whose = _between(beats, series)
+    off = _quantile(np.abs(apart - period[whose]), whose, k, 0.95)
+    result: Array = np.where(np.bincount(whose, minlength=k) >= 2, off / 1e9, np.nan)
+    return result
+
+
+def longest_run(missed: Array, series: I64, k: int) -> I64:
+    """Return the longest run of missed beats in each series; beats stand by series and time."""
+    longest = np.zeros(k, np.int64)
+    at = np.arange(missed.size)
+    begins = np.ones(missed.size, np.bool_)
+    begins[1:] = series[1:] != series[:-1]
+    before = np.where(~missed, at, np.where(begins, at - 1, -1))  # the latest beat that was not missed, or the start
+    if missed.size:
+        np.maximum.at(longest, series, at - np.maximum.accumulate(before))
+    return longest
