@@ -1,9 +1,8 @@
 """Heartbeats that protocols read as such: one row for each beat, with its answer, until its flow is over.
 
-What    WebSocket pings and unsolicited pongs; in WebSocket messages engine.io, SignalR, Phoenix and STOMP.
-Source  RFC 6455 section 5.5.2 (ping, pong; an unsolicited pong is a one-way heartbeat); engine.io protocol 3 and 4
-        ("2" ping, "3" pong); SignalR hub protocol ({"type":6}); Phoenix channels (topic phoenix, event heartbeat);
-        STOMP 1.2 (a bare EOL).
+What    Readers hold their beats and answers here as CONTROL rows; `Beats.of` pairs them when the flow is judged.
+How     By number where an answer names its beat (WebSocket, HTTP/2, TLS), by order where it does not, or not at all
+        where none is due. A protocol is one name in PROTOCOLS.
 """
 
 from __future__ import annotations
@@ -13,41 +12,53 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.kernel import I64, U8, Mask, Records
-from analyzer.protocols.websocket.state import KIND_TEXT, PING, PONG
+from analyzer.kernel import I64, Mask, Records
 
-PROTOCOLS = ("websocket", "engineio", "signalr", "phoenix", "stomp")
-WEBSOCKET_BEAT, ENGINEIO, SIGNALR, PHOENIX, STOMP = range(len(PROTOCOLS))
+BY_NUMBER, BY_ORDER, ONE_WAY = range(3)
+
+# Values of heartbeats.protocol that are read, and how their answers are found.
+PAIRING = {
+    "websocket": BY_NUMBER,
+    "engineio": BY_ORDER,
+    "signalr": ONE_WAY,
+    "phoenix": ONE_WAY,
+    "stomp": ONE_WAY,
+    "http2": BY_NUMBER,
+    "grpc": BY_NUMBER,
+    "tls": BY_NUMBER,
+    "sse": ONE_WAY,
+}
+PROTOCOLS = tuple(PAIRING)
 
 BEAT = np.dtype(
     [("flow_id", np.int64), ("ts", np.int64), ("frame", np.int64), ("answer_ts", np.int64), ("answer_frame", np.int64),
      ("size", np.int64), ("protocol", np.int8), ("dir", np.int8), ("paired", np.int8)]  # paired: an answer is due
 )  # fmt: skip
 
-# Control frames that wait for their flow's end: a ping and a pong a second on 500 connections for ten minutes.
+# A beat or an answer. `protocol` counts in PROTOCOLS. BY_NUMBER: `index` is a beat's number in its flow,
+# `answers` the number that an answer names (-1: none, which makes it a beat of its own, one way).
+CONTROL = np.dtype(
+    [("flow_id", np.int64), ("ts", np.int64), ("frame", np.int64), ("index", np.int64), ("answers", np.int64),
+     ("size", np.int64), ("protocol", np.int8), ("dir", np.int8), ("answer", np.int8)]
+)  # fmt: skip
+
+# Rows that wait for their flow's end: a ping and a pong a second on 500 connections for ten minutes.
 # Past it (56 MiB) the oldest half is forgotten, and series begin later than they did.
 MAX_HELD = 1 << 19
 
-_CONTROL = np.dtype(
-    [("flow_id", np.int64), ("ts", np.int64), ("frame", np.int64), ("index", np.int64), ("answers", np.int64),
-     ("size", np.int64), ("protocol", np.int8), ("dir", np.int8), ("answer", np.int8)]  # answer: it is one, of either
-)  # fmt: skip
-
 
 class Beats:
-    """Collects what may be a beat or its answer while messages become rows, and pairs them when a flow is over."""
+    """Collects what may be a beat or its answer, and pairs them when a flow is over."""
 
     def __init__(self) -> None:
         self._held: list[Records] = []
         self._rows = 0
 
-    def take(self, frames: Records, messages: Records, heap: U8) -> None:
-        """Take FRAME and MESSAGE records of WebSocket, each once."""
-        parts = [_controls(frames), *_words(messages, heap)]
-        for part in parts:
-            if part.size:
-                self._held.append(part)
-                self._rows += part.size
+    def hold(self, rows: Records) -> None:
+        """Keep CONTROL rows."""
+        if rows.size:
+            self._held.append(rows)
+            self._rows += rows.size
         if self._rows > MAX_HELD:
             kept = np.concatenate(self._held)[self._rows // 2 :]
             self._held, self._rows = [kept], kept.size
@@ -61,48 +72,11 @@ class Beats:
         self._held = [held[~mine]]
         self._rows = self._held[0].size
         rows = held[mine]
-        parts = [_by_index(rows[rows["protocol"] == WEBSOCKET_BEAT])]
-        parts += [
-            _by_order(rows[rows["protocol"] == code], paired=code == ENGINEIO) for code in range(1, len(PROTOCOLS))
-        ]
+        parts = [np.zeros(0, BEAT)]
+        for code in np.unique(rows["protocol"]).tolist():
+            some, how = rows[rows["protocol"] == code], PAIRING[PROTOCOLS[code]]
+            parts.append(_by_number(some) if how == BY_NUMBER else _by_order(some, paired=how == BY_ORDER))
         return np.concatenate(parts)
-
-
-def _controls(frames: Records) -> Records:
-    chosen = frames[np.isin(frames["opcode"], (PING, PONG))]
-    out = np.zeros(chosen.shape[0], _CONTROL)
-    for name in ("flow_id", "ts", "frame", "index", "dir"):
-        out[name] = chosen[name]
-    out["size"] = chosen["payload_len"] + 2 + 4 * chosen["masked"]
-    out["answers"], out["answer"] = chosen["pong_of"], chosen["opcode"] == PONG
-    return out
-
-
-def _words(messages: Records, heap: U8) -> list[Records]:
-    """Return the messages that are a heartbeat by their words."""
-    short = messages[(messages["kind"] == KIND_TEXT) & (messages["head_at"] >= 0) & (messages["len"] > 0)]
-    if short.shape[0] == 0:
-        return []
-    first = heap[short["head_at"]]
-    one = short["len"] == 1
-    made = [
-        _made(short[one & (first == ord("2"))], ENGINEIO, 0), _made(short[one & (first == ord("3"))], ENGINEIO, 1),
-        _made(short[one & (first == ord("\n"))], STOMP, 0),
-    ]  # fmt: skip
-    brace = (first == ord("{")) | (first == ord("["))
-    for code, words, longest in ((SIGNALR, b'{"type":6}\x1e', 11), (PHOENIX, b'"heartbeat"', 64)):
-        some = short[brace & (short["len"] <= longest) & (short["len"] >= len(words))]
-        here = [words in heap[at : at + n].tobytes() for at, n in zip(some["head_at"], some["head_len"], strict=True)]
-        made.append(_made(some[np.array(here, np.bool_)], code, 0))
-    return made
-
-
-def _made(messages: Records, protocol: int, answer: int) -> Records:
-    out = np.zeros(messages.shape[0], _CONTROL)
-    out["flow_id"], out["dir"] = messages["flow_id"], messages["dir"]
-    out["ts"], out["frame"], out["size"] = messages["last_ts"], messages["last_frame"], messages["wire_len"]
-    out["protocol"], out["answer"] = protocol, answer
-    return out
 
 
 def _beats(rows: Records, answer: NDArray[Any], has: Mask, paired: Mask) -> Records:
@@ -114,8 +88,8 @@ def _beats(rows: Records, answer: NDArray[Any], has: Mask, paired: Mask) -> Reco
     return out
 
 
-def _by_index(rows: Records) -> Records:
-    """Pings with the pongs that name them, and pongs that name none."""
+def _by_number(rows: Records) -> Records:
+    """Return beats with the answers that name them, and answers that name none."""
     pings = rows[rows["answer"] == 0]
     pongs = rows[(rows["answer"] == 1) & (rows["answers"] >= 0)]
     alone = rows[(rows["answer"] == 1) & (rows["answers"] < 0)]
@@ -137,7 +111,7 @@ def _by_index(rows: Records) -> Records:
 
 
 def _by_order(rows: Records, *, paired: bool) -> Records:
-    """Beats with the first answer of the other side before the next beat."""
+    """Return beats with the first answer of the other side before the next beat."""
     rows = rows[np.lexsort((rows["frame"], rows["ts"], rows["flow_id"]))]
     beats = np.flatnonzero(rows["answer"] == 0)
     if not paired:

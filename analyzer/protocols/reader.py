@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from analyzer.kernel import I32, U8, Records, records
+from analyzer.protocols.beats import Beats
 from analyzer.protocols.channel import CHANNEL, SILENCE, STAGE
 from analyzer.protocols.oddities import new_oddities
 from analyzer.protocols.websocket.handshake import Handshake
@@ -33,6 +34,7 @@ class Shared:
 
     spans   SPAN rows, those that protocols added included    data, pages, aside  bytes (see streams.inorder)
     flows   FLOW by slot    apps  APP by slot    channels  CHANNEL    slot_channel  first channel by slot, -1 = none
+    beats   heartbeats and their answers, until their flow is over
     queue   rows of `spans` that another protocol has to read; stage.n_queue of them
     open_websocket  called by the protocol that carried a WebSocket handshake, before its channel's bytes are read
     """
@@ -50,6 +52,7 @@ class Shared:
     stage: Records = field(default_factory=lambda: records(1, STAGE))
     slot_channel: I32 = field(default_factory=lambda: np.full(1, -1, np.int32))
     open_websocket: Callable[[Handshake], None] = _nobody
+    beats: Beats = field(default_factory=Beats)
 
 
 class Reader(Protocol):
@@ -60,6 +63,9 @@ class Reader(Protocol):
 
     def close(self, chosen: I32) -> None:
         """The flows of these channels are over."""
+
+    def show_beats(self) -> None:
+        """Put the heartbeats that were read since the last time into `shared.beats`: flows are about to be judged."""
 
     def rows(self, *, everything: bool) -> Iterator[Chunk]:
         """Yield finished rows as tables, if they are many or `everything` is wanted."""

@@ -138,9 +138,10 @@ class ProtocolStage:
         taken, kept = rows[mine], rows[~mine]
         self.shared.silences[: kept.shape[0]] = kept
         m["n_silences"] = kept.shape[0]
-        return Applications(
-            apps, self.http1.hosts(apps), *self.tls.names_of(slots), taken, self.websocket.beats_of(flow_ids)
-        )
+        for reader in self.by_reader.values():
+            reader.show_beats()
+        beats = self.shared.beats.of(flow_ids)
+        return Applications(apps, self.http1.hosts(apps), *self.tls.names_of(slots), taken, beats)
 
     def look_at(self, slots: I32, flow_ids: I64) -> Applications:
         """Return what is known of these flows so far; they go on."""

@@ -90,6 +90,9 @@ class Http1:
         self.streams[pair] = np.zeros(1, STREAM)
         self.connections[chosen] = np.zeros(1, CONNECTION)
 
+    def show_beats(self) -> None:
+        """HTTP/1 has no heartbeats of its own."""
+
     def rows(self, *, everything: bool) -> Iterator[Chunk]:
         """Yield finished exchanges."""
         m = self.meta[0]

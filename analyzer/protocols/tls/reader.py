@@ -16,7 +16,7 @@ from analyzer.protocols.tls.inside import Inside
 from analyzer.protocols.tls.messages import plausible
 from analyzer.protocols.tls.names import SSL2, alert_name, handshake_name
 from analyzer.protocols.tls.resume import Issued
-from analyzer.protocols.tls.rows import SessionRow, app_close, record_rows, session_row, session_rows
+from analyzer.protocols.tls.rows import SessionRow, app_close, heartbeats, record_rows, session_row, session_rows
 from analyzer.protocols.tls.sealed import SEALED, Opener
 from analyzer.protocols.tls.session import Note, Session
 from analyzer.protocols.tls.state import (
@@ -48,6 +48,7 @@ class Tls:
         self.streams = records(2048, STREAM)
         self.connections = records(1024, CONNECTION)
         self.listed = records(1024, SEALED)
+        self.shown = 0  # of those, how many were looked at for heartbeats
         self.kept: U8 = np.empty(1, np.uint8)
         self.spare: U8 = np.empty(1, np.uint8)
         self.opened: I32 = np.zeros(2048, np.int32)
@@ -263,11 +264,20 @@ class Tls:
         both = [self.names.pop(slot, (None, None)) for slot in slots.tolist()]
         return pa.array([sni for sni, _ in both], pa.string()), pa.array([alpn for _, alpn in both], pa.string())
 
+    def show_beats(self) -> None:
+        """Hold the heartbeats (RFC 6520) among the records that were listed since the last time."""
+        n = int(self.meta["n_rows"][0])
+        if n != self.shown:
+            self.shared.beats.hold(heartbeats(self.listed[self.shown : n]))
+            self.shown = n
+
     def rows(self, *, everything: bool) -> Iterator[Chunk]:
         """Yield records and finished sessions."""
         m = self.meta[0]
         n = int(m["n_rows"])
         if n >= _MANY_ROWS or (everything and n):
+            self.show_beats()
+            self.shown = 0
             yield "tls_records", record_rows(self.listed[:n], list(self.words))
             m["n_rows"] = 0
         if len(self.done) >= _MANY_SESSIONS or (everything and self.done):

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.kernel import Records
+from analyzer.protocols.beats import CONTROL, PROTOCOLS
 from analyzer.protocols.channel import TLS_CLOSE
 from analyzer.protocols.tls.certificate import Certificate
 from analyzer.protocols.tls.closing import UNKNOWN, Ending, close_notify, is_truncated, key_updates
 from analyzer.protocols.tls.names import LEVELS, alert_name, cipher_name, version_name
 from analyzer.protocols.tls.session import Session
+from analyzer.protocols.tls.state import HEADER_BYTES, HEARTBEAT
 from analyzer.tables.build import MISSING, Coded, to_arrow
 from analyzer.tables.kinds import DIRECTIONS
 from analyzer.tables.protocols import CONTENT_TYPES
@@ -47,6 +49,17 @@ def record_rows(rows: Records, words: Sequence[str]) -> pa.Table:
             "decrypted": rows["decrypted"] == 1,
         },
     )
+
+
+def heartbeats(rows: Records) -> Records:
+    """Return CONTROL rows of the heartbeat records (RFC 6520) among SEALED ones."""
+    chosen = rows[rows["content_type"] == HEARTBEAT]
+    out = np.zeros(chosen.shape[0], CONTROL)
+    for name in ("flow_id", "frame", "index", "answers", "dir"):
+        out[name] = chosen[name]
+    out["ts"], out["size"] = chosen["ts_ns"], chosen["length"] + HEADER_BYTES
+    out["protocol"], out["answer"] = PROTOCOLS.index("tls"), chosen["answers"] >= 0
+    return out
 
 
 def _named(numbers: Any, name: Any) -> Coded:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyzer.anomalies import Ledger
-from analyzer.kernel import I32, I64, U8, Records, grown, records
-from analyzer.protocols.beats import Beats
+from analyzer.kernel import I32, U8, Records, grown, records
 from analyzer.protocols.channel import OPAQUE, PHASE_WEBSOCKET, WEBSOCKET
 from analyzer.protocols.oddities import WS_FIRST
 from analyzer.protocols.reader import Chunk, Shared
 from analyzer.protocols.websocket.frame import close_websocket, frame_websocket
 from analyzer.protocols.websocket.handshake import Handshake
+from analyzer.protocols.websocket.heartbeats import heartbeats
 from analyzer.protocols.websocket.inflate import BombError, Inflater
 from analyzer.protocols.websocket.rows import frame_rows, message_rows
 from analyzer.protocols.websocket.state import (
@@ -51,8 +51,7 @@ class WebSocket:
     def __init__(self, shared: Shared, *, payload: bool = False) -> None:
         self.shared = shared
         self.payload = payload
-        self.beats = Beats()
-        self.shown = [0, 0]  # frames and messages that `beats` has seen, of those that wait to become rows
+        self.shown = [0, 0]  # frames and messages that were looked at for heartbeats, of those that wait to become rows
         self.places: I32 = np.full(1024, -1, np.int32)
         self.free: list[int] = []
         self.used = 0
@@ -241,15 +240,12 @@ class WebSocket:
         self.free.extend(over.tolist())
         self.places[mine] = -1
 
-    def beats_of(self, flow_ids: I64) -> Records:
-        """Return the BEAT rows of flows that are over."""
-        self._show()
-        return self.beats.of(flow_ids)
-
-    def _show(self) -> None:
+    def show_beats(self) -> None:
+        """Hold the heartbeats among what was read since the last time."""
         frames, messages = int(self.meta["n_frames"][0]), int(self.meta["n_messages"][0])
         if [frames, messages] != self.shown:
-            self.beats.take(self.frames[self.shown[0] : frames], self.messages[self.shown[1] : messages], self.heap)
+            new_frames, new_messages = self.frames[self.shown[0] : frames], self.messages[self.shown[1] : messages]
+            self.shared.beats.hold(heartbeats(new_frames, new_messages, self.heap))
             self.shown = [frames, messages]
 
     def rows(self, *, everything: bool) -> Iterator[Chunk]:
@@ -257,7 +253,7 @@ class WebSocket:
         m = self.meta[0]
         frames, messages = int(m["n_frames"]), int(m["n_messages"])
         if max(frames, messages) >= _MANY_ROWS or int(m["heap"]) >= _MUCH_TEXT or everything:
-            self._show()
+            self.show_beats()
             self.shown = [0, 0]
             if frames:
                 yield "websocket_frames", frame_rows(self.frames[:frames], self.heap)
