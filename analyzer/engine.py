@@ -234,12 +234,12 @@ class Engine:
         if self._findings is None:
             self._findings = Findings()
         self._findings.add(facts, verdict, close_columns)
-        heartbeats, series = inferred(units, facts, self._timeouts.knowledge)
-        yield "heartbeats", to_arrow("heartbeats", heartbeats)
-        yield "heartbeat_series", to_arrow("heartbeat_series", series)
         beats_read, series_read = explicit(facts, self._timeouts.knowledge)
         yield "heartbeats", to_arrow("heartbeats", beats_read)
         yield "heartbeat_series", to_arrow("heartbeat_series", series_read)
+        heartbeats, series = inferred(units, facts, series_read, self._timeouts.knowledge)
+        yield "heartbeats", to_arrow("heartbeats", heartbeats)
+        yield "heartbeat_series", to_arrow("heartbeat_series", series)
         flow_columns = flows(facts, verdict, close_columns) | {"heartbeat_kinds": kinds(facts, series_read, series)}
         yield "flows", to_arrow("flows", flow_columns)
         yield "keepalives", to_arrow("keepalives", keepalives(facts))

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.classify.explicit_beats import longest_run
+from analyzer.classify.explicit_beats import longest_run, overdue
 from analyzer.classify.facts import Facts
-from analyzer.classify.heartbeat import ANSWER_NS, Series, infer_series
+from analyzer.classify.heartbeat import Series, infer_series
 from analyzer.kernel import I64, Mask, Records
 from analyzer.knowledge.load import Knowledge
 from analyzer.protocols.channel import HTTP1, WEBSOCKET
@@ -22,8 +22,13 @@ from analyzer.tables.kinds import DIRECTIONS
 _WITH_BEATS_OF_THEIR_OWN = (HTTP1, WEBSOCKET)
 
 
-def inferred(units: Records, facts: Facts, knowledge: Knowledge) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the columns of `heartbeats` and of `heartbeat_series` for finished flows."""
+def inferred(
+    units: Records, facts: Facts, read: dict[str, Any], knowledge: Knowledge
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the columns of `heartbeats` and of `heartbeat_series` for finished flows.
+
+    read: columns of the series that protocols read in these flows; the numbers of ours follow theirs
+    """
     units = units[_opaque(units, facts)]
     found = infer_series(units)
     order = np.lexsort((found.dir, found.flow_id))
@@ -31,7 +36,8 @@ def inferred(units: Records, facts: Facts, knowledge: Knowledge) -> tuple[dict[s
     flow = found.flow_id[order]
     start = np.r_[True, flow[1:] != flow[:-1]] if flow.size else np.zeros(0, np.bool_)
     first = np.maximum.accumulate(np.where(start, np.arange(flow.size), 0)) if flow.size else start
-    number[order] = np.arange(flow.size) - first
+    theirs = np.sort(read["flow_id"])
+    number[order] = np.arange(flow.size) - first + np.searchsorted(theirs, flow, "right") - np.searchsorted(theirs, flow)
     rows = _rows(units, found, facts)
     return _beats(rows, found, number), _series(rows, found, number, knowledge)
 
@@ -47,9 +53,10 @@ def kinds(facts: Facts, read: dict[str, Any], inferred: dict[str, Any]) -> list[
 
 
 def _opaque(units: Records, facts: Facts) -> Mask:
-    """Return the units of flows that are finished and that nothing explains yet."""
+    """Return the units of flows that are finished, without those that a protocol read as beats and answers."""
     ids = facts.flow["flow_id"][~np.isin(facts.app["reader"], _WITH_BEATS_OF_THEIR_OWN)]
-    result: Mask = np.isin(units["flow_id"], ids)
+    read = np.concatenate([facts.beats["frame"], facts.beats["answer_frame"]])
+    result: Mask = np.isin(units["flow_id"], ids) & ~np.isin(units["frame"], read)
     return result
 
 
@@ -66,8 +73,7 @@ def _rows(units: Records, found: Series, facts: Facts) -> _Rows:
     unit, series = units[found.unit[order]], found.series[order]
     paired = found.paired[series]
     answered = paired & (unit["answer_ts"] > 0)
-    pending = facts.capture_end_ns - unit["ts"] < ANSWER_NS
-    missed = paired & ~answered & ~pending
+    missed = paired & ~answered & overdue(facts, unit["flow_id"], unit["ts"], series)
     known = answered | missed
     late = answered & (unit["answer_ts"] - unit["ts"] > found.period_ns[series])
     return _Rows(

@@ -20,6 +20,8 @@ from analyzer.protocols.beats import PROTOCOLS
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.kinds import DIRECTIONS
 
+LEAST_WAIT_NS = 1_000_000_000
+
 
 def explicit(facts: Facts, knowledge: Knowledge) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the columns of `heartbeats` and of `heartbeat_series` for finished flows."""
@@ -32,8 +34,7 @@ def explicit(facts: Facts, knowledge: Knowledge) -> tuple[dict[str, Any], dict[s
     period = _period(beats, series, head.size)
     answered = beats["answer_ts"] != 0
     due = beats["paired"] == 1
-    pending = facts.capture_end_ns - beats["ts"] < ANSWER_NS
-    missed = due & ~answered & ~pending
+    missed = due & ~answered & overdue(facts, beats["flow_id"], beats["ts"], series)
     known = due & (answered | missed)
     late = answered & (beats["answer_ts"] - beats["ts"] > np.where(period[series] > 0, period[series], 1 << 62))
     rows = {
@@ -125,6 +126,22 @@ def _jitter(beats: Records, series: I64, period: I64, k: int) -> Array:
     off = _quantile(np.abs(apart - period[whose]), whose, k, 0.95)
     result: Array = np.where(np.bincount(whose, minlength=k) >= 2, off / 1e9, np.nan)
     return result
+
+
+def overdue(facts: Facts, flow_id: I64, ts: I64, series: I64) -> Array:
+    """Return (b,) whether an answer to each beat would have come by now; beats stand by series and time.
+
+    Whoever beats again, or closes after max(3 srtt, 1 s) (definitions B2), waits no longer; an open connection may
+    answer within ANSWER_NS.
+    """
+    again = np.zeros(ts.size, np.bool_)
+    again[:-1] = series[1:] == series[:-1]
+    order = np.argsort(facts.flow["flow_id"], kind="stable")
+    at = order[np.searchsorted(facts.flow["flow_id"], flow_id, sorter=order)]
+    closed = facts.flow["close_ts"][at]
+    left = (closed != 0) & (closed - ts >= np.maximum(3 * facts.path_rtt[at], LEAST_WAIT_NS))
+    waited: Array = again | left | (facts.capture_end_ns - ts >= ANSWER_NS)
+    return waited
 
 
 def longest_run(missed: Array, series: I64, k: int) -> I64:

