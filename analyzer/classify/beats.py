@@ -37,7 +37,8 @@ def inferred(
     start = np.r_[True, flow[1:] != flow[:-1]] if flow.size else np.zeros(0, np.bool_)
     first = np.maximum.accumulate(np.where(start, np.arange(flow.size), 0)) if flow.size else start
     theirs = np.sort(read["flow_id"])
-    number[order] = np.arange(flow.size) - first + np.searchsorted(theirs, flow, "right") - np.searchsorted(theirs, flow)
+    number[order] = np.arange(flow.size) - first
+    number[order] += np.searchsorted(theirs, flow, "right") - np.searchsorted(theirs, flow)
     rows = _rows(units, found, facts)
     return _beats(rows, found, number), _series(rows, found, number, knowledge)
 
