@@ -233,6 +233,8 @@ _SERIES = (
     DIR,
 )
 
+UNANSWERABLE = "the capture ended too soon, or no answer is expected"
+
 HEARTBEATS = Table(
     "heartbeats",
     "heartbeat",
@@ -243,12 +245,12 @@ HEARTBEATS = Table(
         TS,
         FRAME,
         number("size", "length on the wire, without TCP/IP headers", unit="bytes"),
-        flag("answered", "the other side answered", "the capture ended too soon, or no answer is expected"),
+        flag("answered", "the other side answered", UNANSWERABLE),
         ts("answer_ts", "time of the answer", "there was no answer"),
         number("answer_frame", "frame of the answer", "there was no answer"),
         seconds("rtt_s", "time from beat to answer", "there was no answer"),
-        flag("missed", "an answer was due and never came"),
-        flag("late", "the answer came after the next beat was due"),
+        flag("missed", "an answer was due and never came", UNANSWERABLE),
+        flag("late", "the answer came after the next beat was due", UNANSWERABLE),
     ),
 )
 
