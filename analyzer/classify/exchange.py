@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analyzer.classify.facts import Array, Facts
-from analyzer.kernel import I64, Mask
-from analyzer.protocols.channel import HTTP1, WEBSOCKET
+from analyzer.kernel import I64, Mask, Records
+from analyzer.protocols.channel import HTTP1, MESSAGES, WEBSOCKET
 from analyzer.tables.build import Coded
 from analyzer.tables.tcp import CLOSE_KINDS, GRACE, RACES, TRIGGERS
 
@@ -37,10 +37,16 @@ _RACE_SENTENCES = {
 }
 
 
+def knows_its_beats(app: Records) -> Mask:
+    """True where the clock of the application leaves its heartbeats out."""
+    result: Mask = (app["reader"] == WEBSOCKET) | (app["reader"] > MESSAGES)
+    return result
+
+
 def idle_app(facts: Facts, when: I64, idle_payload_s: Array) -> Array:
-    """Return the application's silence before the close: of a WebSocket without its pings, else of payload."""
+    """Return the application's silence before the close: without its pings where they are read, else of payload."""
     said = facts.app["app_ts"]
-    spoken = (facts.app["reader"] == WEBSOCKET) & (said != 0) & (said <= when)
+    spoken = knows_its_beats(facts.app) & (said != 0) & (said <= when)
     result: Array = np.where(spoken, (when - said) / 1e9, idle_payload_s)
     return result
 

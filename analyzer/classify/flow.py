@@ -13,13 +13,15 @@ import numpy as np
 from analyzer.capture import linktypes
 from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.community import address_text, community_id
+from analyzer.classify.exchange import knows_its_beats
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.idle_gap import still_open
 from analyzer.classify.keepalive import timers, unanswered
 from analyzer.classify.zeek import conn_state, history
 from analyzer.decode.segment import tunnel_name
 from analyzer.flows.state import EVICTED, ROLE_SOURCES, SEEN_SYN
-from analyzer.protocols.channel import READERS, WEBSOCKET
+from analyzer.protocols.channel import WEBSOCKET
+from analyzer.protocols.messages.state import APPLICATIONS
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, TRIGGERS
 
@@ -56,7 +58,7 @@ def flows(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> dict[str, A
         "handshake_rtt_s": _seconds(flow["handshake_rtt"], (flow["handshake_rtt"] > 0) & once),
         "sack_ok": np.ma.MaskedArray((facts.client["sack_ok"] & facts.server["sack_ok"]) == 1, ~negotiated),
         "timestamps_ok": np.ma.MaskedArray((facts.client["ts_ok"] & facts.server["ts_ok"]) == 1, ~negotiated),
-        "app_protocol": Coded(facts.app["reader"], ("unknown", "unknown", *READERS[2:])),
+        "app_protocol": Coded(facts.app["reader"], APPLICATIONS),
         "sni": facts.sni,
         "alpn": facts.alpn,
         "http_host": facts.hosts,
@@ -123,10 +125,10 @@ def _round_trips(facts: Facts) -> dict[str, Any]:
 
 
 def _longest_app_gap(facts: Facts, payload_ns: Array, payload_s: Array) -> Array:
-    """Return the longest silence of the application: of a WebSocket without its pings, else that of payload."""
+    """Return the longest silence of the application: without its pings where they are read, else that of payload."""
     app, flow = facts.app, facts.flow
     until = np.where(flow["close_ts"] != 0, flow["close_ts"], facts.end_ns)
-    spoken = (app["reader"] == WEBSOCKET) & (app["app_ts"] != 0)
+    spoken = knows_its_beats(app) & (app["app_ts"] != 0)
     gap = np.maximum(np.maximum(app["max_app_gap"], until - app["app_ts"]), payload_ns)
     result: Array = np.where(spoken, gap / 1e9, payload_s)
     return result

@@ -27,6 +27,8 @@ PAIRING = {
     "grpc": BY_NUMBER,
     "tls": BY_NUMBER,
     "sse": ONE_WAY,
+    "mqtt": BY_NUMBER,
+    "redis": BY_NUMBER,
 }
 PROTOCOLS = tuple(PAIRING)
 
@@ -112,7 +114,8 @@ def _by_number(rows: Records) -> Records:
 
 def _by_order(rows: Records, *, paired: bool) -> Records:
     """Return beats with the first answer of the other side before the next beat."""
-    rows = rows[np.lexsort((rows["frame"], rows["ts"], rows["flow_id"]))]
+    asker = rows["dir"] ^ rows["answer"]  # both sides may beat
+    rows = rows[np.lexsort((rows["frame"], rows["ts"], asker, rows["flow_id"]))]
     beats = np.flatnonzero(rows["answer"] == 0)
     if not paired:
         none = np.zeros(beats.size, np.bool_)

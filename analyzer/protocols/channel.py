@@ -12,8 +12,8 @@ import numpy as np
 from analyzer.kernel import I32, Records, helper, routine
 
 # ------------------------------------------------------------------------------------------------ who reads a channel
-UNDECIDED, OPAQUE, HTTP1, WEBSOCKET, TLS, HTTP2 = range(6)
-READERS = ("undecided", "opaque", "http1", "websocket", "tls", "http2")
+UNDECIDED, OPAQUE, HTTP1, WEBSOCKET, TLS, HTTP2, MESSAGES = range(7)
+READERS = ("undecided", "opaque", "http1", "websocket", "tls", "http2", "messages")
 
 I8, I4, I2, I1 = np.int64, np.int32, np.int16, np.int8
 
@@ -25,6 +25,7 @@ CHANNEL = np.dtype(
         ("parent", I4),  # -1 = the flow's own bytes
         ("next", I4),  # next channel of the same flow, -1 = the last; of the free list
         ("reader", I1),
+        ("kind", I1),  # of MESSAGES: which protocol (see messages.state)
         ("decrypted", I1),
         ("live", I1),
         ("midstream", I1),  # joined in the middle: its first bytes need not be the beginning of anything
@@ -41,7 +42,8 @@ PHASE_UNKNOWN, PHASE_THINK, PHASE_WAIT, PHASE_PAUSE, PHASE_WEBSOCKET, PHASE_TUNN
 APP = np.dtype(
     [
         # --- what is spoken, innermost
-        ("reader", I1), ("phase", I1), ("tls", I1), ("sse", I1),
+        ("reader", I1),  # past MESSAGES: the kind of protocol that it read
+        ("phase", I1), ("tls", I1), ("sse", I1),
         ("requests", I4), ("websocket_messages", I4),
         ("host_at", I4), ("host_len", I4),  # Host of the first request: a text of the HTTP heap, length 0 = none
         # --- clocks
@@ -112,7 +114,7 @@ def new_channel(slot: int, flow_id: int, parent: int, slot_channel: I32, channel
         m.n_channels += 1
     c = channels[index]
     c.flow_id, c.slot, c.parent, c.stream_id = flow_id, slot, parent, -1
-    c.live, c.reader, c.decrypted, c.midstream, c.client = 1, UNDECIDED, 0, 0, 0
+    c.live, c.reader, c.kind, c.decrypted, c.midstream, c.client = 1, UNDECIDED, 0, 0, 0, 0
     c.opaque_c, c.opaque_s = 0, 0
     if parent < 0:
         c.next = slot_channel[slot]

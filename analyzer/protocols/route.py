@@ -13,8 +13,9 @@ import numpy as np
 
 from analyzer.flows.state import SEEN_SYN, SEEN_SYN_ACK
 from analyzer.kernel import I32, I64, U8, Records, helper, kernel, routine
-from analyzer.protocols.channel import HTTP1, OPAQUE, TLS, UNDECIDED, new_channel
+from analyzer.protocols.channel import HTTP1, MESSAGES, OPAQUE, TLS, UNDECIDED, new_channel
 from analyzer.protocols.http1.detect import looks_like_http1
+from analyzer.protocols.messages.kinds import kind_of
 from analyzer.protocols.tls.detect import is_client_hello, looks_like_tls
 from analyzer.protocols.verdict import MORE, NO, YES
 from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_DATA, SPAN_FIN
@@ -34,7 +35,7 @@ FIRST = np.dtype(
 
 @routine
 def _reader_of(first: U8, at: int, n: int, midstream: int) -> int:
-    """Return the protocol that knows these bytes, UNDECIDED if more are needed, OPAQUE if none does."""
+    """Return who reads these bytes (MESSAGES + kind for those), UNDECIDED if more are needed, OPAQUE if nobody."""
     more = False
     answer = looks_like_http1(first, at, n)
     if answer == YES:
@@ -44,6 +45,10 @@ def _reader_of(first: U8, at: int, n: int, midstream: int) -> int:
     if answer == YES:
         return TLS
     more = more or answer == MORE
+    kind = kind_of(first, at, n, midstream)
+    if kind > 0:
+        return MESSAGES + kind
+    more = more or kind < 0
     return UNDECIDED if more and n < FIRST_BYTES else OPAQUE
 
 
@@ -188,6 +193,8 @@ def route(
                 continue
             if reader == TLS:
                 _drop_plain(firsts[2 * span.channel + 1 - span.dir], c)
+            if reader > MESSAGES:
+                c.kind, reader = reader - MESSAGES, MESSAGES
             c.reader, c.opaque_c, c.opaque_s = reader, 0, 0
             if firsts[2 * span.channel].pieces > 0 or firsts[2 * span.channel + 1].pieces > 0:
                 _release(

@@ -15,8 +15,9 @@ import numpy as np
 from analyzer.anomalies import Ledger
 from analyzer.kernel import I32, I64, U8, Records, grown, records
 from analyzer.protocols.beats import BEAT
-from analyzer.protocols.channel import APP, CHANNEL, HTTP1, READERS, TLS, WEBSOCKET
+from analyzer.protocols.channel import APP, CHANNEL, HTTP1, MESSAGES, READERS, TLS, WEBSOCKET
 from analyzer.protocols.http1.reader import Http1
+from analyzer.protocols.messages.reader import Messages
 from analyzer.protocols.oddities import tell
 from analyzer.protocols.reader import Chunk, Reader, Shared
 from analyzer.protocols.route import FIRST, FIRST_BYTES, route
@@ -70,6 +71,7 @@ class ProtocolStage:
         self.tls = Tls(self.shared, list_data=records_too, opener=opener)
         self.websocket = WebSocket(self.shared, payload=payload)
         self.by_reader: dict[int, Reader] = {HTTP1: self.http1, WEBSOCKET: self.websocket, TLS: self.tls}
+        self.by_reader[MESSAGES] = Messages(self.shared)
 
     def feed(self, spans: Records, n: int, data: U8, pages: U8, flows: Records) -> Iterator[Chunk]:
         """Take the first `n` rows of `spans` (which has room for more); yield the tables that are ready."""
