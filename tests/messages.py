@@ -7,6 +7,7 @@ a `BEAT`, an `ANSWER`, or neither.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from tests.property.harness import Result
 from tests.talk import Talk
@@ -33,7 +34,7 @@ class Chat:
             talk.wait("1s") if second > 1 or not midstream else None
             say = talk.orig if who == C else talk.resp
             edges = sorted({0, len(said), *(place % len(said) for place in places)})
-            for start, end in zip(edges, edges[1:], strict=False):
+            for start, end in pairwise(edges):
                 say(said[start:end])
         return talk.wait("9s").orig_fin().resp_fin().orig_ack()  # long enough to tell what was never answered
 
@@ -62,8 +63,8 @@ def beats(result: Result) -> list[Beat]:
 MQTT_CONNECT = b"\x10\x0f\0\4MQTT\4\2\0\x3c\0\3abc"
 MQTT = Chat("mqtt", [
     (C, MQTT_CONNECT), (S, b"\x20\2\0\0"), (C, b"\xc0\0", BEAT), (S, b"\xd0\0", ANSWER),
-    (S, b"\x30\xac\2\0\1t" + b"\xc0\0" * 148 + b"!"), (C, b"\xc0\0", BEAT), (S, b"\xd0\0", ANSWER), (C, b"\xc0\0", BEAT),
-    (C, b"\xe0\0"), (S, b"\x30\5\0\1tok"),
+    (S, b"\x30\xac\2\0\1t" + b"\xc0\0" * 148 + b"!"), (C, b"\xc0\0", BEAT), (S, b"\xd0\0", ANSWER),
+    (C, b"\xc0\0", BEAT), (C, b"\xe0\0"), (S, b"\x30\5\0\1tok"),
 ])  # fmt: skip
 
 
