@@ -46,7 +46,7 @@ KINDS = {
     "mqtt_pingreq": {"mqtt"},
 }
 # kinds whose protocol is not read yet: found by timing at best
-UNREAD_KINDS: frozenset[str] = frozenset({"h2_ping", "mqtt_pingreq", "redis_ping", "sse_comment"})
+UNREAD_KINDS: frozenset[str] = frozenset({"h2_ping", "sse_comment"})
 
 
 class Wrong(list[str]):
