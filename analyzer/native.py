@@ -14,10 +14,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
-import importlib
 import os
 import platform
-import re
 import shutil
 import stat
 import sys
@@ -27,21 +25,17 @@ from collections.abc import Callable, Iterator
 from functools import cache, update_wrapper
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analyzer.image import link, load
 
+if TYPE_CHECKING:
+    from analyzer.compiler import Signature
+
 # Folders whose functions reach compiled code; a change in any of them makes all kernels anew.
 _KERNEL_FOLDERS = ("capture", "decode", "flows", "streams", "protocols")
-
-# Numba counts references to arrays at every call of a helper, with atomic instructions, unless told that a kernel
-# allocates nothing. Measured: the flow kernel takes twice as long with them (600 against 300 ns a segment).
-# An array is seven words as an argument, so a helper that takes ten costs more to call than to run: helpers are inlined
-# by LLVM (`forceinline`; numba's own `inline` would type them again at each call). Measured: 240 to 175 ns a segment,
-# and no longer to compile.
-_OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False}
 
 _DIGEST_BYTES = 32
 _CPUINFO_MAX = 1 << 14  # the first processor's lines; the file has them for each of hundreds
@@ -55,7 +49,7 @@ def _fingerprint() -> str:
     digest = hashlib.sha256()
     for part in (sys.version, platform.machine(), np.__version__, _release("numba"), _release("llvmlite"), _cpu()):
         digest.update(part.encode() + b"\0")
-    for path in [root / "kernel.py", root / "native.py", root / "image.py"]:
+    for path in [root / f"{name}.py" for name in ("kernel", "native", "compiler", "image")]:
         digest.update(path.read_bytes())
     for folder in _KERNEL_FOLDERS:
         for path in sorted((root / folder).rglob("*.py")):
@@ -138,9 +132,6 @@ def is_cold() -> bool:
 
 
 # ------------------------------------------------------------------------------------------------ kernels
-Signature = tuple[tuple[Any, int] | None, ...]  # (numpy dtype, dimensions) of each array, None for each integer
-
-
 class Kernel:
     """A kernel as Python calls it. The first call decides the types; later calls must have the same."""
 
@@ -170,7 +161,9 @@ class Kernel:
     def _prepare(self, args: tuple[Any, ...]) -> None:
         self._signature = tuple((arg.dtype, arg.ndim) if isinstance(arg, np.ndarray) else None for arg in args)
         if _CHECKED:
-            self._call = _compiled(self.function)
+            from analyzer.compiler import raising
+
+            self._call = raising(self.function, args)
             return
         folder = _cache_dir()
         words = f"{self.function.__module__}.{self.function.__qualname__}"
@@ -183,55 +176,13 @@ class Kernel:
 _CHECKED = os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0")
 
 
-# ------------------------------------------------------------------------------------------------ compile
-_dispatchers: dict[int, Any] = {}
-
-
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Return `function` as a numba dispatcher, the helpers it calls replaced by theirs in every module of ours."""
-    from analyzer.kernel import helpers, is_routine
-
-    numba: Any = importlib.import_module("numba")
-
-    for plain in helpers():
-        if id(plain) not in _dispatchers:
-            _dispatchers[id(plain)] = numba.njit(plain, **_OPTIONS, forceinline=not is_routine(plain))
-    for name, module in list(sys.modules.items()):
-        if name.startswith("analyzer.") and module is not None:
-            for key, value in list(vars(module).items()):
-                if id(value) in _dispatchers and value is _dispatchers[id(value)].py_func:
-                    setattr(module, key, _dispatchers[id(value)])
-    return numba.njit(function, **_OPTIONS)
-
-
+# ------------------------------------------------------------------------------------------------ kept code
 def _compile(function: Callable[..., Any], signature: Signature, path: Path | None) -> bytes:
-    """Compile a kernel behind a plain C function (pointer and length for each array); return and keep its code."""
-    numba: Any = importlib.import_module("numba")  # it has no types that mypy could use
-    types = numba.types
-    names: list[str] = []
-    parts: list[str] = []
-    arguments: list[Any] = []
-    for k, wanted in enumerate(signature):
-        if wanted is None:
-            names.append(f"i{k}")
-            parts.append(f"i{k}")
-            arguments.append(types.int64)
-        else:
-            lengths = [f"n{k}_{d}" for d in range(wanted[1])]
-            names += [f"p{k}", *lengths]
-            parts.append(f"carray(p{k}, ({', '.join(lengths)},))")
-            arguments += [types.CPointer(numba.from_dtype(wanted[0])), *([types.intp] * wanted[1])]
-    call = f"kernel({', '.join(parts)})"
-    body = f"def entry({', '.join(names)}):\n    result = {call}\n    return 0 if result is None else result\n"
-    scope: dict[str, Any] = {"kernel": _compiled(function), "carray": numba.carray}
-    exec(body, scope)
-    compiled = numba.cfunc(types.int64(*arguments))(scope["entry"])
-    library = compiled._library
-    code: bytes = library.serialize_using_object_code()[2][0]
-    # What the code would call if it raised. A kernel never does: it allocates nothing, and indexes are not checked.
-    outside = re.findall(r'^declare .*?@"?((?:numba|NRT)_\w+)"?\(', library.get_llvm_str(), re.MULTILINE)
-    head = "\n".join([compiled.native_name, *sorted(set(outside))]).encode() + b"\n\n"
-    packed = head + code
+    """Compile a kernel; return and keep its code."""
+    from analyzer.compiler import object_code
+
+    name, outside, code = object_code(function, signature)
+    packed = "\n".join([name, *outside]).encode() + b"\n\n" + code
     if path is not None:
         _write(path, hashlib.sha256(packed).digest() + packed)
     return packed
