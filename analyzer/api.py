@@ -156,7 +156,7 @@ def stream(
     from analyzer.kernel import cache_is_cold
 
     if notice is not None and cache_is_cold():
-        notice(_COMPILING)
+        _compile_at_first(notice)
     from analyzer.ahead import ahead
     from analyzer.capture.keyfile import KeyFile
     from analyzer.capture.reader import open_captures
@@ -178,6 +178,14 @@ def stream(
     for decoded in ahead(batches) if len(reader.files) == 1 else batches:
         yield from engine.take(decoded)
     yield from engine.finish()
+
+
+def _compile_at_first(notice: Notice) -> None:
+    """Say why the first run takes longer, and have a second process help."""
+    from analyzer.rehearsal import help_compile
+
+    notice(_COMPILING)
+    help_compile()
 
 
 def watch(
@@ -216,7 +224,7 @@ def watch(
     from analyzer.live import Watch
 
     if notice is not None and cache_is_cold():
-        notice(_COMPILING)
+        _compile_at_first(notice)
     names = (interfaces,) if isinstance(interfaces, str) else tuple(interfaces)
     options = LiveOptions(names, filter, snaplen, promiscuous, backend=backend)
     rotation = Rotation(rotate_bytes, round(rotate_s * 1e9), keep)

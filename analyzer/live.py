@@ -6,7 +6,6 @@ tables will say unless the connection surprises us within `linger_ns`.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from analyzer.anomalies import Ledger
 from analyzer.capture.live import LiveOptions, LiveSource, drop_privileges, now_ns, open_live
 from analyzer.engine import Engine
+from analyzer.rehearsal import rehearse
 from analyzer.settings import NS, Settings
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Watch:
         user: str | None = None,
     ) -> None:
         """Open the capture, become `user` (see `drop_privileges`; None = stay who we are), then open the recording."""
-        _warm_up(options.backend)
+        rehearse(ring=options.backend != "scapy")
         self.ledger = Ledger()
         self.settings = settings if settings.linger_ns else replace(settings, linger_ns=LINGER_NS)
         self.source: LiveSource = open_live(options, self.ledger)
@@ -163,44 +163,3 @@ class Watch:
         self.source.close()
         if self.recorder is not None:
             self.recorder.close(dropped)
-
-
-def _an_exchange() -> list[bytes]:
-    """Return raw IP packets of one HTTP exchange: protocols compile when their first bytes come."""
-    texts = {3: b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 4: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"}
-    flags = [0x02, 0x12, 0x10, 0x18, 0x18, 0x11, 0x11, 0x10]  # SYN, SYN-ACK, ACK, both texts, FIN, FIN, ACK
-    sent = [0, 0]
-    packets = []
-    for k, flag in enumerate(flags):
-        side, text = k % 2, texts.get(k, b"")
-        head = struct.pack("!BBHHHBBH", 0x45, 0, 40 + len(text), k + 1, 0, 64, 6, 0)
-        head += bytes([10, 0, 0, 1 + side, 10, 0, 0, 2 - side])
-        ports = (1025, 80) if side == 0 else (80, 1025)
-        tcp = struct.pack("!HHIIBBHHH", *ports, sent[side], sent[1 - side], 0x50, flag, 1000, 0, 0)
-        packets.append(head + tcp + text)
-        sent[side] += len(text) + (1 if flag & 3 else 0)
-    return packets
-
-
-def _warm_up(backend: str) -> None:
-    """Compile or load every kernel before the first packet: the ring would be full by the time it is done."""
-    import numpy as np
-
-    from analyzer.capture.batch import PACKET, PacketBatch
-    from analyzer.capture.ring_walk import PORT, RING, pack_packets, walk_ring
-    from analyzer.capture.walk import WALK
-    from analyzer.flows.track import rebuild
-    from analyzer.kernel import records
-
-    nothing = np.zeros(64, np.uint8)
-    engine = Engine(Settings(), Ledger())
-    frames = _an_exchange()
-    packets = records(len(frames), PACKET)
-    for k, frame in enumerate(frames):
-        packets[k] = (k + 1, k + 1, sum(map(len, frames[:k])), len(frame), len(frame), 101, 0, 0)
-    list(engine.feed(PacketBatch(packets, np.frombuffer(b"".join(frames), np.uint8).copy())))
-    list(engine.finish())
-    rebuild(engine.tracker.flows, engine.tracker.slots, engine.tracker.meta, engine.tracker.limits)
-    pack_packets(records(0, PACKET), nothing, 0, records(1, RING), nothing)
-    if backend != "scapy":
-        walk_ring(nothing, records(1, RING), records(1, WALK), records(0, PORT), records(1, PACKET))

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, update_wrapper
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -132,6 +132,11 @@ def is_cold() -> bool:
 
 
 # ------------------------------------------------------------------------------------------------ kernels
+def signature_of(args: tuple[Any, ...]) -> Signature:
+    """Return the types of a kernel's arguments."""
+    return tuple((arg.dtype, arg.ndim) if isinstance(arg, np.ndarray) else None for arg in args)
+
+
 class Kernel:
     """A kernel as Python calls it. The first call decides the types; later calls must have the same."""
 
@@ -159,16 +164,13 @@ class Kernel:
         return self._call(*flat)  # type: ignore[misc]
 
     def _prepare(self, args: tuple[Any, ...]) -> None:
-        self._signature = tuple((arg.dtype, arg.ndim) if isinstance(arg, np.ndarray) else None for arg in args)
+        self._signature = signature_of(args)
         if _CHECKED:
             from analyzer.compiler import raising
 
             self._call = raising(self.function, args)
             return
-        folder = _cache_dir()
-        words = f"{self.function.__module__}.{self.function.__qualname__}"
-        types = hashlib.sha256(repr(self._signature).encode()).hexdigest()[:8]
-        path = None if folder is None else folder / f"{words}-{types}.o"
+        path = _object_path(self.function, self._signature)
         self._call = _prototype(self._signature)(_address(self.function, self._signature, path))
 
 
@@ -177,8 +179,53 @@ _CHECKED = os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0")
 
 
 # ------------------------------------------------------------------------------------------------ kept code
+def _object_path(function: Callable[..., Any], signature: Signature) -> Path | None:
+    folder = _cache_dir()
+    words = f"{function.__module__}.{function.__qualname__}"
+    types = hashlib.sha256(repr(signature).encode()).hexdigest()[:8]
+    return None if folder is None else folder / f"{words}-{types}.o"
+
+
 def _compile(function: Callable[..., Any], signature: Signature, path: Path | None) -> bytes:
-    """Compile a kernel; return and keep its code."""
+    """Compile a kernel, or wait for the process that does; return and keep its code."""
+    claim = None if path is None else _claim(path, wait=True)
+    with claim or contextlib.nullcontext():
+        return _read(path) or _made(function, signature, path)
+
+
+def compile_unless_busy(function: Callable[..., Any], signature: Signature) -> None:
+    """Compile and keep a kernel that is not kept yet, and that no other process is compiling."""
+    path = _object_path(function, signature)
+    if path is None or path.exists():
+        return
+    claim = _claim(path, wait=False)
+    if claim is not None:
+        with claim:
+            _made(function, signature, path)
+
+
+def _claim(path: Path, *, wait: bool) -> IO[bytes] | None:
+    """Return what keeps others from compiling a kernel while it is open; None if one of them has it, or it cannot be.
+
+    The system lets go of it when a process dies.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        file = path.with_suffix(".lock").open("wb")
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def _made(function: Callable[..., Any], signature: Signature, path: Path | None) -> bytes:
     from analyzer.compiler import object_code
 
     name, outside, code = object_code(function, signature)
