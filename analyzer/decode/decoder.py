@@ -146,7 +146,7 @@ def _start(p: Records, data: U8, w: Records, s: Records, k: int) -> int:
     w.steps = 0
     w.quote = 0
     w.noted = 0
-    s.ts_ns = p.ts_ns
+    s.ts_ns = p.ts_ns if p.ts_ns != 0 else 1  # 0 is `never` in all that follows: a clock that begins there is 1 ns late
     s.frame = p.frame
     s.wire_len = p.wirelen
     s.link = p.link

@@ -19,6 +19,9 @@ from analyzer.flows.state import (
 )
 from analyzer.kernel import Records, helper
 
+# Silences of one flow whose data is not acknowledged yet. Where only one side was captured none ever is.
+MOST_WAITING = 8
+
 
 @helper
 def gap_class(f: Records, stalled: bool, now: int) -> int:
@@ -43,11 +46,13 @@ def note_wire(f: Records, now: int) -> None:
 
 
 @helper
-def settle(f: Records, gaps: Records) -> None:
-    """The row that waits for an answer gets none any more."""
-    if f.gap_row >= 0:
-        gaps[f.gap_row].open = 0
-        f.gap_row = -1
+def _forget_waiting(f: Records, gaps: Records) -> None:
+    """The rows that wait for an answer get none any more."""
+    while f.gap_row >= 0:
+        row = gaps[f.gap_row]
+        row.open = 0
+        f.gap_row = row.before
+    f.gaps_waiting = 0
 
 
 @helper
@@ -65,7 +70,6 @@ def note_active(
         silence = now - f.active_ts
         f.max_payload_gap = max(f.max_payload_gap, silence)
         if silence >= idle_min:
-            settle(f, gaps)
             row = gaps[m.n_gaps]
             row.flow_id, row.slot = f.flow_id, slot
             row.start_ts, row.end_ts = f.active_ts, now
@@ -75,8 +79,11 @@ def note_active(
             row.ended_by = how + direction
             row.survived, row.open = 0, 0
             if how == END_DATA:
-                row.open = 1
-                f.gap_row, f.gap_row_dir, f.gap_row_end = m.n_gaps, direction, end
+                if f.gaps_waiting == MOST_WAITING:
+                    _forget_waiting(f, gaps)
+                row.open, row.answered_at, row.before = 1, end, f.gap_row
+                f.gap_row = m.n_gaps
+                f.gaps_waiting += 1
             m.n_gaps += 1
     begin(f, seg, direction, client, server)
 
@@ -95,7 +102,17 @@ def begin(f: Records, seg: Records, direction: int, client: Records, server: Rec
 @helper
 def note_answered(f: Records, acker: int, ack_rel: int, gaps: Records) -> None:
     """An acknowledgement: if it covers the data that ended a silence, the path survived that silence."""
-    if f.gap_row >= 0 and f.gap_row_dir != acker and ack_rel >= f.gap_row_end:
-        gaps[f.gap_row].survived = 1
-        gaps[f.gap_row].open = 0
-        f.gap_row = -1
+    at, later = f.gap_row, -1
+    while at >= 0:
+        row = gaps[at]
+        before = row.before
+        if row.ended_by != END_DATA + acker and ack_rel >= row.answered_at:
+            row.survived, row.open = 1, 0
+            f.gaps_waiting -= 1
+            if later >= 0:
+                gaps[later].before = before
+            else:
+                f.gap_row = before
+        else:
+            later = at
+        at = before

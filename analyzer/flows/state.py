@@ -75,17 +75,17 @@ FLOW = np.dtype(
         ("handshake_ts", I8),
         ("max_wire_gap", I8), ("max_payload_gap", I8),
         ("gap_wire", I8),  # longest silence of any segment in the silence of payload that is running now
-        ("gap_row", I8),  # row of `gaps` that waits for its data to be answered, -1 = none
+        ("gap_row", I8),  # latest row of `gaps` that waits for its data to be answered, -1 = none
         # --- line 2
         ("last_frame", I8), ("active_frame", I8), ("payload_frame", I8),
         ("gap_zero_ts", I8),  # when a zero window was last in force, 0 = not in this silence
-        ("gap_row_end", I8),
+        ("syn_ack_ts", I8),
         ("gap_fills", I4),  # keep-alive probes in the silence
         ("gap_dir", I1),  # who sent last before it, -1 = nobody yet
-        ("gap_half_closed", I1), ("gap_row_dir", I1), ("icmp_hard", I1),
+        ("gap_half_closed", I1), ("gaps_waiting", I1), ("icmp_hard", I1),
         ("handshake_rtt", I8), ("syn_ts", I8),
         # --- rare: handshake
-        ("syn_ack_ts", I8), ("first_ts", I8), ("first_frame", I8),
+        ("first_ts", I8), ("first_frame", I8),
         # --- rare: the first closing segment, as things stood just before it
         ("close_ts", I8), ("close_frame", I8), ("close_idle_wire", I8), ("close_idle_payload", I8),
         ("close_payload_frame", I8), ("rst_ignored", I4),
@@ -204,6 +204,8 @@ END_DATA, END_FIN, END_RST, END_CAPTURE = 0, 2, 4, 6  # plus the direction, for 
 
 GAP = np.dtype(
     [("flow_id", I8), ("start_ts", I8), ("end_ts", I8), ("start_frame", I8), ("end_frame", I8), ("longest_wire", I8),
+     ("answered_at", I8),  # acknowledgement that proves the path still worked
+     ("before", I8),  # row of the same flow that waits too, -1 = none
      ("slot", I4), ("fills", I4), ("gap_class", I1), ("ended_by", I1), ("survived", I1), ("open", I1)],
     align=True,
 )  # fmt: skip

@@ -275,7 +275,10 @@ class FlowTracker:
         taken, kept = rows[go], rows[~go]
         self.gaps[: kept.shape[0]] = kept
         waiting = np.flatnonzero(kept["open"] == 1)
-        self.flows["gap_row"][kept["slot"][waiting]] = waiting
+        self.flows["gap_row"][kept["slot"][waiting]] = waiting  # the latest of a flow stands last
+        place = np.cumsum(~go) - 1
+        chained = waiting[kept["before"][waiting] >= 0]
+        self.gaps["before"][chained] = place[kept["before"][chained]]
         m["n_gaps"] = kept.shape[0]
         return taken
 
