@@ -142,7 +142,9 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
     case.add(has & soon & (of_x("rst_stimulus") == SENT_PROBE), "rst_to_keepalive", x, 0.95)
     case.add(has & (of_x("rst_probe_run") >= tries), "abort_keepalive", x, 0.95)
     case.add(has & (of_x("rst_window_probe_run") >= tries), "abort_zero_window", x, 0.85)
-    case.add(has & (of_x("rst_outstanding") > 0) & (of_x("rst_retries") >= tries), "abort_retransmit", x, 0.9)
+    # the waits double (RFC 6298 section 5.5); a tail loss probe in front can hide that once
+    backed_off = (of_x("rst_retries") >= tries) & (of_x("rst_doublings") >= tries - 2)
+    case.add(has & (of_x("rst_outstanding") > 0) & backed_off, "abort_retransmit", x, 0.9)
     case.add(has & to_data & (rested | bare), "rst_to_data_stale", x, np.where(rested & bare, 0.9, 0.6), inferred=True)
     quiet = of_x("rst_idle_payload") >= facts.settings.idle_min_ns
     case.add(has & quiet, "rst_on_idle", x, 0.8, inferred=True)
@@ -206,7 +208,8 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
         run = side["unanswered_run"] + (side["probe_row"] >= 0)
         waited = _GAVE_UP * side["probe_gap"]
         case.add((run >= tries) & (silence > waited), "abort_keepalive", INITIATORS[k], 0.7, inferred=True)
-        gave_up = (side["retries"] >= tries) & (silence > _GAVE_UP * side["retry_gap"])
+        backed_off = (side["retries"] >= tries) & (side["retry_doublings"] >= tries - 2)
+        gave_up = backed_off & (silence > _GAVE_UP * side["retry_gap"])
         case.add(gave_up, "abort_retransmit", INITIATORS[k], 0.7, inferred=True)
     stuck = np.maximum(client["retries"], server["retries"]) >= tries
     probing = np.maximum(

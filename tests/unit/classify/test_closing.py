@@ -434,6 +434,14 @@ def test_the_server_gives_up_too() -> None:
     assert close(talk.resp_rst(at="8.2s")) == ("abort_retransmit", "server")
 
 
+def test_repeats_at_an_even_pace_are_no_timer_that_gives_up() -> None:
+    """The waits of RFC 6298 double; a program that says the same again each second is cut off for another reason."""
+    talk = used().resp(b"hello?", at="2s", lost=True)
+    for at in (3, 4, 5, 6):
+        talk.resp_retransmit(at=at, lost=True)
+    assert close(talk.resp_rst(at="7s")) != ("abort_retransmit", "server")
+
+
 def test_one_syn_and_a_capture_that_goes_on() -> None:
     assert close(later(Talk().syn(), 5)) == ("syn_timeout", "none")
 
