@@ -236,19 +236,24 @@ def follow(
     paths: Path | Sequence[Path],
     flow_ids: Sequence[int],
     *,
+    keys: Path | Sequence[Path] | None = None,
     settings: Settings | None = None,
+    knowledge: Path | None = None,
     progress: Progress | None = None,
     notice: Notice | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Yield what `stream` yields, segments included, of the connections `flow_ids` only: one pass, bounded memory.
 
-    Tables without `flow_id` come whole. A connection that is not there yields no rows.
+    Arguments as `stream`. Tables without `flow_id` come whole. A connection that is not there yields no rows.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     wanted = pa.array(sorted(flow_ids), pa.int64())
-    chunks = stream(paths, segments=list(flow_ids), settings=settings, progress=progress, notice=notice)
+    chunks = stream(
+        paths, keys=keys, segments=list(flow_ids), settings=settings, knowledge=knowledge,
+        progress=progress, notice=notice,
+    )  # fmt: skip
     for name, rows in chunks:
         if "flow_id" in TABLES[name]:
             own = rows.filter(pc.is_in(rows["flow_id"], value_set=wanted))

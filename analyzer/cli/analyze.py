@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import math
 import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -17,9 +15,10 @@ from typing import TYPE_CHECKING
 import analyzer
 from analyzer.cli import console
 from analyzer.cli.request import Request
+from analyzer.cli.source import key_logs, settings_of
 from analyzer.errors import AnalyzerError
 from analyzer.render.folder import make_folder
-from analyzer.settings import NS, Settings
+from analyzer.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +35,7 @@ def analyze_files(request: Request, *, own_process: bool = False) -> int:
     own_process  True if nothing else will ever run in this process (see `spare_pandas`)
     """
     where = _where(request)
-    settings = _settings(request)
+    settings = settings_of(request.idle_min_s)
     if request.segments and request.out is None:
         raise AnalyzerError("--segments makes a table, and there is nowhere to write it", "add --out DIR")
     if request.payload and request.out is None:
@@ -122,30 +121,11 @@ class _NoPandas:  # a finder by its method alone: importlib.abc takes 5 ms
             raise ModuleNotFoundError("pandas is not needed here", name=name)
 
 
-def _settings(request: Request) -> Settings:
-    if request.idle_min_s is None:
-        return Settings()
-    if not (math.isfinite(request.idle_min_s) and 0 < request.idle_min_s < 1e9):
-        raise AnalyzerError(f"--idle-min {request.idle_min_s} is no span of time", "give seconds, for example 0.5")
-    return replace(Settings(), idle_min_ns=round(request.idle_min_s * NS))
-
-
-def _keys(request: Request) -> list[Path]:
-    """Return the key logs asked for, else the one that the environment names for every TLS program.
-
-    That one is often set where no program wrote it yet: then it is as if it were not set.
-    """
-    if request.keys:
-        return list(request.keys)
-    named = os.environ.get("SSLKEYLOGFILE", "")
-    return [Path(named)] if named and Path(named).is_file() else []
-
-
 def _stream(request: Request, settings: Settings, progress: console.Progress) -> Iterator[tuple[str, pa.Table]]:
     from analyzer import api
 
     yield from api.stream(
-        list(request.files), keys=_keys(request) or None, segments=request.segments, payload=request.payload,
+        list(request.files), keys=key_logs(request.keys) or None, segments=request.segments, payload=request.payload,
         settings=settings, knowledge=request.knowledge,
         progress=progress, notice=progress.notice,
     )  # fmt: skip

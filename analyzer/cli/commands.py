@@ -12,6 +12,7 @@ import typer
 from analyzer.cli.listing import COMMANDS, ListRequest
 from analyzer.cli.plot import PlotRequest
 from analyzer.cli.report import ReportRequest
+from analyzer.cli.request import Reading
 from analyzer.cli.show import ShowRequest
 from analyzer.cli.sql import SqlRequest
 from analyzer.tables.schema import TABLES
@@ -20,9 +21,23 @@ Files = Annotated[
     list[Path],
     typer.Argument(metavar="FILE", help="pcap or pcapng, also compressed; several are read as one capture."),
 ]
+Knowledge = Annotated[
+    Path | None,
+    typer.Option("--knowledge", metavar="FILE", help="TOML file of your own known timeouts, beside the shipped."),
+]
+Keys = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--keys", metavar="FILE", help="TLS key log that opens TLS; may be repeated.  [default: $SSLKEYLOGFILE]"
+    ),
+]
 IdleMin = Annotated[
     float | None, typer.Option("--idle-min", metavar="SECONDS", help="Shortest silence to report.  [default: 1.0]")
 ]
+
+
+def _reading(idle_min: float | None, knowledge: Path | None, keys: list[Path] | None) -> Reading:
+    return Reading(idle_min, knowledge, tuple(keys or ()))
 
 
 class ListFormat(StrEnum):
@@ -81,8 +96,11 @@ def _lister(table: str) -> Callable[..., ListRequest]:
         limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="Most rows to list.")] = None,
         format: Annotated[ListFormat, typer.Option("--format", help="Format on stdout.")] = ListFormat.table,
         idle_min: IdleMin = None,
+        knowledge: Knowledge = None,
+        keys: Keys = None,
     ) -> ListRequest:
-        return ListRequest(table, tuple(files), where, columns, sort, limit, format.value, idle_min)
+        reading = _reading(idle_min, knowledge, keys)
+        return ListRequest(table, tuple(files), reading, where, columns, sort, limit, format.value)
 
     return lists
 
@@ -105,9 +123,11 @@ def _show(
         ShowFormat, typer.Option("--format", help="Text for people, JSON for programs.")
     ] = ShowFormat.text,
     idle_min: IdleMin = None,
+    knowledge: Knowledge = None,
+    keys: Keys = None,
 ) -> ShowRequest:
     """Show one connection: verdict, lifeline, silences, layers, why not other causes, advice."""
-    return ShowRequest(tuple(files), flow, ladder, format.value, idle_min)
+    return ShowRequest(tuple(files), _reading(idle_min, knowledge, keys), flow, ladder, format.value)
 
 
 _REPORT_EPILOG = """\b
@@ -126,9 +146,11 @@ def _report(
         typer.Option("--cards", metavar="N", help="Connections with a full card and ladder; 0 = none.  [default: 200]"),
     ] = None,
     idle_min: IdleMin = None,
+    knowledge: Knowledge = None,
+    keys: Keys = None,
 ) -> ReportRequest:
     """Write one self-contained HTML page: findings, closes, timeouts, endpoints, heartbeats, timeline, connections."""
-    return ReportRequest(tuple(files), out, title, cards, idle_min)
+    return ReportRequest(tuple(files), _reading(idle_min, knowledge, keys), out, title, cards)
 
 
 _PLOT_EPILOG = """\b
@@ -146,9 +168,11 @@ def _plot(
     timeline: Annotated[bool, typer.Option("--timeline", help="Draw a lane for each connection that matters.")] = False,
     timeouts: Annotated[bool, typer.Option("--timeouts", help="Draw how long silences are survived.")] = False,
     idle_min: IdleMin = None,
+    knowledge: Knowledge = None,
+    keys: Keys = None,
 ) -> PlotRequest:
     """Draw one picture, without a browser (needs the extra longwire[plot])."""
-    return PlotRequest(tuple(files), out, flow, timeline, timeouts, idle_min)
+    return PlotRequest(tuple(files), _reading(idle_min, knowledge, keys), out, flow, timeline, timeouts)
 
 
 _SQL_EPILOG = """\b

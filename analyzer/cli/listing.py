@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analyzer.cli import console
-from analyzer.cli.request import Job
+from analyzer.cli.request import Job, Reading
 from analyzer.errors import AnalyzerError
 
 COMMANDS: dict[str, str] = {
@@ -33,12 +33,12 @@ class ListRequest(Job):
 
     table: str
     files: tuple[Path, ...]
+    reading: Reading
     where: str | None = None
     columns: str | None = None
     sort: str | None = None
     limit: int | None = None
     format: str = "table"
-    idle_min_s: float | None = None
 
     def run(self, own_process: bool) -> int:
         """List the table; a wrong request is found before anything is read."""
@@ -60,7 +60,7 @@ def _list(request: ListRequest, own_process: bool) -> int:
 
     from analyzer.cli.source import Source
 
-    source = Source(request.files, request.idle_min_s, own_process=own_process)
+    source = Source(request.files, request.reading, own_process=own_process)
     chunks = (rows for name, rows in source.stream() if name == request.table)
     width = shutil.get_terminal_size().columns if terminal else None
     out = getattr(sys.stdout, "buffer", None)

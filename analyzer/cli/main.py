@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import analyzer
-from analyzer.cli.commands import register
+from analyzer.cli.commands import IdleMin, Keys, Knowledge, register
 from analyzer.cli.guard import OK, guarded
 from analyzer.cli.live_request import InterfacesRequest, LiveRequest
 from analyzer.cli.request import Explain, Job, Request
@@ -143,19 +143,9 @@ def analyze(
         str | None,
         typer.Option("--where", metavar="EXPR", help="Keep the flows whose columns satisfy EXPR."),
     ] = None,
-    idle_min: Annotated[
-        float | None, typer.Option("--idle-min", metavar="SECONDS", help="Shortest silence to report.  [default: 1.0]")
-    ] = None,
-    knowledge: Annotated[
-        Path | None,
-        typer.Option("--knowledge", metavar="FILE", help="TOML file of your own known timeouts, beside the shipped."),
-    ] = None,
-    keys: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--keys", metavar="FILE", help="TLS key log that opens TLS; may be repeated.  [default: $SSLKEYLOGFILE]"
-        ),
-    ] = None,
+    idle_min: IdleMin = None,
+    knowledge: Knowledge = None,
+    keys: Keys = None,
 ) -> Request:
     """Analyse captures: a summary on the terminal, or with --out every table as a file."""
     return Request(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyzer.cli import console
-from analyzer.cli.request import Job
+from analyzer.cli.request import Job, Reading
 from analyzer.errors import AnalyzerError
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ class PlotRequest(Job):
     """The arguments of `longwire plot`: exactly one of flow_id, timeline and timeouts."""
 
     files: tuple[Path, ...]
+    reading: Reading
     out: Path
     flow_id: int | None = None
     timeline: bool = False
     timeouts: bool = False
-    idle_min_s: float | None = None
 
     def run(self, own_process: bool) -> int:
         """Draw the picture; one pass over the capture."""
@@ -34,7 +34,7 @@ class PlotRequest(Job):
         check_target(self.out)
         from analyzer.cli.source import Source
 
-        source = Source(self.files, self.idle_min_s, own_process=own_process)
+        source = Source(self.files, self.reading, own_process=own_process)
         _draw_flow(self, source) if self.flow_id is not None else _draw_all(self, source)
         console.say(f"wrote {self.out}")
         return source.exit_code()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyzer.cli import console
-from analyzer.cli.request import Job
+from analyzer.cli.request import Job, Reading
 from analyzer.errors import AnalyzerError
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ class ReportRequest(Job):
     """The arguments of `longwire report`."""
 
     files: tuple[Path, ...]
+    reading: Reading
     out: Path
     title: str | None = None
     cards: int | None = None
-    idle_min_s: float | None = None
 
     def run(self, own_process: bool) -> int:
         """Write the page; the capture is read twice, the second time for the packets of the connections that matter."""
@@ -34,7 +34,7 @@ class ReportRequest(Job):
             raise AnalyzerError(f"--cards {self.cards} is no number of connections", "0 reads the capture only once")
         from analyzer.cli.source import Source
 
-        return _report(self, Source(self.files, self.idle_min_s, own_process=own_process))
+        return _report(self, Source(self.files, self.reading, own_process=own_process))
 
 
 def _report(request: ReportRequest, source: Source) -> int:

@@ -22,6 +22,18 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How every command but `analyze` reads captures.
+
+    keys  TLS key logs; none = the one that the environment names
+    """
+
+    idle_min_s: float | None = None
+    knowledge: Path | None = None
+    keys: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Explain:
     """The arguments of `longwire explain`."""
 

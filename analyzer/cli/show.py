@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from analyzer.cli.request import Job
+from analyzer.cli.request import Job, Reading
 from analyzer.errors import AnalyzerError
 
 PIPED_WIDTH = 110
@@ -19,10 +19,10 @@ class ShowRequest(Job):
     """The arguments of `longwire show`."""
 
     files: tuple[Path, ...]
+    reading: Reading
     flow_id: int
     ladder: bool = False
     format: str = "text"
-    idle_min_s: float | None = None
 
     def run(self, own_process: bool) -> int:
         """Print the card or the ladder; one pass over the capture."""
@@ -37,7 +37,7 @@ def _show(request: ShowRequest, own_process: bool) -> int:
     from analyzer.render.flowrows import FlowRows
     from analyzer.render.ladder import ladder, ladder_lines
 
-    source = Source(request.files, request.idle_min_s, own_process=own_process)
+    source = Source(request.files, request.reading, own_process=own_process)
     rows = FlowRows(request.flow_id)
     for name, chunk in source.follow([request.flow_id]):
         rows.add(name, chunk)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyzer.cli import console
+from analyzer.cli.request import Reading
 from analyzer.errors import AnalyzerError
 from analyzer.settings import NS, Settings
 
@@ -28,13 +29,24 @@ def settings_of(idle_min_s: float | None) -> Settings:
     return replace(Settings(), idle_min_ns=round(idle_min_s * NS))
 
 
+def key_logs(named: Sequence[Path]) -> list[Path]:
+    """Return the key logs asked for, else the one that the environment names for every TLS program.
+
+    That one is often set where no program wrote it yet: then it is as if it were not set.
+    """
+    if named:
+        return list(named)
+    usual = os.environ.get("SSLKEYLOGFILE", "")
+    return [Path(usual)] if usual and Path(usual).is_file() else []
+
+
 class Source:
     """Captures to be read once or more, with a progress line; afterwards it knows whether the input was whole.
 
     own_process  True if nothing else will ever run in this process (see `analyze.spare_pandas`)
     """
 
-    def __init__(self, files: Sequence[Path], idle_min_s: float | None = None, *, own_process: bool = False) -> None:
+    def __init__(self, files: Sequence[Path], reading: Reading, *, own_process: bool = False) -> None:
         from analyzer.render.summary import Collector
 
         if own_process:
@@ -43,7 +55,9 @@ class Source:
             os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
             spare_pandas()
         self.files = list(files)
-        self.settings = settings_of(idle_min_s)
+        self.settings = settings_of(reading.idle_min_s)
+        self.knowledge = reading.knowledge
+        self.keys = key_logs(reading.keys) or None
         self._health = Collector()
 
     def stream(self) -> Iterator[tuple[str, pa.Table]]:
@@ -51,7 +65,10 @@ class Source:
         from analyzer import api
 
         with console.Progress() as progress:
-            made = api.stream(self.files, settings=self.settings, progress=progress, notice=progress.notice)
+            made = api.stream(
+                self.files, keys=self.keys, settings=self.settings, knowledge=self.knowledge,
+                progress=progress, notice=progress.notice,
+            )  # fmt: skip
             yield from self._watched(made)
 
     def follow(self, flow_ids: Sequence[int]) -> Iterator[tuple[str, pa.Table]]:
@@ -59,7 +76,10 @@ class Source:
         from analyzer import api
 
         with console.Progress() as progress:
-            made = api.follow(self.files, flow_ids, settings=self.settings, progress=progress, notice=progress.notice)
+            made = api.follow(
+                self.files, flow_ids, keys=self.keys, settings=self.settings, knowledge=self.knowledge,
+                progress=progress, notice=progress.notice,
+            )  # fmt: skip
             yield from self._watched(made)
 
     def segments_of(self, flow_ids: Sequence[int]) -> Iterator[pa.Table]:

@@ -24,7 +24,8 @@ def _by_kind(rows: FlowRows) -> list[str]:
     kind, who = close.get("close_kind") or "", close.get("initiator") or "unknown"
     idle = close.get("idle_payload_s")
     side = who if who in ("client", "server") else "closing side"
-    if kind in ("rst_on_idle", "fin_server_first", "fin_client_first") and idle is not None and idle >= ORDINARY_S:
+    timed_out = kind == "rst_on_idle" or close.get("trigger") == "idle_timeout"
+    if timed_out and idle is not None and idle >= ORDINARY_S:
         return [
             f"If the silence of {span(idle)} is normal for the application, send a heartbeat at least every "
             f"{span(idle / 2)}, or raise the idle timeout of the {side} above it.",
@@ -61,8 +62,8 @@ def unknowns(rows: FlowRows) -> list[str]:
     out = []
     if not flow["start_seen"]:
         out.append("The capture joined midstream: age and options are not known. Capture from the start.")
-    encrypted = flow["app_protocol"] == "tls" or flow["sni"] is not None
-    if encrypted and not any(row["decrypted"] for row in rows.rows["tls_sessions"]):
+    sessions = rows.rows["tls_sessions"]
+    if any(row["handshake_complete"] is not False for row in sessions) and not any(row["decrypted"] for row in sessions):
         out.append("The payload is encrypted: a key log would show requests, heartbeats and the TLS close.")
     if close.get("close_kind") in ("rst_on_idle", "rst_abort", "rst_injected_suspected"):
         out.append("Whether the named side sent the RST itself: a second capture at that side would prove it.")

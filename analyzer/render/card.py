@@ -163,7 +163,7 @@ def _silence(rows: FlowRows) -> list[tuple[str, str]]:
     rtts = sorted(row["rtt_s"] for row in rows.rows["heartbeats"] if row["rtt_s"] is not None)
     if rtts:
         p95 = rtts[min(len(rtts) - 1, int(len(rtts) * 0.95))]
-        out.append(("heartbeat answer", f"p50 {span(rtts[len(rtts) // 2])}, p95 {span(p95)}"))
+        out.append(("beats answered", f"p50 {span(rtts[len(rtts) // 2])}, p95 {span(p95)}"))
     return [pair for pair in out if pair[1]]
 
 
@@ -191,7 +191,7 @@ def _series(row: Row) -> tuple[str, str]:
         words.append("inferred from timing and size")
     if row["known_as"]:
         words.append(f"consistent with {row['known_as']}")
-    return f"{row['protocol']} heartbeat", ", ".join(words)
+    return f"{row['protocol']} beats", ", ".join(words)
 
 
 def _layers(rows: FlowRows) -> list[tuple[str, str]]:
@@ -200,6 +200,7 @@ def _layers(rows: FlowRows) -> list[tuple[str, str]]:
     for session in rows.rows["tls_sessions"][:1]:
         words = [session["version"] or "TLS", session["cipher"], session["sni"] and f"SNI {session['sni']}",
                  session["alpn"] and f"ALPN {session['alpn']}", f"resumption {session['resumption'] or 'unknown'}",
+                 session["alert"] and f"alert {session['alert']}",
                  f"close_notify client {session['close_notify_c']}, server {session['close_notify_s']}"]  # fmt: skip
         out.append(("TLS", ", ".join(word for word in words if word)))
     if not out and flow["sni"]:
@@ -226,5 +227,7 @@ def _layers(rows: FlowRows) -> list[tuple[str, str]]:
                 words.append(f"close {row['close_code'] or 'without code'}{reason} by the {who}")
         out.append(("WebSocket", ", ".join(words)))
     if not out:
-        out.append(("application", f"{flow['app_protocol'] or 'unknown'} (nothing above TCP was read)"))
+        spoken = flow["app_protocol"] or "unknown"
+        read = "nothing above TCP was read" if spoken == "unknown" else "read as far as its heartbeats"
+        out.append(("application", f"{spoken} ({read})"))
     return out
