@@ -240,6 +240,8 @@ class Engine:
         heartbeats, series = inferred(units, facts, series_read, self._timeouts.knowledge)
         yield "heartbeats", to_arrow("heartbeats", heartbeats)
         yield "heartbeat_series", to_arrow("heartbeat_series", series)
+        for beats, of_these in ((beats_read, series_read), (heartbeats, series)):
+            self._findings.add_beats(facts, verdict, close_columns, beats, of_these)
         flow_columns = flows(facts, verdict, close_columns) | {"heartbeat_kinds": kinds(facts, series_read, series)}
         yield "flows", to_arrow("flows", flow_columns)
         yield "keepalives", to_arrow("keepalives", keepalives(facts))

@@ -1,7 +1,8 @@
 """What each finding means: its severity, its words, and what to do about it, once for the table and `longwire explain`.
 
 In the texts stand numbers of the flows behind a finding: {flows} how many, {median}, {low} and {high} of the seconds
-that matter for its code (see `seconds`), {half} and {third} of {low}, {plus5} and {minus1} seconds more and less.
+that matter for its code (see `seconds`), {span} from low to high, {half} and {third} of {low}, {plus5} and {minus1}
+seconds more and less.
 Imports nothing, so that `longwire explain` answers at once.
 """
 
@@ -54,6 +55,24 @@ _CODES = (
     ),
     # ---------------------------------------------------------------- warnings: requests fail, or will
     Code(
+        "heartbeat.unanswered", "warning",
+        "{flows} connections ended after heartbeats that nobody answered",
+        "The last heartbeats got no answer, and the side that sent them, or nobody, ended the connection {span} s "
+        "later. Where TCP acknowledged them the host lived and the program did not answer: it hung, was "
+        "stopped, or was too busy. Where TCP did not, the host or the path was gone.",
+        "Look at the program that should answer, at the time of the evidence frame: a blocked event loop, a long pause "
+        "for garbage collection, a debugger, a suspended machine. If it is only slow, allow it more than {low} s.",
+        "RFC 6455 section 5.5.3", "from the first unanswered beat to the close",
+    ),
+    Code(
+        "heartbeat.too_slow", "warning",
+        "{flows} connections were lost between two heartbeats",
+        "There were heartbeats, but the silence between two of them was longer than what the other side or the path "
+        "allows: the connection was closed, or found gone, after {span} s of silence.",
+        "Send heartbeats at most {half} s apart, or raise the idle timeout above their period.",
+        "RFC 9293 section 3.8.4; RFC 6455 section 5.5.2", "silence before the close",
+    ),
+    Code(
         "http.keepalive_race", "warning",
         "{flows} requests crossed the server's close",
         "The server closed an idle connection while a request was on its way: neither side did wrong, but the "
@@ -85,8 +104,8 @@ _CODES = (
     Code(
         "http.closes_early", "warning",
         "{flows} connections closed by the server sooner than it had promised",
-        "The server advertised a longer idle time (Keep-Alive: timeout=) than it gave: it closed after {low} to "
-        "{high} s. Clients that believe it send requests on connections that are gone.",
+        "The server advertised a longer idle time (Keep-Alive: timeout=) than it gave: it closed after {span} s. "
+        "Clients that believe it send requests on connections that are gone.",
         "Make the advertised timeout and the real one agree; the advertised one should be the shorter by a second or "
         "two. Until then let clients drop idle connections before {minus1} s.",
         "RFC 9112 section 9.3; RFC 2068 section 19.7.1.1", "silence before the close",
@@ -129,7 +148,7 @@ _CODES = (
     ),
     Code(
         "timeout.path", "warning",
-        "Something on the path forgets connections after {low} to {high} s of silence",
+        "Something on the path forgets connections after {span} s of silence",
         "{flows} connections died when they were used again after a silence, while shorter silences were "
         "survived. No end had closed: consistent with a NAT, firewall or load balancer that drops idle "
         "connections without a word.",

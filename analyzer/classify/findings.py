@@ -1,6 +1,6 @@
 """Findings: what is wrong, how many connections it concerns, and what to change, most severe and farthest first.
 
-Needs   closes, idle_gaps and timeouts of the same flows
+Needs   closes, idle_gaps, heartbeats and timeouts of the same flows
 Gives   findings
 Limits  One finding per code and server. A code that concerns more than MOST_SERVERS servers (a scan, a dead network)
         becomes one finding without a server. Words and severities are in `finding_codes`.
@@ -19,6 +19,7 @@ from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.endpoints import endpoint_names
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.finding_codes import CODES, SEVERITIES, Code
+from analyzer.classify.heartbeat_findings import too_slow, unanswered
 from analyzer.flows.state import STALLED_ZERO_WINDOW
 from analyzer.kernel import I64, Mask
 from analyzer.tables.build import Coded
@@ -74,6 +75,20 @@ class Findings:
         unknown, unsure = np.full(facts.n, np.nan), np.full(facts.n, 0.6)
         self._parts.append(_rows(facts, ignored, number, unknown, unsure, frames))
         self._parts.append(_stalls(facts))
+
+    def add_beats(
+        self, facts: Facts, verdict: Verdict, closes: dict[str, Any], beats: dict[str, Any], series: dict[str, Any]
+    ) -> None:
+        """Take columns of `heartbeats` and `heartbeat_series` of the flows that were added last."""
+        here, seconds, frames = unanswered(facts, verdict, closes["graceful_app"].codes, beats)
+        sure = np.full(facts.n, 0.9)
+        rows = _rows(facts, here, np.full(here.size, _NUMBER["heartbeat.unanswered"]), np.zeros(facts.n), sure, None)
+        rows["seconds"], rows["frames"][:, 0] = seconds, frames
+        self._parts.append(rows)
+        silence = _seconds(facts, closes)
+        here = too_slow(facts, verdict, silence, closes["trigger"].codes, series)
+        number = np.full(here.size, _NUMBER["heartbeat.too_slow"])
+        self._parts.append(_rows(facts, here, number, silence, 0.9 * sure, closes["evidence_frames"]))
 
     def columns(self, timeouts: dict[str, Any]) -> dict[str, Any]:
         """Return the columns of `findings`; `timeouts` are the columns of that table."""
@@ -266,6 +281,7 @@ def _worded(code: Code, flows: int, low: float, median: float, high: float) -> d
         "low": _short(low),
         "median": _short(median),
         "high": _short(high),
+        "span": _short(low) if _short(low) == _short(high) else f"{_short(low)} to {_short(high)}",
         "half": _short(low / 2),
         "third": _short(low / 3),
         "plus5": _short(low + 5),

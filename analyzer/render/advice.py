@@ -63,7 +63,9 @@ def unknowns(rows: FlowRows) -> list[str]:
     if not flow["start_seen"]:
         out.append("The capture joined midstream: age and options are not known. Capture from the start.")
     sessions = rows.rows["tls_sessions"]
-    if any(row["handshake_complete"] is not False for row in sessions) and not any(row["decrypted"] for row in sessions):
+    if any(row["handshake_complete"] is not False for row in sessions) and not any(
+        row["decrypted"] for row in sessions
+    ):
         out.append("The payload is encrypted: a key log would show requests, heartbeats and the TLS close.")
     if close.get("close_kind") in ("rst_on_idle", "rst_abort", "rst_injected_suspected"):
         out.append("Whether the named side sent the RST itself: a second capture at that side would prove it.")

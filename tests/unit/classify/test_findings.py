@@ -42,6 +42,15 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 PROMISE = OK.replace(b"Content", b"Keep-Alive: timeout=60\r\nContent")
 
 
+def pinging(*, answered: int, every: int = 10) -> Talk:
+    """A Redis client that pings, four times, `answered` of them with an answer."""
+    talk = Talk().handshake()
+    for k in range(4):
+        talk.orig(b"PING\r\n", at=(k + 1) * every)
+        talk = talk.resp(b"+PONG\r\n").orig_ack() if k < answered else talk.resp_ack()
+    return talk
+
+
 def dead_peer() -> Talk:
     talk = used().orig(b"hello", at=400, lost=True)
     for k in range(6):
@@ -89,6 +98,8 @@ CASES: dict[str, Callable[[], Any]] = {
     "close.half_closed_leak": lambda: closes.later(used().resp_fin(at=2).orig_ack(), 100),
     "stall.zero_window": stalled,
     "reset.middlebox": injected,
+    "heartbeat.unanswered": lambda: pinging(answered=3).orig_fin(at=45).resp_fin().orig_ack(),
+    "heartbeat.too_slow": lambda: pinging(answered=4, every=40).resp_rst(at=190),
     "http.keepalive_race": raced,
     "http.closes_early": broken_promise,
     "close.unread_data": lambda: used().orig(b"more", at=1.3).resp_ack().resp_rst(at=1.5),
@@ -126,6 +137,9 @@ CLEAN: dict[str, Callable[[], Any]] = {
     "browser has read enough": lambda: used().resp(b"more", at=2).orig_ack().orig_rst(at=2.1),
     "retransmission": lambda: used().orig(b"x", at=2, lost=True).orig_retransmit(at=2.3).resp_ack()
     .orig_fin(at=3).resp_fin().orig_ack(),
+    "answered heartbeats": lambda: pinging(answered=4).orig_fin(at=45).resp_fin().orig_ack(),
+    "an end before an answer could come": lambda: pinging(answered=3).orig_fin(at=40.3).resp_fin().orig_ack(),
+    "the one who was asked leaves": lambda: pinging(answered=3).resp_fin(at=45).orig_fin().resp_ack(),
     "nothing": Talk,
 }  # fmt: skip
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 import analyzer
-from analyzer.cli.analyze import _keys
 from analyzer.cli.main import main
-from analyzer.cli.request import Request
+from analyzer.cli.source import key_logs
 from analyzer.cli.start import read_plain
 from tests.corpus import LAB, needs_corpus
 
@@ -21,12 +20,12 @@ KEYS = CAPTURE.with_suffix(".keys")
 def test_keys_asked_for_come_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = tmp_path / "named"
     monkeypatch.setenv("SSLKEYLOGFILE", str(named))
-    assert _keys(Request((CAPTURE,))) == []  # nobody wrote it yet
+    assert key_logs(()) == []  # nobody wrote it yet
     named.write_text("")
-    assert _keys(Request((CAPTURE,))) == [named]
-    assert _keys(Request((CAPTURE,), keys=(KEYS,))) == [KEYS]
+    assert key_logs(()) == [named]
+    assert key_logs((KEYS,)) == [KEYS]
     monkeypatch.delenv("SSLKEYLOGFILE")
-    assert _keys(Request((CAPTURE,))) == []
+    assert key_logs(()) == []
 
 
 def test_the_plain_reader_knows_the_option() -> None:
@@ -50,3 +49,12 @@ def test_several_key_logs_are_one(tmp_path: Path) -> None:
         part.write_text(line)
     assert analyzer.analyze(CAPTURE, keys=parts).tls_sessions["decrypted"].all()
     assert analyzer.analyze(CAPTURE, keys=parts[0]).tls_sessions["decrypted"].sum() == 1
+
+
+@needs_corpus
+@pytest.mark.parametrize(("command", "shows"), [(["http"], "GET"), (["show", "--flow", "0"], "1 request")])
+def test_lists_and_cards_are_opened_too(command: list[str], shows: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, os.fspath(CAPTURE)]) == 0
+    assert shows not in capsys.readouterr().out
+    assert main([*command, os.fspath(CAPTURE), "--keys", os.fspath(KEYS)]) == 0
+    assert shows in capsys.readouterr().out

@@ -1,0 +1,76 @@
+"""What heartbeats say about a close: that nobody answered the last ones, or that they came too seldom.
+
+Needs   closes, heartbeats and heartbeat_series of the same flows
+Gives   findings: heartbeat.unanswered, heartbeat.too_slow
+Limits  Not said of connections that both programs ended in order: some servers never answer pings.
+        One beat that a protocol names is enough to be missed; of those inferred from timing it takes two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analyzer.classify.closing import KIND, Verdict
+from analyzer.classify.facts import Array, Facts
+from analyzer.kernel import I64, Mask
+from analyzer.tables.tcp import GRACE, INITIATORS, TRIGGERS
+
+_LEAST_INFERRED = 2  # unanswered beats
+_LEAST_BEATS = 3  # of a series whose period is believed
+_SLACK = 1.05  # a beat that finds the connection gone comes a little later than its period
+_GONE = ("rst_on_idle", "rst_to_data_stale", "rst_to_keepalive", "silent_death", "abort_retransmit")
+
+
+def unanswered(facts: Facts, verdict: Verdict, graceful_app: Array, beats: dict[str, Any]) -> tuple[I64, Array, Array]:
+    """Return the flows that ended after beats nobody answered: index, seconds since the first of them, its frame.
+
+    beats: columns of `heartbeats`, each series together and by time
+    """
+    missed, silent = beats["missed"] == 1, beats["answered"] != 1
+    if missed.size == 0:
+        return np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64)
+    at = np.arange(missed.size)
+    start = np.flatnonzero(np.r_[True, _changes(beats["flow_id"]) | _changes(beats["series_id"])])
+    first = np.maximum(np.maximum.reduceat(np.where(silent, -1, at), start) + 1, start)  # of those at the end
+    run = np.append(start[1:], missed.size) - first
+    waited = np.maximum.reduceat(np.where(missed, at, -1), start) >= first  # long enough to say so
+    inferred = np.array(beats["method"].names)[beats["method"].codes[start]] == "inferred"
+    here = _place(facts, beats["flow_id"][start])
+    closed = facts.flow["close_ts"][here] != 0
+    other = np.where(beats["dir"].codes[start] == 0, INITIATORS.index("server"), INITIATORS.index("client"))
+    leaves = facts.app["ws_close_first"][here] == other + 1  # who says goodbye is alive, whatever it answers
+    parted = (graceful_app[here] == GRACE.index("yes")) | leaves | (verdict.initiator[here] == other)
+    enough = waited & (run >= np.where(inferred, _LEAST_INFERRED, 1))
+    chosen = np.flatnonzero(enough & closed & ~parted)
+    here, first = here[chosen], first[chosen]
+    return here, (facts.flow["close_ts"][here] - beats["ts"][first]) / 1e9, beats["frame"][first]
+
+
+def too_slow(facts: Facts, verdict: Verdict, silence_s: Array, trigger: Array, series: dict[str, Any]) -> I64:
+    """Return the flows whose close or loss came between two beats; `silence_s` (n,) before it.
+
+    series: columns of `heartbeat_series`
+    """
+    if series["flow_id"].size == 0:
+        return np.zeros(0, np.int64)
+    here = _place(facts, series["flow_id"])
+    timed_out: Mask = np.isin(verdict.kind, [KIND[kind] for kind in _GONE]) | (
+        trigger == TRIGGERS.index("idle_timeout")
+    )
+    silence = silence_s[here]
+    between = (silence <= _SLACK * series["period_s"]) & (1e9 * silence >= facts.settings.idle_min_ns)
+    return np.unique(here[timed_out[here] & between & (series["beats"] >= _LEAST_BEATS)])
+
+
+def _changes(values: Array) -> Mask:
+    changed: Mask = values[1:] != values[:-1]
+    return changed
+
+
+def _place(facts: Facts, flow_ids: I64) -> I64:
+    """Return the rows of these flows, which are all there."""
+    order = np.argsort(facts.flow["flow_id"], kind="stable")
+    place: I64 = order[np.searchsorted(facts.flow["flow_id"], flow_ids, sorter=order)]
+    return place
