@@ -200,6 +200,7 @@ def watch(
     promiscuous: bool = False,
     backend: str = "",
     segments: bool = False,
+    keys: Path | Sequence[Path] = (),
     settings: Settings | None = None,
     tick: Callable[[Watch], None] | None = None,
     user: str | None = None,
@@ -209,6 +210,7 @@ def watch(
 
     interfaces  names, or "any"    filter  in tcpdump's language; needs libpcap    snaplen  bytes kept of a packet
     write       also record a pcapng file; with `rotate_bytes` or `rotate_s` several, of which the last `keep` stay
+    keys        TLS key logs, which may still grow
     backend     "ring" (Linux), "scapy", "" = what there is    tick  called about four times a second with the `Watch`
     user        whom to become once the capture is open; "" = who called sudo, None = nobody else
 
@@ -229,7 +231,7 @@ def watch(
     options = LiveOptions(names, filter, snaplen, promiscuous, backend=backend)
     rotation = Rotation(rotate_bytes, round(rotate_s * 1e9), keep)
     recorder = None if write is None else partial(Recorder, write, rotation, snaplen)
-    return Watch(options, settings or Settings(), recorder, tick, segments=segments, user=user)
+    return Watch(options, settings or Settings(), recorder, tick, segments=segments, keys=_as_list(keys), user=user)
 
 
 def follow(

@@ -6,17 +6,21 @@ tables will say unless the connection surprises us within `linger_ns`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from analyzer.anomalies import Ledger
+from analyzer.capture.keyfile import KeyFile
 from analyzer.capture.live import LiveOptions, LiveSource, drop_privileges, now_ns, open_live
 from analyzer.engine import Engine
+from analyzer.errors import AnalyzerError
 from analyzer.rehearsal import rehearse
 from analyzer.settings import NS, Settings
 
 if TYPE_CHECKING:
+    import os
+
     import pyarrow as pa
 
     from analyzer.capture.record import Recorder
@@ -52,9 +56,13 @@ class Watch:
         tick: Tick | None = None,
         *,
         segments: bool = False,
+        keys: Sequence[str | os.PathLike[str]] = (),
         user: str | None = None,
     ) -> None:
-        """Open the capture, become `user` (see `drop_privileges`; None = stay who we are), then open the recording."""
+        """Open the capture, become `user` (see `drop_privileges`; None = stay who we are), then open the recording.
+
+        keys  TLS key logs, read again before each batch of packets: they may be empty, or grow, or not be there yet
+        """
         rehearse(ring=options.backend != "scapy")
         self.ledger = Ledger()
         self.settings = settings if settings.linger_ns else replace(settings, linger_ns=LINGER_NS)
@@ -73,6 +81,9 @@ class Watch:
         self.problem_count = 0
         self._stopping = False
         self._next_tick = 0
+        self._keys = [KeyFile(path) for path in keys]
+        if self._keys:
+            self.engine.learn(b"")  # keep what is encrypted from now on
 
     def stop(self) -> None:
         """End the capture; may be called by a signal handler or another thread."""
@@ -128,6 +139,7 @@ class Watch:
         while not until or now_ns() < until:
             batch = self.source.next()
             if batch is not None:
+                self._learn()
                 yield from self.engine.feed(batch)
                 if self.recorder is not None:
                     self.recorder.write(batch, self.source.interfaces, self.source.dropped())
@@ -139,6 +151,17 @@ class Watch:
             if self.source.gone:
                 break
         yield from self._advance()
+
+    def _learn(self) -> None:
+        """Take what programs have written to the key logs: the secrets come while the handshake does."""
+        for file in self._keys:
+            if not file.path.exists():
+                continue  # nobody has said a secret yet
+            try:
+                for text in file.read():
+                    self.engine.learn(text)
+            except AnalyzerError as error:
+                self.note(str(error))
 
     def _advance(self) -> Iterator[tuple[str, pa.Table]]:
         self._next_tick = now_ns() + TICK_NS

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.cli import console
 from analyzer.cli.analyze import spare_pandas
 from analyzer.cli.live_request import LiveRequest, address, size_or_span
+from analyzer.cli.source import key_logs
 from analyzer.errors import AnalyzerError
 from analyzer.settings import NS, Settings
 
@@ -73,7 +74,8 @@ def run_live(request: LiveRequest, *, own_process: bool = False) -> int:
     watch = api.watch(
         request.interfaces, request.filter, write=request.write, rotate_bytes=rotate_bytes, rotate_s=rotate_s,
         keep=request.keep, snaplen=request.snaplen, promiscuous=request.promiscuous, backend=request.backend,
-        segments=request.segments, settings=settings, user=request.user, notice=console.say,
+        segments=request.segments, keys=key_logs(request.keys), settings=settings, user=request.user,
+        notice=console.say,
     )  # fmt: skip
     session = _Session(watch, request, made_by)
     try:
@@ -178,6 +180,8 @@ class _Session:
     def run(self) -> None:
         for name, rows in self._watch:
             self._collector.add(name, rows)
+            if name == "heartbeats" and self._metrics is not None:
+                self._metrics.heartbeats(rows)
             if self._sink is not None:
                 self._sink.write(name, rows)
             if name == "findings" and rows.num_rows and self._request.json:

@@ -27,6 +27,7 @@ class LiveRequest:
     metrics: str | None = None
     segments: bool = False
     idle_min_s: float | None = None
+    keys: tuple[Path, ...] = ()
     linger_s: float | None = None
     snaplen: int = 262_144
     promiscuous: bool = False

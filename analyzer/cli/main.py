@@ -192,6 +192,7 @@ def live(
     idle_min: Annotated[
         float | None, typer.Option("--idle-min", metavar="SECONDS", help="Shortest silence to report.  [default: 1.0]")
     ] = None,
+    keys: Keys = None,
     linger: Annotated[
         float | None,
         typer.Option("--linger", metavar="SECONDS", help="Rows are final this long after a close.  [default: 60]"),
@@ -213,8 +214,8 @@ def live(
     """Capture from a network interface: closes as they happen, until Ctrl-C."""
     names = tuple(name for name in interface.split(",") if name)
     return LiveRequest(
-        names, " ".join(filter or ()), out, out_every, write, rotate, keep, json, metrics, segments, idle_min, linger,
-        snaplen, promiscuous, backend, user, for_s,
+        names, " ".join(filter or ()), out, out_every, write, rotate, keep, json, metrics, segments, idle_min,
+        tuple(keys or ()), linger, snaplen, promiscuous, backend, user, for_s,
     )  # fmt: skip
 
 

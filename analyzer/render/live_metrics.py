@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from analyzer.errors import AnalyzerError
 from analyzer.render.live import Now
@@ -28,6 +29,7 @@ class Metrics:
     def __init__(self) -> None:
         self._closes: Counter[tuple[str, str]] = Counter()
         self._endpoints: set[str] = set()
+        self._missed = 0
         self._text = b""
         self.update(Now())
 
@@ -36,6 +38,10 @@ class Metrics:
         pairs = pa.table({"kind": rows["close_kind"], "server": rows["server"]})
         for row in pairs.group_by(["kind", "server"], use_threads=False).aggregate([([], "count_all")]).to_pylist():
             self._closes[row["kind"], self._label(row["server"])] += row["count_all"]
+
+    def heartbeats(self, rows: pa.Table) -> None:
+        """Take rows of `heartbeats`."""
+        self._missed += pc.sum(pc.cast(rows["missed"], pa.int64())).as_py() or 0
 
     def update(self, now: Now) -> None:
         """Take the numbers of this moment; this is what scrapes get until the next call."""
@@ -52,7 +58,7 @@ class Metrics:
                     "TCP keep-alive probes without answer on the connections that have most.",
                     [("", sum(flow.unanswered for flow in now.snapshot.probing))]),
             _metric("longwire_heartbeat_misses_total", "counter",
-                    "Heartbeats above TCP without answer; 0 until longwire recognises heartbeats.", [("", 0)]),
+                    "Heartbeats above TCP without answer, on connections that ended.", [("", self._missed)]),
         ]  # fmt: skip
         self._text = "".join(parts).encode()
 

@@ -176,3 +176,22 @@ def assert_same(live: dict[str, pa.Table], recorded: list[Path], settings: Setti
 
 
 netns = [pytest.mark.live, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
+
+
+def self_signed(path: Path) -> Path:
+    """Write the key and certificate of a server to `path`."""
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "h")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    form = serialization.Encoding.PEM
+    private = key.private_bytes(form, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(private + made.sign(key, hashes.SHA256()).public_bytes(form))
+    return path

@@ -77,13 +77,14 @@ def test_metrics_count_by_kind_and_endpoint() -> None:
     metrics = Metrics()
     metrics.closed(closes(["10.0.0.2:443"] * 3))
     metrics.closed(closes(["10.0.0.2:443", "10.0.0.3:80"]))
+    metrics.heartbeats(pa.table({"missed": [True, False, None, True]}))
     metrics.update(now())
     lines = metrics.text().decode().splitlines()
     assert 'longwire_closes_total{kind="rst_on_idle",endpoint="10.0.0.2:443"} 4' in lines
     assert 'longwire_closes_total{kind="rst_on_idle",endpoint="10.0.0.3:80"} 1' in lines
     assert 'longwire_open_connections{state="silent"} 1' in lines
     assert "longwire_dropped_packets_total 3" in lines
-    assert "longwire_heartbeat_misses_total 0" in lines
+    assert "longwire_heartbeat_misses_total 2" in lines
     assert not any('state="closed"' in line for line in lines)
 
 

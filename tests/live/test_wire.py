@@ -14,7 +14,7 @@ import pytest
 
 from analyzer.anomalies import Ledger
 from analyzer.capture.reader import open_captures
-from tests.live.nets import Net, assert_same, net, netns, sh, tables_in
+from tests.live.nets import Net, assert_same, net, netns, self_signed, sh, tables_in
 from tests.talk import Talk
 
 pytestmark = netns
@@ -81,6 +81,40 @@ def test_live_is_what_analyze_says_of_the_recording(tmp_path: Path) -> None:
         tables = tables_in(tmp_path / "t")
         assert tables["flows"].num_rows == 40
         assert_same(tables, recorded)
+
+
+TLS_SERVER = """
+import socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); context.load_cert_chain(sys.argv[1])
+s = socket.socket(); s.bind(("", 443)); s.listen(9); print("ready", flush=True)
+while True:
+    c = context.wrap_socket(s.accept()[0], server_side=True)
+    c.recv(9999); c.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok"); c.recv(9999); c.close()
+"""
+TLS_CLIENT = """
+import socket, ssl, sys, time
+context = ssl.create_default_context(); context.check_hostname = False; context.verify_mode = ssl.CERT_NONE
+context.keylog_filename = sys.argv[2]
+for path in ("/a", "/b"):
+    c = context.wrap_socket(socket.create_connection((sys.argv[1], 443)))
+    time.sleep(0.2)
+    c.sendall(b"GET " + path.encode() + b" HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n"); c.recv(9999); c.close()
+"""
+
+
+def test_a_key_log_that_grows_opens_tls_while_it_runs(tmp_path: Path) -> None:
+    """The file is not there when the capture begins; each handshake's secrets are written as it happens."""
+    certificate = self_signed(tmp_path / "server.pem")
+    with net() as made:
+        server = made.run("b", TLS_SERVER, str(certificate))
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        live = made.live("b", "eth1", "--out", str(tmp_path / "t"), "--keys", str(tmp_path / "keys"))
+        made.finish(made.run("a", TLS_CLIENT, "10.9.1.2", str(tmp_path / "keys")))
+        live.end()
+        requests = tables_in(tmp_path / "t")["http_requests"]
+        assert requests["target"].to_pylist() == ["/a", "/b"]
+        assert requests["decrypted"].to_pylist() == [True, True]
 
 
 def test_closes_are_told_as_they_happen() -> None:
