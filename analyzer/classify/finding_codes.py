@@ -129,6 +129,15 @@ _CODES = (
         "RFC 9293 section 3.8.4", "silence before the probe",
     ),
     Code(
+        "close.burst", "note",
+        "{flows} connections ended by the server within {median} s",
+        "They were of different ages and had been silent for different times, so that no timeout explains it: the "
+        "server, or a load balancer in front of it, restarted, was deployed anew, or let go of its connections.",
+        "If that was planned, let the server say so first (HTTP/2 GOAWAY, Connection: close, WebSocket 1001) and end "
+        "connections spread over time; let clients come back after a random wait.",
+        "RFC 9113 section 6.8; RFC 6455 section 7.4.1", "from the first of these closes to the last",
+    ),
+    Code(
         "keepalive.not_counted", "note",
         "{flows} idle connections were closed although TCP keep-alives went through",
         "Probes were sent and answered during the silence, and still the server closed: its timer, or its load "

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.classify.bursts import bursts, closes_of, together
 from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.endpoints import endpoint_names
 from analyzer.classify.facts import Array, Facts
@@ -61,6 +62,7 @@ class Findings:
 
     def __init__(self) -> None:
         self._parts: list[Rows] = []
+        self._closes: list[Rows] = []
 
     def add(self, facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> None:
         """Take finished flows; `closes` are the columns of that table for them."""
@@ -75,6 +77,7 @@ class Findings:
         unknown, unsure = np.full(facts.n, np.nan), np.full(facts.n, 0.6)
         self._parts.append(_rows(facts, ignored, number, unknown, unsure, frames))
         self._parts.append(_stalls(facts))
+        self._closes = together(self._closes, closes_of(facts, verdict))
 
     def add_beats(
         self, facts: Facts, verdict: Verdict, closes: dict[str, Any], beats: dict[str, Any], series: dict[str, Any]
@@ -93,7 +96,7 @@ class Findings:
     def columns(self, timeouts: dict[str, Any]) -> dict[str, Any]:
         """Return the columns of `findings`; `timeouts` are the columns of that table."""
         rows = np.concatenate(self._parts) if self._parts else np.zeros(0, _ROW)
-        found = _of_flows(rows) + _of_timeouts(timeouts) + _mismatched(timeouts)
+        found = _of_flows(rows) + _of_timeouts(timeouts) + _mismatched(timeouts) + _together(self._closes)
         found.sort(key=lambda f: (SEVERITIES.index(f["severity"]), -f["flows"], f["code"], f["endpoint"] or ""))
         return _table(found)
 
@@ -262,6 +265,19 @@ def _mismatched(timeouts: dict[str, Any]) -> list[dict[str, Any]]:
             ids = " ".join(timeouts["flow_ids"][rows[side]] for side in (0, 1))
             one = _worded(CODES["timeout.pair_mismatch"], flows, server, client, client)
             found.append(one | {"endpoint": endpoint, "confidence": confidence, "flow_ids": ids, "frames": []})
+    return found
+
+
+def _together(closes: list[Rows]) -> list[dict[str, Any]]:
+    """Return the moments at which a server ended many connections."""
+    found = []
+    for burst in bursts(np.concatenate(closes)) if closes else []:
+        seconds = np.ptp(burst["ts"]) / 1e9
+        one = _worded(CODES["close.burst"], burst.size, seconds, seconds, seconds)
+        ids = " ".join(map(str, burst["flow_id"][:_MOST_FLOW_IDS].tolist()))
+        endpoint = endpoint_names(burst[:1]).to_pylist()[0]
+        frames = burst["frame"][:_MOST_FRAMES].tolist()
+        found.append(one | {"endpoint": endpoint, "confidence": 0.8, "flow_ids": ids, "frames": frames})
     return found
 
 

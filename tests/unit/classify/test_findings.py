@@ -100,6 +100,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "reset.middlebox": injected,
     "heartbeat.unanswered": lambda: pinging(answered=3).orig_fin(at=45).resp_fin().orig_ack(),
     "heartbeat.too_slow": lambda: pinging(answered=4, every=40).resp_rst(at=190),
+    "close.burst": lambda: merge(*(ended(k, 300 + 0.2 * k) for k in range(8))),
     "http.keepalive_race": raced,
     "http.closes_early": broken_promise,
     "close.unread_data": lambda: used().orig(b"more", at=1.3).resp_ack().resp_rst(at=1.5),
@@ -125,6 +126,13 @@ def test_each_code_as_a_trace(code: str) -> None:
         assert row["evidence_frames"]
 
 
+def ended(k: int, at: float) -> Talk:
+    """One of several connections to a server, each begun and last used at another time, that the server ends."""
+    talk = Talk((f"10.0.1.{k + 1}", 40000), ("10.0.0.2", 80)).handshake(at=1 + 3 * k)
+    talk.orig(b"hi", at=100 + 5 * k).resp(b"ho").orig_ack()
+    return talk.resp_fin(at=at).orig_fin().resp_ack()
+
+
 CLEAN: dict[str, Callable[[], Any]] = {
     "fin": lambda: used().orig_fin(at=2).resp_fin().orig_ack(),
     "server closes": lambda: used().resp_fin(at=2).orig_fin().resp_ack(),
@@ -140,6 +148,8 @@ CLEAN: dict[str, Callable[[], Any]] = {
     "answered heartbeats": lambda: pinging(answered=4).orig_fin(at=45).resp_fin().orig_ack(),
     "an end before an answer could come": lambda: pinging(answered=3).orig_fin(at=40.3).resp_fin().orig_ack(),
     "the one who was asked leaves": lambda: pinging(answered=3).resp_fin(at=45).orig_fin().resp_ack(),
+    "closes one after the other": lambda: merge(*(ended(k, 300 + 11 * k) for k in range(8))),
+    "closes at a steady rate": lambda: merge(*(ended(k, 300 + 0.3 * k) for k in range(60))),
     "nothing": Talk,
 }  # fmt: skip
 
