@@ -29,6 +29,11 @@ def say(line: str) -> None:
     sys.stderr.write(visible(line) + "\n")
 
 
+def shows_colour() -> bool:
+    """Return whether stdout is a terminal that may be sent colours (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def abandon_stdout() -> None:
     """Point stdout at nothing after its reader has gone, so that Python's last flush does not complain."""
     try:

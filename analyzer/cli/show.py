@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from analyzer.cli.console import shows_colour
 from analyzer.cli.request import Job, Reading
 from analyzer.errors import AnalyzerError
 
@@ -52,5 +53,5 @@ def _show(request: ShowRequest, own_process: bool) -> int:
     else:
         from analyzer.render.cardtext import card_text
 
-        print(card_text(make_card(rows), width))
+        print(card_text(make_card(rows), width, colour=shows_colour()))
     return source.exit_code()

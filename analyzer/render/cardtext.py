@@ -20,27 +20,37 @@ _WEIGHT = "!kbSFR"  # of several marks in one column the last of these is drawn
 LEGEND = "# payload   . silence   k keep-alive probe   b heartbeat   ! sent again   S SYN   F FIN   R RST"
 
 
-def card_text(card: Card, width: int = 110) -> str:
-    """Return the card as lines of at most `width` columns (never less than 60)."""
+_PLAIN, _BOLD = "\x1b[0m", "\x1b[1m"
+_COLOURS = {"error": "\x1b[31m", "warning": "\x1b[33m"}
+
+
+def card_text(card: Card, width: int = 110, *, colour: bool = False) -> str:
+    """Return the card as lines of at most `width` columns (never less than 60); `colour`: headings stand out."""
     width = max(60, width)
+
+    def styled(line: str, style: str) -> str:
+        return f"{style}{line}{_PLAIN}" if colour and line and style else line
+
     head = f"flow {card.flow_id}  {visible(card.client)} -> {visible(card.server)}"
     lines = [*([head] if len(head) <= width else _wrapped(head, width, "")), ""]  # two IPv6 addresses are long
     frames = " ".join(map(str, card.frames[:FRAMES])) + (" ..." if len(card.frames) > FRAMES else "")
     evidence = f" [{'frame' if len(card.frames) == 1 else 'frames'} {frames}]" if card.frames else ""
+    lines = [styled(line, _BOLD) for line in lines]
     lines += _wrapped(card.verdict + evidence, width, "")
     for severity, title in card.findings:
-        lines += _wrapped(f"{severity}: {title}", width, "  ")
+        style = _COLOURS.get(severity, "")
+        lines += [styled(line, style) for line in _wrapped(f"{severity}: {title}", width, "  ")]
     lines += ["", *_pairs(card.facts, width)]
-    lines += ["", "Lifeline", *life_lines(card.life, width)]
+    lines += ["", styled("Lifeline", _BOLD), *life_lines(card.life, width)]
     for heading, pairs in (("Silence and heartbeats", card.silence), ("Layers", card.layers)):
-        lines += ["", heading, *_pairs(pairs, width)]
+        lines += ["", styled(heading, _BOLD), *_pairs(pairs, width)]
     if card.rejected:
-        lines += ["", "Why not"]
+        lines += ["", styled("Why not", _BOLD)]
         for reason in card.rejected:
             lines += _wrapped(f"{reason.cause}: {reason.fact}", width, "  ")
     for heading, texts in (("Advice", card.advice), ("Not known", card.unknowns)):
         if texts:
-            lines += ["", heading]
+            lines += ["", styled(heading, _BOLD)]
             for text in texts:
                 lines += _wrapped(text, width, "  ")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -107,6 +108,13 @@ def test_words_from_the_wire_cannot_command_the_terminal(tmp_path: Path) -> None
     text = card_text(hostile)
     assert "\x1b" not in text and "\u202e" not in text and "\r" not in text
     assert "\\x1b[2J" in text
+
+
+def test_colour_adds_nothing_that_the_words_do_not_say(tmp_path: Path) -> None:
+    card = replace(make_card(rows_of(Talk().handshake().orig(b"x").resp_ack(), tmp_path)), findings=(("error", "bad"),))
+    coloured = card_text(card, 100, colour=True)
+    assert "\x1b[31m  error: bad\x1b[0m" in coloured
+    assert re.sub(r"\x1b\[\d+m", "", coloured) == card_text(card, 100)
 
 
 # ------------------------------------------------------------------------------------------ ladder
