@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -62,42 +63,36 @@ def warm_up(folder: Path) -> None:
             read(folder / "warm")
 
 
-def work(name: str, seed: int, first: int, inputs: int, folder: Path, out: Path) -> None:
-    """Run batches `first` and on of an entry; say a JSON line for each hundred of them and at the end."""
+def work(share: dict[str, int], seed: int, first: int, folder: Path, out: Path) -> None:
+    """Read the inputs of each entry in turn, the first one's from batch `first` on; say a JSON line for each batch."""
     from tests.fuzz.entries import ENTRIES
     from tests.fuzz.seeds import seeds
 
-    entry = ENTRIES[name]
     warm_up(folder)
     current = folder / "current"
-    done, made, spent, slowest = first * entry.at_once, 0.0, 0.0, 0.0
-    batch = first
-    while done < inputs:
-        n = min(entry.at_once, inputs - done)
-        before = time.process_time()
-        current.write_bytes(entry.make(Random(f"{seed}:{name}:{batch}"), seeds(), n))
-        made += time.process_time() - before
-        signal.setitimer(signal.ITIMER_PROF, HANG_S)
-        before = time.process_time()
-        try:
-            entry.read(current)
-        except Exception as trouble:
-            keep(current, out, name, place_of(trouble), traceback.format_exc())
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-        took = time.process_time() - before
-        if took > SLOW_S:
-            keep(current, out, f"slow-{name}", f"{seed}:{batch}", f"{took:.2f} s of processor time")
-        spent, slowest = spent + took, max(slowest, took)
-        done, batch = done + n, batch + 1
-        if batch % 10 == 0:
-            gc.collect()  # an engine is in a circle of references: 30 MB that would wait for the collector
-        if batch % 100 == 0 or done >= inputs:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            tell = {"batch": batch, "inputs": done, "make_s": made, "read_s": spent, "slowest_s": slowest, "mib": peak}
-            print(json.dumps(tell), flush=True)
-        else:
-            print(json.dumps({"batch": batch, "inputs": done}), flush=True)
+    for name, inputs in share.items():
+        entry = ENTRIES[name]
+        for batch in range(first, -(-inputs // entry.at_once)):
+            n = min(entry.at_once, inputs - batch * entry.at_once)
+            before = time.process_time()
+            current.write_bytes(entry.make(Random(f"{seed}:{name}:{batch}"), seeds(), n))
+            signal.setitimer(signal.ITIMER_PROF, HANG_S)
+            begun = time.process_time()
+            try:
+                entry.read(current)
+            except Exception as trouble:
+                keep(current, out, name, place_of(trouble), traceback.format_exc())
+            finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
+            took = time.process_time() - begun
+            if took > SLOW_S:
+                keep(current, out, f"slow-{name}", f"{seed}:{batch}", f"{took:.2f} s of processor time")
+            if batch % 10 == 0:
+                gc.collect()  # an engine is in a circle of references: 30 MB that would wait for the collector
+            mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            told = {"entry": name, "batch": batch, "inputs": n, "make_s": begun - before, "read_s": took, "mib": mib}
+            print(json.dumps(told), flush=True)
+        first = 0
 
 
 def place_of(trouble: BaseException) -> str:
@@ -119,38 +114,42 @@ def keep(current: Path, out: Path, name: str, place: str, words: str) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ parent
-def supervise(name: str, seed: int, inputs: int, out: Path, *, checked: bool) -> dict[str, float]:
-    """Run an entry to its end, with a new worker after each death; return its figures."""
-    figures: dict[str, float] = {"inputs": 0, "make_s": 0, "read_s": 0, "slowest_s": 0, "mib": 0, "deaths": 0}
-    batch = 0
+def supervise(share: dict[str, int], seed: int, out: Path, *, checked: bool) -> Iterator[tuple[str, dict[str, float]]]:
+    """Run the entries to their end, with a new worker after each death; yield the figures of each as it ends."""
+    left = dict(share)
+    first = 0
+    figures = dict.fromkeys(("inputs", "make_s", "read_s", "slowest_s", "mib", "deaths"), 0.0)
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as place:
-        while True:
+        while left:
             command = [
-                sys.executable, "-m", "tests.fuzz.run", "--worker", f"{name}:{batch}", "--inputs", str(inputs),
-                "--seed", str(seed), "--out", str(out), "--place", place,
+                sys.executable, "-m", "tests.fuzz.run", "--worker", json.dumps([left, first]), "--seed", str(seed),
+                "--out", str(out), "--place", place,
             ]  # fmt: skip
             env = {**os.environ, "NUMBA_BOUNDSCHECK": "1" if checked else "0"}
             worker = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
             assert worker.stdout is not None
-            last: dict[str, float] = {}
             for line in worker.stdout:
                 told = json.loads(line)
-                batch = int(told["batch"])
-                figures["inputs"] = told["inputs"]
-                last = told if "mib" in told else last
+                name = next(iter(left))
+                if told["entry"] != name:
+                    yield name, figures
+                    del left[name]
+                    figures = dict.fromkeys(figures, 0.0)
+                first = told["batch"] + 1
+                for key in ("inputs", "make_s", "read_s"):
+                    figures[key] += told[key]
+                figures["slowest_s"], figures["mib"] = max(figures["slowest_s"], told["read_s"]), told["mib"]
             worker.wait()
-            for key in ("make_s", "read_s"):
-                figures[key] += last.get(key, 0)
-            for key in ("slowest_s", "mib"):
-                figures[key] = max(figures[key], last.get(key, 0))
+            name = next(iter(left))
             if worker.returncode == 0:
-                return figures
+                yield name, figures
+                return
             if worker.returncode > 0:
-                raise RuntimeError(f"the worker itself failed at {name}, batch {batch}")
+                raise RuntimeError(f"the worker itself failed at {name}, batch {first}")
             words = signal.Signals(-worker.returncode).name
-            keep(Path(place) / "current", out, f"{words.lower()}-{name}", f"{words}:{seed}:{batch}", words)
+            keep(Path(place) / "current", out, f"{words.lower()}-{name}", f"{words}:{seed}:{first}", words)
             figures["deaths"] += 1
-            batch += 1
+            first += 1  # past the batch that did it
 
 
 def main() -> int:
@@ -169,16 +168,16 @@ def main() -> int:
         from tests.fuzz.strict import no_negative_indexes
 
         no_negative_indexes()
-        name, _, first = asked.worker.partition(":")
-        work(name, asked.seed, int(first), asked.inputs, asked.place, asked.out)
+        share, first = json.loads(asked.worker)
+        work(share, asked.seed, first, asked.place, asked.out)
         return 0
     before = {path.name for path in asked.out.iterdir()}
     print(f"{'entry':12} {'inputs':>9} {'made s':>8} {'read s':>8} {'slowest s':>9} {'MiB':>6} {'deaths':>6}")
-    for name, inputs in plan(asked.inputs, asked.entry).items():
-        f = supervise(name, asked.seed, inputs, asked.out, checked=asked.checked)
+    share = plan(asked.inputs, asked.entry)
+    for name, f in supervise(share, asked.seed, asked.out, checked=asked.checked):
         print(
-            f"{name:12} {f['inputs']:>9} {f['make_s']:>8.1f} {f['read_s']:>8.1f} {f['slowest_s']:>9.2f} "
-            f"{f['mib']:>6} {f['deaths']:>6}", flush=True,
+            f"{name:12} {f['inputs']:>9.0f} {f['make_s']:>8.1f} {f['read_s']:>8.1f} {f['slowest_s']:>9.2f} "
+            f"{f['mib']:>6.0f} {f['deaths']:>6.0f}", flush=True,
         )  # fmt: skip
     found = sorted({path.name for path in asked.out.iterdir() if path.suffix != ".txt"} - before)
     print("found:", ", ".join(found) or "nothing")
