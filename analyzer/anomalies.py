@@ -25,7 +25,7 @@ CODES: dict[str, str] = {
     "decode.too_deep": "more nested tunnels than longwire follows",
     "decode.fragment_missing": "IP fragments that never became a whole packet",
     "decode.fragment_overlap": "IP fragments that overlap; the first copy of each byte is kept",
-    "decode.fragment_cap": "the memory for IP fragments was full; the oldest were given up",
+    "decode.fragment_cap": "the memory for IP fragments was full, or a datagram was in more pieces than longwire keeps",
     # flows and streams
     "flow.evicted": "more open flows than the cap; the least telling ones were closed early",
     "flow.ack_unseen": "data was acknowledged that the capture does not have",

@@ -163,8 +163,9 @@ class Window:
             if self.eof:
                 return False
             self._make_room(need)
-            # A grown buffer is filled no further than it must be: 2 MiB stay in the cache, 16 MiB do not.
-            room = min(len(self.data), max(self.size, self.start + need))
+            # A grown buffer is filled little further than it must be: 2 MiB stay in the cache, 16 MiB do not. But a
+            # little: a search for the next record asks for a few bytes more each time.
+            room = min(len(self.data), max(self.size, self.start + need + self.size // 8))
             got = self._source.readinto(self.data.data[self.end : room])
             self.end += got
             self.eof = got == 0

@@ -23,6 +23,10 @@ TIMEOUT_NS: Final = 60 * NS
 PIECE_OVERHEAD_BYTES: Final = 200
 """What keeping a fragment costs besides its bytes: else a flood of 8-byte fragments would pass under the cap."""
 
+MAX_PIECES: Final = 256
+"""Pieces of one datagram; SLIP's MTU of 296 bytes (RFC 1055) makes 241 of the largest. A hostile one has 8192, and each
+of its fragments that covers them all would cost a millisecond."""
+
 MAX_DONE: Final = 4096
 """Finished datagrams remembered, to know second copies of their fragments; a millisecond at 4 million per second."""
 
@@ -166,10 +170,10 @@ class Fragments:
             self._drop(fragment.key)
             self._done[fragment.key] = now, l2
             return Datagram(entry.protocol, entry.captured(), entry.total)
+        if len(entry.starts) > MAX_PIECES:
+            self._over_cap(fragment.key)
         while self._held > self._cap:
-            oldest = next(iter(self._waiting))
-            self._ledger.note("decode.fragment_cap", frame=self._waiting[oldest].first_frame)
-            self._drop(oldest)
+            self._over_cap(next(iter(self._waiting)))
         return None
 
     def finish(self) -> None:
@@ -206,6 +210,10 @@ class Fragments:
     def _give_up(self, key: Key) -> None:
         entry = self._waiting[key]
         self._ledger.note("decode.fragment_missing", entry.frames, frame=entry.first_frame)
+        self._drop(key)
+
+    def _over_cap(self, key: Key) -> None:
+        self._ledger.note("decode.fragment_cap", frame=self._waiting[key].first_frame)
         self._drop(key)
 
     def _drop(self, key: Key) -> None:

@@ -127,7 +127,7 @@ def _take_head_line(
     """A field line, or the empty line that ends the head."""
     e = exchanges[s.row]
     s.head_bytes += end - start
-    if s.line_long or (s.head_bytes > HEAD_MAX >= s.head_bytes - (end - start)):
+    if s.head_bytes > HEAD_MAX >= s.head_bytes - (end - start):
         note_odd(oddities, OVERSIZED_HEAD, span)
     if start < end:
         if s.head_bytes <= HEAD_MAX:
@@ -178,7 +178,6 @@ def _take_line(
     """A whole line, in whatever state."""
     start, end, state = m.line_start, m.line_end, s.state
     if s.line_lost:
-        note_odd(oddities, LINE_CAP, span)
         if state != FIELDS and state != TRAILERS:
             lose(s, exchanges, m, carry_free)
         return
@@ -216,8 +215,13 @@ def _read(
         else:
             if s.carry_len == 0 and s.line_lost == 0:
                 s.line_idle = app.silence if at == span.at else 0
+            short, kept = s.line_long == 0, s.line_lost == 0
             whole = take_line(source, at, end, span, s, m, carry, carry_free)
             at = m.line_after
+            if short and s.line_long and s.state != LOST:  # told at once: the line may never end
+                note_odd(oddities, OVERSIZED_HEAD, span)
+            if kept and s.line_lost:
+                note_odd(oddities, LINE_CAP, span)
             if whole:
                 line = carry if m.line_kept else source
                 _take_line(line, at + shift, span, s, c, h, app, exchanges, done, heap, m, carry_free, oddities)

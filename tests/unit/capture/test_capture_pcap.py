@@ -10,6 +10,7 @@ from capture_files import START, Packet, packets, pcap, read, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analyzer.capture.pcap import PcapReader
 from analyzer.errors import AnalyzerError
 
 QUICK = settings(max_examples=60, deadline=None)
@@ -197,3 +198,13 @@ def test_the_search_is_linear(filler: bytes) -> None:
     started = time.perf_counter()
     read(file, chunk=50_000)
     assert time.perf_counter() - started < 2
+
+
+def test_a_search_for_the_next_record_reads_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every fourth byte looks like a record larger than the buffer, each look used to read four bytes more."""
+    looks = []
+    find = PcapReader._find
+    monkeypatch.setattr(PcapReader, "_find", lambda reader: (looks.append(1), find(reader)))
+    head = pcap([], snaplen=16 << 20) + b"\xff" * 16
+    read(head + b"\x00\x00\x20\x00" * 65_536 * 12, buffer_bytes=1 << 20)
+    assert 1 <= len(looks) < 40

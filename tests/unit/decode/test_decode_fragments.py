@@ -150,3 +150,15 @@ def test_a_clipped_fragment_keeps_the_lengths_right() -> None:
 def test_an_atomic_fragment_is_whole() -> None:
     frame = Frame(bytes(IPv6() / IPv6ExtHdrFragment(nh=6, id=9) / Raw(DATAGRAM)), 101)
     assert (decode(frame).only["payload"], decode(frame).only["ip_id"]) == (PAYLOAD, 9)
+
+
+def test_a_datagram_in_too_many_pieces_is_given_up() -> None:
+    """8,192 pieces under a fragment that covers them all would cost a millisecond for each such fragment."""
+    big = bytes(40_000)
+    comb = [piece(start, start + 8, datagram=big) for start in range(0, 16 * 300, 16)]
+    got = decode(*comb, piece(0, 8), piece(8, len(DATAGRAM)))
+    assert got.codes["decode.fragment_cap"] == 1
+    largest = [
+        piece(start, min(start + 272, 65_000), number=9, datagram=bytes(65_000)) for start in range(0, 65_000, 272)
+    ]
+    assert "decode.fragment_cap" not in decode(*largest).codes  # SLIP's MTU

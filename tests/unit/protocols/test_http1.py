@@ -137,6 +137,11 @@ def test_ambiguous_heads_are_counted(response: bytes, code: str, complete: bool)
     assert result.anomalies[code] >= 1
 
 
+def test_a_line_without_an_end_is_told() -> None:
+    endless = talk(b"GET / HTTP/1.1\r\nX: " + b"a" * 5000, b"").orig(b"a" * 5000).orig(b"a" * 5000)
+    assert run(endless).anomalies == {"http.oversized_head": 1}
+
+
 def test_a_clean_exchange_has_no_anomalies() -> None:
     assert run(talk(GET, OK, GET, OK).orig_fin()).anomalies == {}
 
