@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 
-_CODES = [*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
+CODES = [*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
 _NAMED = {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"}
-_VISIBLE = {code: _NAMED.get(code, f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}") for code in _CODES}
-_JSON = {code: f"\\u{code:04x}" for code in _CODES if code >= 0x7F}
+_VISIBLE = {code: _NAMED.get(code, f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}") for code in CODES}
+_JSON = {code: f"\\u{code:04x}" for code in CODES if code >= 0x7F}
 
 # The same characters as a class of a regular expression, for Arrow's RE2.
 UNSAFE_CLASS = r"\x00-\x1f\x7f-\x{9f}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}"

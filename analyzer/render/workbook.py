@@ -55,6 +55,19 @@ def write_workbook(
     from analyzer.render.files import Replacement
 
     book = Workbook(write_only=True)
+    try:
+        _fill(book, spool, where, seen, max_rows)
+        with Replacement() as files, contextlib.closing(book):
+            _save(book, files.beside(path))
+            files.commit()
+    except OSError:
+        _abandon(book)
+        raise
+
+
+def _fill(
+    book: Any, spool: Spool, where: Where | None, seen: Callable[[str, pa.Table], None] | None, max_rows: int
+) -> None:  # fmt: skip
     cut: dict[str, int] = {}
     for name, chunks in spool.tables(where):
         left_out = _write_sheet(book, name, _observed(name, chunks, seen), max_rows)
@@ -66,9 +79,30 @@ def write_workbook(
         for item in cut.items():
             sheet.append(list(item))
     _write_columns(book)
-    with Replacement() as files, contextlib.closing(book):
-        book.save(files.beside(path))
-        files.commit()
+
+
+def _save(book: Any, path: Path) -> None:
+    """As `book.save`, which leaves the archive open when it fails: it would fail, and say so, once more later."""
+    from zipfile import ZIP_DEFLATED, ZipFile
+
+    from openpyxl.writer.excel import ExcelWriter
+
+    archive = ZipFile(path, "w", ZIP_DEFLATED, allowZip64=True)
+    try:
+        ExcelWriter(book, archive).save()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            archive.close()
+        raise
+
+
+def _abandon(book: Any) -> None:
+    """End what still writes sheets to a full disk, or openpyxl complains about each of them when it is collected."""
+    for sheet in book.worksheets:
+        for writing in (sheet._rows, sheet._writer and sheet._writer.xf):
+            with contextlib.suppress(ValueError, OSError, StopIteration):
+                if writing is not None:
+                    writing.close()
 
 
 def _observed(

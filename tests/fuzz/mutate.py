@@ -40,6 +40,13 @@ TOKENS: dict[str, tuple[bytes, ...]] = {
         b"\x18\x03\x03\x00\x03\x01\x40\x00", b"\x0b\xff\xff\xff", b"\x02\x00\x00\x46\x03\x03", b"\x00\x00\xff\xff",
         b"\x00\x10\x00\x00", b"\x80\x2e\x01\x03\x01", b"\x30\x84\xff\xff\xff\xff", b"\x18\x00\x00\x01\x00",
     ),
+    "messages": (
+        b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n", b"-ERR\r\n", b":1\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n",
+        b"$0\r\n\r\n", b"*2147483648\r\n", b"$99999999999999999999\r\n", b"*1000000\r\n" * 3, b">2\r\n", b"%1\r\n",
+        b"|1\r\n", b"_\r\n", b"PING\r\n", b"\r\n", b"\xc0\x00", b"\xd0\x00", b"\xe0\x00",
+        b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04abcd", b"\x30\xff\xff\xff\x7f", b"\x30\xff\xff\xff\xff\xff",
+        b"\x32\x05\x00\x01a\x00\x01", b"\x00\x04MQTT\x05",
+    ),
     "other": (
         b"\x00\x00\x00\xff", b"\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
         b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n",

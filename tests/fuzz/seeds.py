@@ -19,9 +19,8 @@ from analyzer.decode.decoder import Decoder
 from analyzer.errors import AnalyzerError
 from analyzer.flows.tracker import FlowTracker
 from analyzer.kernel import U8
-from analyzer.protocols.http1.detect import looks_like_http1
-from analyzer.protocols.tls.detect import looks_like_tls
-from analyzer.protocols.verdict import YES
+from analyzer.protocols.channel import HTTP1, MESSAGES, OPAQUE, READERS, UNDECIDED
+from analyzer.protocols.route import FIRST_BYTES, _reader_of
 from analyzer.settings import Settings
 from analyzer.streams.inorder import IN_STORE, SPAN_DATA
 from tests.corpus import CORPUS
@@ -118,7 +117,7 @@ class Seeds:
     @cached_property
     def talks(self) -> dict[str, list[Talk]]:
         """What was said in each small conversation, by the protocol that it begins with."""
-        found: dict[str, list[Talk]] = {"http1": [], "websocket": [], "tls": [], "other": []}
+        found: dict[str, list[Talk]] = {}
         for path in self.paths:
             try:
                 spoken = _talks_of(path)
@@ -126,7 +125,7 @@ class Seeds:
                 continue
             for talk in spoken:
                 if 16 < sum(len(data) for _, data in talk) <= MAX_TALK:
-                    found[_kind_of(talk)].append(talk)
+                    found.setdefault(_kind_of(talk), []).append(talk)
         return found
 
 
@@ -155,7 +154,9 @@ def _talks_of(path: Path) -> list[Talk]:
 
 
 def _kind_of(talk: Talk) -> str:
+    """Return who reads a conversation (a name of `READERS`), "other" if nobody does."""
     first = np.frombuffer(talk[0][1], np.uint8)
-    if looks_like_http1(first, 0, min(first.size, 24)) == YES:
-        return "websocket" if any(b"sec-websocket-" in data.lower() for _, data in talk[:4]) else "http1"
-    return "tls" if looks_like_tls(first, 0, min(first.size, 24), 1) == YES else "other"
+    reader = _reader_of(first, 0, min(first.size, FIRST_BYTES), 1)
+    if reader == HTTP1 and any(b"sec-websocket-" in data.lower() for _, data in talk[:4]):
+        return "websocket"
+    return "other" if reader in (UNDECIDED, OPAQUE) else READERS[min(reader, MESSAGES)]  # which has kinds beyond it

@@ -16,6 +16,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from analyzer.render.card import make_card
+from analyzer.render.escape import CODES, visible
 from analyzer.render.html.choose import CARDS, LANES
 from analyzer.render.html.gather import Gathered
 from analyzer.render.ladder import ladder
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 SCRIPTS = ("vendor/uPlot.iife.min.js", "base.js", "tables.js", "charts.js", "timeline.js", "card.js", "app.js")
 STYLES = ("vendor/uPlot.min.css", "report.css")
 
-_JSON_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+# What would end the script element, and what would turn text around on the screen; JSON itself escapes controls
+_JSON_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"} | {
+    code: "\\" + visible(chr(code)) for code in CODES if code >= 0x7F
+}
 
 
 def page(gathered: Gathered, spool: Spool, followed: Sequence[FlowRows], about: dict[str, Any]) -> str:
@@ -53,7 +57,7 @@ def page(gathered: Gathered, spool: Spool, followed: Sequence[FlowRows], about: 
     scripts = [_asset(name) for name in SCRIPTS]
     styles = [_asset(name) for name in STYLES]
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, finalize=_shown, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"span": span, "size": size, "clock": clock, "share": _share, "count": _count}
     environment.globals |= {"many": many}
@@ -107,6 +111,13 @@ def _matrix(closes: dict[str, dict[str, int]]) -> list[tuple[str, dict[str, int]
     """Return (close_kind, initiator -> connections, all), most first."""
     rows = [(kind, by, sum(by.values())) for kind, by in closes.items()]
     return sorted(rows, key=lambda row: (-row[2], row[0]))
+
+
+def _shown(value: Any) -> Any:
+    """Show what would turn text around on the screen, or is a control; the page's own parts come as Markup."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return "\n".join(visible(line) for line in value.split("\n"))
 
 
 def _share(value: float | None) -> str:

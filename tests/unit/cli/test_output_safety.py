@@ -1,0 +1,187 @@
+"""From a hostile capture to what somebody opens: no command reaches a terminal, a browser or a spreadsheet.
+
+And a disk that is full: what was there before is whole afterwards, and nothing half-written lies beside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from analyzer.cli.main import main
+from tests import tlswire, websocket
+from tests.talk import Talk, merge, write_pcap
+
+EVIL = (
+    b"\x1b]0;owned\x07\x1b[2J\x9b31m\xe2\x80\xaegpj.exe<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+)
+NAME = "=cmd|' \x1b[2J<img src=x onerror=alert(1)>\u202e.pcap"
+CAPTURES = Path(__file__).parents[3] / "captures"
+
+# What a terminal obeys, or hides behind: all controls but the line's end, and the marks that turn text around
+_COMMANDS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A capture in which every text that tables show was written by an attacker, its own name included."""
+    http = Talk().handshake().orig(b"=GET /" + EVIL + b" HTTP/1.1\r\nHost: =1+1" + EVIL + b"\r\n\r\n")
+    plain = Talk(("10.0.0.3", 41000)).handshake()
+    plain.orig(b"GET /" + EVIL + b" HTTP/1.1\r\nHost: =1+1" + EVIL + b"\r\nUpgrade: " + EVIL + b"\r\n\r\n")
+    plain.resp(b"HTTP/1.1 200 " + EVIL + b"\r\nServer: " + EVIL + b"\r\nContent-Length: 1\r\n\r\nx").orig_rst()
+    hello = tlswire.extension(0, tlswire.vector(2, b"\0" + tlswire.vector(2, b"@" + EVIL)))
+    tls = Talk(("10.0.0.4", 42000)).handshake().orig(tlswire.record(22, tlswire.client_hello(more=hello, alpn=[EVIL])))
+    chat = websocket.upgraded(b"x-" + EVIL, client=("10.0.0.5", 43000))
+    chat.resp(websocket.frame(websocket.TEXT, b"=" + EVIL)).orig_ack()
+    chat.resp(websocket.frame(websocket.CLOSE, websocket.code(1000, "=" + EVIL[:60].decode("latin-1")))).resp_fin()
+    path = tmp_path_factory.mktemp("hostile") / NAME
+    path.write_bytes(write_pcap(merge(http, plain, tls.orig_rst(), chat)))
+    return path
+
+
+pytestmark = pytest.mark.usefixtures("compiled")
+
+LISTS = ("flows", "closes", "http", "websocket", "tls", "findings", "endpoints")
+
+
+SHOWS = (["show", "--flow", "1", "--ladder"], ["show", "--flow", "3"])
+
+
+@pytest.mark.parametrize("words", [["analyze"], *([name] for name in LISTS), *SHOWS])
+def test_a_terminal_is_told_nothing(
+    words: list[str], hostile: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main([words[0], str(hostile), *words[1:]]) in (0, 1)
+    stdout, stderr = capsys.readouterr()
+    assert stdout and _COMMANDS.findall(stdout + stderr) == []
+
+
+@pytest.mark.parametrize("name", ["no\x1b[2Jsuch\u202e.pcap", "=x\r\n.pcap"])
+def test_an_error_names_a_file_harmlessly(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", str(tmp_path / name)]) == 2
+    stdout, stderr = capsys.readouterr()
+    assert stdout == "" and _COMMANDS.findall(stderr) == []
+    (tmp_path / name).write_bytes(b"GIF89a\x1b]0;x\x07")
+    assert main(["analyze", str(tmp_path / name)]) == 2
+    assert _COMMANDS.findall(capsys.readouterr().err) == []
+
+
+def test_a_page_runs_nothing_of_the_wire(hostile: Path, tmp_path: Path) -> None:
+    assert main(["report", str(hostile), "-o", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "gpj.exe" in page  # it is there, and inert
+    assert "<img src=x" not in page and "<script>alert" not in page
+    assert set("\x1b\x07\x9b\u202e") & set(page) == set()
+    assert "Content-Security-Policy" in page
+
+
+def test_spreadsheets_see_no_formula(hostile: Path, tmp_path: Path) -> None:
+    assert main(["analyze", str(hostile), "--out", str(tmp_path / "csv"), "--format", "csv", "--payload"]) in (0, 1)
+    texts = 0
+    for path in (tmp_path / "csv").glob("*.csv"):
+        raw = path.read_bytes().decode("utf-8")
+        assert _COMMANDS.findall(raw) == []
+        for row in csv.reader(io.StringIO(raw)):
+            for cell in row:
+                texts += "gpj" in cell
+                assert not cell.startswith(_FORMULA) or re.fullmatch(r"-?[\d.]+(e[-+]?\d+)?", cell)
+    assert texts >= 5
+    openpyxl = pytest.importorskip("openpyxl")
+    assert main(["analyze", str(hostile), "--out", str(tmp_path / "xlsx"), "--format", "xlsx"]) in (0, 1)
+    for path in (tmp_path / "xlsx").glob("*.xlsx"):
+        for sheet in openpyxl.load_workbook(path):
+            assert all(cell.data_type != "f" for row in sheet.iter_rows() for cell in row)
+
+
+def test_json_is_one_object_a_line(hostile: Path, tmp_path: Path) -> None:
+    assert main(["analyze", str(hostile), "--out", str(tmp_path / "json"), "--format", "json"]) in (0, 1)
+    for path in (tmp_path / "json").iterdir():
+        raw = path.read_text(encoding="utf-8")
+        assert _COMMANDS.findall(raw) == []
+        if path.name != "summary.json":
+            assert all(isinstance(json.loads(line), dict) for line in raw.splitlines())
+
+
+# ------------------------------------------------------------------------------------------------ a full disk
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let no file grow beyond `size` bytes: the write that would fails as on a full disk, with another number."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def outputs(capture: Path, out: Path) -> dict[str, list[str]]:
+    """Return the commands that write files, by what they write."""
+    return {
+        "csv": ["analyze", str(capture), "--out", str(out), "--format", "csv"],
+        "json": ["analyze", str(capture), "--out", str(out), "--format", "json"],
+        "parquet": ["analyze", str(capture), "--out", str(out), "--format", "parquet"],
+        "xlsx": ["analyze", str(capture), "--out", str(out), "--format", "xlsx"],
+        "report": ["report", str(capture), "-o", str(out / "page.html")],
+        "plot": ["plot", str(capture), "--timeline", "-o", str(out / "picture.svg")],
+    }
+
+
+WRITERS = ("csv", "json", "parquet", "xlsx", "report", "plot")
+
+
+def before(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_file_that_cannot_grow_leaves_the_old_one(
+    writer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = outputs(CAPTURES / "ws_ping_timeout.pcap", tmp_path)[writer]
+    assert main(words) == 0
+    old = before(tmp_path)
+    assert old
+    capsys.readouterr()
+    with files_of_at_most(100):
+        code = main(words)
+    stderr = capsys.readouterr().err
+    assert code == 2 and stderr.startswith("error: ") and "too large" in stderr, stderr
+    assert before(tmp_path) == old
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_leaves_the_old_file(writer: str, tmp_path: Path) -> None:
+    """On a file system of 64 kB, where root may make one."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can mount")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
+    made = subprocess.run(mount, capture_output=True, check=False)
+    if made.returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    try:
+        words = outputs(CAPTURES / "ws_ping_timeout.pcap", disk)[writer]
+        old = dict.fromkeys(("closes.csv", "closes.json", "page.html"), b"old") | {"kept": b"k" * 13 * 4096}
+        for name, data in old.items():
+            (disk / name).write_bytes(data)
+        done = subprocess.run([sys.executable, "-m", "analyzer", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and "No space left on device" in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr and "ignored" not in done.stderr, done.stderr
+        assert before(disk) == old
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
