@@ -10,24 +10,18 @@ Memory  61 bytes for each close of that kind, until the end; 32 MB at most.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from analyzer.classify.closing import Verdict
 from analyzer.classify.facts import Facts
+from analyzer.classify.grouped import Rows, by_server
 from analyzer.tables.tcp import INITIATORS
-
-Rows = NDArray[Any]
 
 LEAST = 5
 WINDOW_NS = 2_000_000_000
 CONTRAST = 5
 LEAST_AGE_NS = 10_000_000_000
 _SPREAD_NS = 2_000_000_000  # timers that count age or silence end connections closer together than that
-
-MOST_HELD = 1 << 19
 
 CLOSE = np.dtype(
     [("version", np.int8), ("port", np.int32), ("hi", np.int64), ("lo", np.int64), ("ts", np.int64), ("age", np.int64),
@@ -51,32 +45,16 @@ def closes_of(facts: Facts, verdict: Verdict) -> Rows:
     return rows
 
 
-def together(parts: list[Rows], more: Rows) -> list[Rows]:
-    """Return the parts with `more`; of too many rows the oldest half is forgotten."""
-    parts = [*parts, more]
-    if sum(part.size for part in parts) > MOST_HELD:
-        whole = np.concatenate(parts)
-        return [whole[whole.size // 2 :]]
-    return parts
-
-
 def bursts(rows: Rows) -> list[Rows]:
     """Return the bursts among CLOSE rows, each with its rows by time."""
-    rows = rows[np.lexsort((rows["flow_id"], rows["ts"], rows["port"], rows["lo"], rows["hi"], rows["version"]))]
-    differs = np.zeros(max(rows.size - 1, 0), np.bool_)
-    for name in ("version", "hi", "lo", "port"):
-        differs |= rows[name][1:] != rows[name][:-1]
-    found: list[Rows] = []
-    for mine in np.split(rows, np.flatnonzero(differs) + 1):
-        found += _of_server(mine)
-    return found
+    return [burst for mine in by_server(rows) for burst in _of_server(mine[np.argsort(mine["ts"], kind="stable")])]
 
 
 def _of_server(rows: Rows) -> list[Rows]:
     """Return the bursts of one server; `rows` by time."""
     ts, found, k = rows["ts"], [], 0
     end = np.searchsorted(ts, ts + WINDOW_NS, "right")
-    usual = CONTRAST * WINDOW_NS / max(int(ts[-1] - ts[0]), WINDOW_NS) if rows.size else 0.0
+    usual = CONTRAST * WINDOW_NS / max(int(ts[-1] - ts[0]), WINDOW_NS)
     for first in np.flatnonzero(end - np.arange(rows.size) >= LEAST).tolist():
         burst = rows[first : end[first]]
         different = np.ptp(burst["age"]) >= _SPREAD_NS and np.ptp(burst["idle"]) >= _SPREAD_NS

@@ -255,6 +255,15 @@ _CODES = (
         "RFC 9112 section 9.5", "the timeout",
     ),
     Code(
+        "http.max_requests", "info",
+        "{flows} connections ended by the server after {low} requests each",
+        "The server ended each of them right after the same number of responses, and took no more on any other: it "
+        "limits the requests of a connection (keepalive_requests in nginx, MaxKeepAliveRequests in Apache).",
+        "Nothing, if clients open a new connection without failing. A request that is sent meanwhile is lost: let the "
+        "server say Connection: close with its last response, or raise the limit.",
+        "RFC 9112 section 9.6", "no seconds: requests on a connection",
+    ),
+    Code(
         "timeout.lifetime", "info",
         "Connections are ended at an age of {low} s ({flows} connections)",
         "They were closed at the same age, whatever had been said last: a lifetime limit.",

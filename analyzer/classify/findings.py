@@ -13,20 +13,19 @@ from math import isnan
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analyzer.classify.bursts import bursts, closes_of, together
+from analyzer.classify.bursts import bursts, closes_of
 from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.endpoints import endpoint_names
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.finding_codes import CODES, SEVERITIES, Code
+from analyzer.classify.grouped import Rows, together
 from analyzer.classify.heartbeat_findings import too_slow, unanswered
+from analyzer.classify.request_limits import limits, served
 from analyzer.flows.state import STALLED_ZERO_WINDOW
 from analyzer.kernel import I64, Mask
 from analyzer.tables.build import Coded
 from analyzer.tables.tcp import RACES, TRIGGERS
-
-Rows = NDArray[Any]
 
 MOST_SERVERS = 5
 _MOST_FLOW_IDS = 1000
@@ -63,6 +62,7 @@ class Findings:
     def __init__(self) -> None:
         self._parts: list[Rows] = []
         self._closes: list[Rows] = []
+        self._served: list[Rows] = []
 
     def add(self, facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> None:
         """Take finished flows; `closes` are the columns of that table for them."""
@@ -78,6 +78,7 @@ class Findings:
         self._parts.append(_rows(facts, ignored, number, unknown, unsure, frames))
         self._parts.append(_stalls(facts))
         self._closes = together(self._closes, closes_of(facts, verdict))
+        self._served = together(self._served, served(facts, verdict))
 
     def add_beats(
         self, facts: Facts, verdict: Verdict, closes: dict[str, Any], beats: dict[str, Any], series: dict[str, Any]
@@ -96,7 +97,8 @@ class Findings:
     def columns(self, timeouts: dict[str, Any]) -> dict[str, Any]:
         """Return the columns of `findings`; `timeouts` are the columns of that table."""
         rows = np.concatenate(self._parts) if self._parts else np.zeros(0, _ROW)
-        found = _of_flows(rows) + _of_timeouts(timeouts) + _mismatched(timeouts) + _together(self._closes)
+        found = _of_flows(rows) + _of_timeouts(timeouts) + _mismatched(timeouts)
+        found += _at_once(self._closes) + _limited(self._served)
         found.sort(key=lambda f: (SEVERITIES.index(f["severity"]), -f["flows"], f["code"], f["endpoint"] or ""))
         return _table(found)
 
@@ -268,17 +270,34 @@ def _mismatched(timeouts: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _together(closes: list[Rows]) -> list[dict[str, Any]]:
+def _at_once(closes: list[Rows]) -> list[dict[str, Any]]:
     """Return the moments at which a server ended many connections."""
     found = []
     for burst in bursts(np.concatenate(closes)) if closes else []:
         seconds = np.ptp(burst["ts"]) / 1e9
         one = _worded(CODES["close.burst"], burst.size, seconds, seconds, seconds)
-        ids = " ".join(map(str, burst["flow_id"][:_MOST_FLOW_IDS].tolist()))
-        endpoint = endpoint_names(burst[:1]).to_pylist()[0]
-        frames = burst["frame"][:_MOST_FRAMES].tolist()
-        found.append(one | {"endpoint": endpoint, "confidence": 0.8, "flow_ids": ids, "frames": frames})
+        found.append(one | {"confidence": 0.8} | _where(burst))
     return found
+
+
+def _limited(served: list[Rows]) -> list[dict[str, Any]]:
+    """Return the servers that end a connection after so many requests."""
+    found = []
+    for reached in limits(np.concatenate(served)) if served else []:
+        requests = float(reached["responses"][0])
+        one = _worded(CODES["http.max_requests"], reached.size, requests, requests, requests)
+        found.append(one | {"confidence": 0.8} | _where(reached))
+    return found
+
+
+def _where(rows: Rows) -> dict[str, Any]:
+    """Return endpoint, flow_ids and frames of flows of one server."""
+    ids = " ".join(map(str, rows["flow_id"][:_MOST_FLOW_IDS].tolist()))
+    return {
+        "endpoint": endpoint_names(rows[:1]).to_pylist()[0],
+        "flow_ids": ids,
+        "frames": rows["frame"][:_MOST_FRAMES].tolist(),
+    }
 
 
 _COUNTING = {

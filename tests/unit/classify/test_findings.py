@@ -100,6 +100,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "reset.middlebox": injected,
     "heartbeat.unanswered": lambda: pinging(answered=3).orig_fin(at=45).resp_fin().orig_ack(),
     "heartbeat.too_slow": lambda: pinging(answered=4, every=40).resp_rst(at=190),
+    "http.max_requests": lambda: merge(*(limited(k, 20) for k in range(4)), limited(5, 12)),
     "close.burst": lambda: merge(*(ended(k, 300 + 0.2 * k) for k in range(8))),
     "http.keepalive_race": raced,
     "http.closes_early": broken_promise,
@@ -126,6 +127,14 @@ def test_each_code_as_a_trace(code: str) -> None:
         assert row["evidence_frames"]
 
 
+def limited(k: int, requests: int) -> Talk:
+    """A connection that the server ends right after so many responses."""
+    talk = Talk((f"10.0.1.{k + 1}", 40000), ("10.0.0.2", 80)).handshake()
+    for _ in range(requests):
+        talk.orig(GET).resp(OK).orig_ack()
+    return talk.resp_fin().orig_fin().resp_ack()
+
+
 def ended(k: int, at: float) -> Talk:
     """One of several connections to a server, each begun and last used at another time, that the server ends."""
     talk = Talk((f"10.0.1.{k + 1}", 40000), ("10.0.0.2", 80)).handshake(at=1 + 3 * k)
@@ -148,6 +157,7 @@ CLEAN: dict[str, Callable[[], Any]] = {
     "answered heartbeats": lambda: pinging(answered=4).orig_fin(at=45).resp_fin().orig_ack(),
     "an end before an answer could come": lambda: pinging(answered=3).orig_fin(at=40.3).resp_fin().orig_ack(),
     "the one who was asked leaves": lambda: pinging(answered=3).resp_fin(at=45).orig_fin().resp_ack(),
+    "servers that end at different counts": lambda: merge(*(limited(k, 20 + k) for k in range(4))),
     "closes one after the other": lambda: merge(*(ended(k, 300 + 11 * k) for k in range(8))),
     "closes at a steady rate": lambda: merge(*(ended(k, 300 + 0.3 * k) for k in range(60))),
     "nothing": Talk,
