@@ -15,12 +15,12 @@ from analyzer.classify.facts import Facts
 from analyzer.classify.heartbeat import Series, infer_series
 from analyzer.kernel import I64, Mask, Records
 from analyzer.knowledge.load import Knowledge
-from analyzer.protocols.channel import HTTP1, MESSAGES, WEBSOCKET
+from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, WEBSOCKET
 from analyzer.protocols.messages.state import APPLICATIONS
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.kinds import DIRECTIONS
 
-_WITH_BEATS_OF_THEIR_OWN = (HTTP1, WEBSOCKET, *range(MESSAGES + 1, len(APPLICATIONS)))
+_WITH_BEATS_OF_THEIR_OWN = (HTTP1, HTTP2, WEBSOCKET, *range(MESSAGES + 1, len(APPLICATIONS)))
 
 
 def inferred(

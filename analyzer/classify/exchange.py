@@ -1,7 +1,8 @@
 """What the application's protocol says about a close: was it finished, why did it end, did a request cross the end?
 
 What    Layer grace and triggers of definitions B5, the keep-alive race and stale reuse of B11.
-Source  RFC 9112 sections 9.3 (persistence), 9.5 (asynchronous close), 9.6; RFC 6455 section 7.1.1.
+Source  RFC 9112 sections 9.3 (persistence), 9.5 (asynchronous close), 9.6; RFC 6455 section 7.1.1; RFC 9113
+        section 6.8 (GOAWAY: streams above its last were not served, and count as finished).
 Needs   app: how the last exchange stood; flows: FINs, RSTs and acknowledgements around it
 Gives   closes.graceful_app, closes.trigger, closes.race
 Limits  Whether a client closed an idle connection by a timer or by decision cannot be seen: "consistent with".
@@ -16,12 +17,14 @@ import pyarrow.compute as pc
 
 from analyzer.classify.facts import Array, Facts
 from analyzer.kernel import I64, Mask, Records
-from analyzer.protocols.channel import HTTP1, MESSAGES, WEBSOCKET
+from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, WEBSOCKET
 from analyzer.tables.build import Coded
 from analyzer.tables.tcp import CLOSE_KINDS, GRACE, RACES, TRIGGERS
 
 _STILL_OPEN = tuple(CLOSE_KINDS.index(k) for k in ("open_active", "open_idle"))
 _DROPPED = tuple(CLOSE_KINDS.index(k) for k in ("abort_retransmit", "silent_death"))
+_GIVEN_UP = tuple(TRIGGERS.index(k) for k in ("rto", "probe_miss"))
+_NO_ERROR = 1  # of APP.goaway_c and goaway_s
 _STALE = CLOSE_KINDS.index("rst_to_data_stale")
 # Limits on requests per connection that servers ship with: Apache 100, nginx 1000 (100 before 1.19.10)
 _KNOWN_LIMITS = (100, 1000)
@@ -39,7 +42,7 @@ _RACE_SENTENCES = {
 
 def knows_its_beats(app: Records) -> Mask:
     """True where the clock of the application leaves its heartbeats out."""
-    result: Mask = (app["reader"] == WEBSOCKET) | (app["reader"] > MESSAGES)
+    result: Mask = np.isin(app["reader"], (WEBSOCKET, HTTP2)) | (app["reader"] > MESSAGES)
     return result
 
 
@@ -57,18 +60,35 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
     http, websocket = app["reader"] == HTTP1, app["reader"] == WEBSOCKET
     finished = (app["outstanding"] == 0) & (app["open_message"] == 0)
     said = (app["ws_close_c"] != 0) & (app["ws_close_s"] != 0) & (app["ws_close_c"] == app["ws_close_s"])
+    http2, goodbye = app["reader"] == HTTP2, _goaway(app)
+    in_error = np.maximum(app["goaway_c"], app["goaway_s"]) > _NO_ERROR
     codes = np.select(
-        [np.isin(kind, _STILL_OPEN), http & finished, http, websocket & said, websocket],
-        [GRACE.index(word) for word in ("n/a", "yes", "no", "yes", "no")],
+        [
+            np.isin(kind, _STILL_OPEN),
+            http & finished,
+            http,
+            websocket & said,
+            websocket,
+            http2 & goodbye & ~in_error & finished,
+            http2 & (app["unsure"] == 1) & ~goodbye,
+            http2,
+        ],
+        [GRACE.index(word) for word in ("n/a", "yes", "no", "yes", "no", "yes", "unknown", "no")],
         GRACE.index("n/a"),
     )
     return Coded(codes, GRACE)
 
 
+def _goaway(app: Records) -> Mask:
+    """Return which HTTP/2 connections heard a GOAWAY. A two-step one counts as its second step, the last that came."""
+    either: Mask = (app["reader"] == HTTP2) & ((app["goaway_c"] != 0) | (app["goaway_s"] != 0))
+    return either
+
+
 def race(facts: Facts, kind: I64) -> I64:
     """Return how the last request met the end of the connection, as codes of RACES; -1 where no HTTP was read."""
     app, flow = facts.app, facts.flow
-    http = (app["reader"] == HTTP1) & (app["requests"] > 0)
+    http = np.isin(app["reader"], (HTTP1, HTTP2)) & (app["requests"] > 0)
     client = app["requester"].astype(np.int64)
     server = 1 - client
     waiting = http & (app["outstanding"] > 0) & (app["answering"] == 0) & (app["responses"] > 0)
@@ -99,11 +119,12 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     """Return the trigger of each close, `trigger` (what TCP said) where the application does not know better."""
     app, flow = facts.app, facts.flow
     closed = (flow["close_ts"] != 0) & ~np.isin(kind, _STILL_OPEN)
-    http = (app["reader"] == HTTP1) & closed
+    http = np.isin(app["reader"], (HTTP1, HTTP2)) & closed
     websocket = (app["reader"] == WEBSOCKET) & closed
     done = http & (app["outstanding"] == 0) & (app["open_message"] == 0) & (app["responses"] > 0)
     by_server = initiator == 1 - app["requester"]
-    quiet = flow["close_idle_payload"] >= facts.settings.idle_min_ns
+    idle = np.where(app["reader"] == HTTP2, flow["close_ts"] - app["app_ts"], flow["close_idle_payload"])
+    quiet = idle >= facts.settings.idle_min_ns  # pings of HTTP/2 are no requests
     said = done & (app["close_said"] != 0) & (app["close_implied"] == 0)
     left = app["keepalive_max"].astype(np.int64) - 1  # -1 = none was advertised
     limit = ((left >= 0) & (left <= 1)) | (app["responses"] == left) | np.isin(app["responses"], _KNOWN_LIMITS)
@@ -111,6 +132,7 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     cases: list[tuple[Mask, str]] = [
         (websocket & ((app["ws_close_c"] != 0) | (app["ws_close_s"] != 0)), "ws_close"),
         (websocket & quiet & by_server, "idle_timeout"),  # cut without a goodbye
+        (_goaway(app) & closed & ~np.isin(trigger, _GIVEN_UP), "goaway"),
         (np.isin(races, [RACES.index("race"), RACES.index("half_race")]), "request_in_flight"),
         (http & keep, ""),
         (http & (app["outstanding"] > 0), "request_in_flight"),

@@ -20,7 +20,8 @@ from analyzer.classify.keepalive import timers, unanswered
 from analyzer.classify.zeek import conn_state, history
 from analyzer.decode.segment import tunnel_name
 from analyzer.flows.state import EVICTED, ROLE_SOURCES, SEEN_SYN
-from analyzer.protocols.channel import WEBSOCKET
+from analyzer.kernel import I64, Records
+from analyzer.protocols.channel import HTTP2, WEBSOCKET
 from analyzer.protocols.messages.state import APPLICATIONS
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, TRIGGERS
@@ -58,7 +59,7 @@ def flows(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> dict[str, A
         "handshake_rtt_s": _seconds(flow["handshake_rtt"], (flow["handshake_rtt"] > 0) & once),
         "sack_ok": np.ma.MaskedArray((facts.client["sack_ok"] & facts.server["sack_ok"]) == 1, ~negotiated),
         "timestamps_ok": np.ma.MaskedArray((facts.client["ts_ok"] & facts.server["ts_ok"]) == 1, ~negotiated),
-        "app_protocol": Coded(facts.app["reader"], APPLICATIONS),
+        "app_protocol": Coded(_innermost(facts.app), (*APPLICATIONS, "grpc")),
         "sni": facts.sni,
         "alpn": facts.alpn,
         "http_host": facts.hosts,
@@ -122,6 +123,13 @@ def _round_trips(facts: Facts) -> dict[str, Any]:
         picked = np.where(far == 1, both[1::2], both[0::2])
         out[name] = _seconds(picked + near_min, picked >= 0)
     return out
+
+
+def _innermost(app: Records) -> I64:
+    """Return the innermost protocol that was read, as a place in APPLICATIONS; past them gRPC, which HTTP/2 carries."""
+    reader: I64 = app["reader"].astype(np.int64)
+    result: I64 = np.where((reader == HTTP2) & (app["grpc"] == 1), len(APPLICATIONS), reader)
+    return result
 
 
 def _longest_app_gap(facts: Facts, payload_ns: Array, payload_s: Array) -> Array:

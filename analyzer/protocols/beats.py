@@ -16,6 +16,8 @@ from analyzer.kernel import I64, Mask, Records
 
 BY_NUMBER, BY_ORDER, ONE_WAY = range(3)
 
+BUSY = "http2 after data"  # a ping that measures bandwidth if the connection is gRPC
+
 # Values of heartbeats.protocol that are read, and how their answers are found.
 PAIRING = {
     "websocket": BY_NUMBER,
@@ -25,6 +27,7 @@ PAIRING = {
     "stomp": ONE_WAY,
     "http2": BY_NUMBER,
     "grpc": BY_NUMBER,
+    BUSY: BY_NUMBER,
     "tls": BY_NUMBER,
     "sse": ONE_WAY,
     "mqtt": BY_NUMBER,
@@ -79,6 +82,19 @@ class Beats:
             some, how = rows[rows["protocol"] == code], PAIRING[PROTOCOLS[code]]
             parts.append(_by_number(some) if how == BY_NUMBER else _by_order(some, paired=how == BY_ORDER))
         return np.concatenate(parts)
+
+
+def name_grpc(beats: Records, flow_ids: I64) -> Records:
+    """Name the HTTP/2 pings of these flows after gRPC, and leave out those that measure bandwidth.
+
+    What a flow carried is known once it is over; so pings right after data are kept apart until then.
+    """
+    theirs = np.isin(beats["flow_id"], flow_ids)
+    busy = beats["protocol"] == PROTOCOLS.index(BUSY)
+    beats["protocol"][busy] = PROTOCOLS.index("http2")
+    mine = theirs & ~busy & (beats["protocol"] == PROTOCOLS.index("http2"))
+    beats["protocol"][mine] = PROTOCOLS.index("grpc")
+    return beats[~(busy & theirs)]
 
 
 def _beats(rows: Records, answer: NDArray[Any], has: Mask, paired: Mask) -> Records:

@@ -73,6 +73,10 @@ APP = np.dtype(
         ("ws_close_c_ts", I8), ("ws_close_s_ts", I8),
         ("ws_pings_c", I4), ("ws_pings_s", I4),  # pings sent by client and server
         ("ws_unanswered_c", I4), ("ws_unanswered_s", I4),  # of these, without a pong; complete once the flow is over
+        # --- HTTP/2
+        ("goaway_c", I8), ("goaway_s", I8),  # error code of the last GOAWAY of client and server + 1; 0 = none
+        ("unsure", I1),  # framing of a direction is lost
+        ("grpc", I1),  # a request was gRPC
         # --- TLS, written when the flow is over: goodbye of client and server as TLS_CLOSE
         ("tls_close_c", I1), ("tls_close_s", I1),
         ("tls_truncated", I1),  # TCP ended in the middle of a record

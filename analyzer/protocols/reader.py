@@ -11,6 +11,7 @@ import numpy as np
 from analyzer.kernel import I32, U8, Records, records
 from analyzer.protocols.beats import Beats
 from analyzer.protocols.channel import CHANNEL, SILENCE, STAGE
+from analyzer.protocols.http2.upgrade import Upgraded
 from analyzer.protocols.oddities import new_oddities
 from analyzer.protocols.websocket.handshake import Handshake
 
@@ -22,6 +23,10 @@ Chunk = tuple[str, "pa.Table"]
 
 def _nobody(opened: Handshake) -> None:
     """Take a WebSocket handshake where nobody reads WebSocket."""
+
+
+def _no_upgrade(upgraded: Upgraded) -> None:
+    """Take an upgrade to HTTP/2 where nobody reads HTTP/2."""
 
 
 def _nothing() -> U8:
@@ -37,6 +42,7 @@ class Shared:
     beats   heartbeats and their answers, until their flow is over
     queue   rows of `spans` that another protocol has to read; stage.n_queue of them
     open_websocket  called by the protocol that carried a WebSocket handshake, before its channel's bytes are read
+    open_http2  called by HTTP/1 for its Upgrade, as early
     """
 
     flows: Records
@@ -52,6 +58,7 @@ class Shared:
     stage: Records = field(default_factory=lambda: records(1, STAGE))
     slot_channel: I32 = field(default_factory=lambda: np.full(1, -1, np.int32))
     open_websocket: Callable[[Handshake], None] = _nobody
+    open_http2: Callable[[Upgraded], None] = _no_upgrade
     beats: Beats = field(default_factory=Beats)
 
 

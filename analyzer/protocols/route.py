@@ -13,8 +13,9 @@ import numpy as np
 
 from analyzer.flows.state import SEEN_SYN, SEEN_SYN_ACK
 from analyzer.kernel import I32, I64, U8, Records, helper, kernel, routine
-from analyzer.protocols.channel import HTTP1, MESSAGES, OPAQUE, TLS, UNDECIDED, new_channel
+from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, OPAQUE, TLS, UNDECIDED, new_channel
 from analyzer.protocols.http1.detect import looks_like_http1
+from analyzer.protocols.http2.detect import looks_like_http2
 from analyzer.protocols.messages.kinds import kind_of
 from analyzer.protocols.tls.detect import is_client_hello, looks_like_tls
 from analyzer.protocols.verdict import MORE, NO, YES
@@ -37,10 +38,16 @@ FIRST = np.dtype(
 def _reader_of(first: U8, at: int, n: int, midstream: int) -> int:
     """Return who reads these bytes (MESSAGES + kind for those), UNDECIDED if more are needed, OPAQUE if nobody."""
     more = False
-    answer = looks_like_http1(first, at, n)
+    answer = looks_like_http2(first, at, n, midstream)
     if answer == YES:
-        return HTTP1
-    more = more or answer == MORE
+        return HTTP2
+    if answer == MORE:
+        more = True
+    else:  # "PRI * HTTP/2.0" looks like a request
+        answer = looks_like_http1(first, at, n)
+        if answer == YES:
+            return HTTP1
+        more = answer == MORE
     answer = looks_like_tls(first, at, n, midstream)
     if answer == YES:
         return TLS

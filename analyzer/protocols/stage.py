@@ -14,9 +14,10 @@ import numpy as np
 
 from analyzer.anomalies import Ledger
 from analyzer.kernel import I32, I64, U8, Records, grown, records
-from analyzer.protocols.beats import BEAT
-from analyzer.protocols.channel import APP, CHANNEL, HTTP1, MESSAGES, READERS, TLS, WEBSOCKET
+from analyzer.protocols.beats import BEAT, name_grpc
+from analyzer.protocols.channel import APP, CHANNEL, HTTP1, HTTP2, MESSAGES, READERS, TLS, WEBSOCKET
 from analyzer.protocols.http1.reader import Http1
+from analyzer.protocols.http2.reader import Http2
 from analyzer.protocols.messages.reader import Messages
 from analyzer.protocols.oddities import tell
 from analyzer.protocols.reader import Chunk, Reader, Shared
@@ -70,7 +71,10 @@ class ProtocolStage:
         self.http1 = Http1(self.shared)
         self.tls = Tls(self.shared, list_data=records_too, opener=opener)
         self.websocket = WebSocket(self.shared, payload=payload)
-        self.by_reader: dict[int, Reader] = {HTTP1: self.http1, WEBSOCKET: self.websocket, TLS: self.tls}
+        self.http2 = Http2(self.shared, list_all=records_too)
+        self.by_reader: dict[int, Reader] = {
+            HTTP1: self.http1, WEBSOCKET: self.websocket, TLS: self.tls, HTTP2: self.http2
+        }  # fmt: skip
         self.by_reader[MESSAGES] = Messages(self.shared)
 
     def feed(self, spans: Records, n: int, data: U8, pages: U8, flows: Records) -> Iterator[Chunk]:
@@ -142,15 +146,21 @@ class ProtocolStage:
         m["n_silences"] = kept.shape[0]
         for reader in self.by_reader.values():
             reader.show_beats()
-        beats = self.shared.beats.of(flow_ids)
-        return Applications(apps, self.http1.hosts(apps), *self.tls.names_of(slots), taken, beats)
+        beats = name_grpc(self.shared.beats.of(flow_ids), flow_ids[apps["grpc"] == 1])
+        return Applications(apps, self._hosts(slots), *self.tls.names_of(slots), taken, beats)
+
+    def _hosts(self, slots: I32) -> pa.Array:
+        """Return the host that each flow's first request named, null if none did."""
+        import pyarrow.compute as pc
+
+        return pc.coalesce(self.http1.hosts(self.shared.apps[slots]), self.http2.hosts(slots))
 
     def look_at(self, slots: I32, flow_ids: I64) -> Applications:
         """Return what is known of these flows so far; they go on."""
         apps = self.shared.apps[slots]
         rows = self.shared.silences[: int(self.shared.stage[0]["n_silences"])]
         mine = rows[np.isin(rows["flow_id"], flow_ids)]
-        return Applications(apps, self.http1.hosts(apps), *self.tls.names_of(slots), mine, np.zeros(0, BEAT))
+        return Applications(apps, self._hosts(slots), *self.tls.names_of(slots), mine, np.zeros(0, BEAT))
 
     def release(self, slots: I32) -> None:
         """The slots will be used for other flows."""
@@ -162,6 +172,7 @@ class ProtocolStage:
             m["free_channel"] = own[0]
             pair = (2 * own.astype(np.int64)[:, None] + np.arange(2)).ravel()
             self.firsts[pair[self.firsts["pieces"][pair] > 0]] = np.zeros(1, FIRST)
+        self.http2.release(slots)
         self.slot_channel[slots] = -1
         self.shared.apps[slots] = np.zeros(1, APP)
 
@@ -173,7 +184,7 @@ class ProtocolStage:
         """The capture is over: yield the rows that are left, and tell what was odd."""
         yield from self._rows(everything=True)
         tell(self.shared.oddities, ledger)
-        ledger.note("http.text_cap", int(self.http1.meta["heap_full"][0]))
+        ledger.note("http.text_cap", int(self.http1.meta["heap_full"][0]) + self.http2.text_full)
         self.websocket.tell(ledger)
 
     def _channels_of(self, slots: I32) -> I32:

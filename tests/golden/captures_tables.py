@@ -16,7 +16,7 @@ Truth = dict[str, Any]
 Rows = dict[str, pd.DataFrame]
 
 # "http", "ws", "tls", "h2", "heartbeats" are tables; "race" and "trigger" columns of closes; "keys": TLS is decrypted
-READ: frozenset[str] = frozenset({"heartbeats", "http", "keys", "race", "tls", "trigger", "ws"})
+READ: frozenset[str] = frozenset({"h2", "heartbeats", "http", "keys", "race", "tls", "trigger", "ws"})
 
 TABLES = {
     "http": ("http_requests",),
@@ -46,7 +46,7 @@ KINDS = {
     "mqtt_pingreq": {"mqtt"},
 }
 # kinds whose protocol is not read yet: found by timing at best
-UNREAD_KINDS: frozenset[str] = frozenset({"h2_ping", "sse_comment"})
+UNREAD_KINDS: frozenset[str] = frozenset({"sse_comment"})
 
 
 class Wrong(list[str]):

@@ -45,7 +45,8 @@ def test_what_is_learned_is_what_is_compiled() -> None:
     assert [path for path in paths if not Path(path).exists()] == []
 
 
-SMALL_AND_RARE = ["move_kept", "open_channel"]  # compaction of stored bytes; decrypted bytes: a fraction of a second
+# Compaction of stored bytes; decrypted bytes; WebSocket over HTTP/2: each takes a fraction of a second.
+SMALL_AND_RARE = ["move_kept", "open_channel", "open_tunnel", "set_socket", "stream_of"]
 
 
 def test_every_kernel_but_those_that_read_files_is_rehearsed() -> None:

@@ -19,8 +19,10 @@ from analyzer.protocols.http1.state import (
     MAX_EXCHANGES,
     STREAM,
     TEXTS,
+    UPGRADE_H2C,
     UPGRADE_WEBSOCKET,
 )
+from analyzer.protocols.http2.upgrade import Upgraded
 from analyzer.protocols.reader import Chunk, Shared
 from analyzer.protocols.websocket.handshake import Handshake, accept_of
 from analyzer.tables.build import MISSING, Coded, to_arrow
@@ -63,7 +65,9 @@ class Http1:
             self.exchanges, self.done, self.heap, self.carry, self.carry_free, a.oddities, a.silences, a.queue,
             a.stage, self.meta,
         )  # fmt: skip
-        self._tell_websocket(self.done[before : int(self.meta["n_done"][0])])
+        ended = self.done[before : int(self.meta["n_done"][0])]
+        self._tell_websocket(ended)
+        self._tell_http2(ended)
 
     def _tell_websocket(self, ended: Records) -> None:
         """Pass on what the exchanges agreed on that made their channels WebSocket."""
@@ -73,6 +77,18 @@ class Http1:
             extensions = self._bytes(int(e["ws_extensions_at"]), int(e["ws_extensions_len"]))
             handshake = Handshake(int(e["channel"]), int(e["response_frame"]), key, accept, extensions)
             self.shared.open_websocket(handshake)
+
+    def _tell_http2(self, ended: Records) -> None:
+        """Pass on the requests whose answers made their channels HTTP/2."""
+        for e in ended[(ended["upgrade"] == UPGRADE_H2C) & (ended["status"] == 101)]:
+            method, target, host = (
+                self._bytes(int(e[f"{name}_at"]), int(e[f"{name}_len"])) for name in ("method", "target", "host")
+            )
+            upgraded = Upgraded(
+                int(e["channel"]), int(e["index"]), method, target, host, int(e["request_ts"]),
+                int(e["request_end_ts"]), int(e["request_frame"]), int(e["request_bytes"]), int(e["idle_before"]),
+            )  # fmt: skip
+            self.shared.open_http2(upgraded)
 
     def _bytes(self, at: int, length: int) -> bytes | None:
         return self.heap[at : at + length].tobytes() if at >= 0 else None

@@ -158,6 +158,13 @@ def _put_frame(s: Records, w: Records, c: Records, direction: int, frames: Recor
 
 
 @routine
+def _say(c: Records, app: Records, ts_ns: int) -> None:
+    """The application said something; HTTP/2 has noted what it carries."""
+    if c.stream_id < 0:
+        note_app(app, ts_ns)
+
+
+@routine
 def _join_message(s: Records, w: Records, row: Records) -> None:
     """Count the frame as one of the message being read, which has its number from its first one."""
     s.frames += 1
@@ -181,10 +188,10 @@ def _end_frame(
     elif s.opcode == PONG:
         note_pong(s, w, app, row, direction, stream >> 1, pings)
     elif s.opcode == CLOSE:
-        note_app(app, s.ts)
+        _say(c, app, s.ts)
         take_close(s, app, row, direction, heap, m)
     else:
-        note_app(app, s.ts)
+        _say(c, app, s.ts)
         if not s.apart:
             _join_message(s, w, row)
             if s.bad_utf8 or (s.fin and s.utf8_left > 0 and not s.partial):
@@ -314,7 +321,8 @@ def frame_websocket(
         place = int(places[span.channel])
         stream = 2 * place + span.dir
         s, w, app = streams[stream], connections[place], apps[c.slot]
-        note_span(span, flows[c.slot], app, silences, sm)
+        if c.stream_id < 0:  # else silences are those of the connection that carries it
+            note_span(span, flows[c.slot], app, silences, sm)
         app.reader = WEBSOCKET
         if span.kind == SPAN_DATA:
             source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data
@@ -323,6 +331,8 @@ def frame_websocket(
             s.ended = 1
         else:
             _skip_missing(span, s, w, c, app, stream, frames, messages, pings, pieces, heap, m, oddities)
+        if c.stream_id >= 0:
+            continue
         inside = _is_inside(s) or _is_inside(streams[stream ^ 1])
         app.open_message = 1 if inside else 0
         app.phase = PHASE_PAUSE if inside else PHASE_WEBSOCKET

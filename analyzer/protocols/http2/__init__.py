@@ -1,0 +1,1 @@
+"""HTTP/2: frames of both directions, header blocks, streams as exchanges, pings."""
