@@ -359,7 +359,7 @@ ATTACKS: dict[str, Attack] = {
     "syn_flood": Attack(syn_flood, 500_000, 1000, 140_000, "flow.evicted"),
     "reuse_flood": Attack(reuse_flood, 250_000, 700, 5_000),
     "backwards": Attack(backwards, 250_000, 300, 10_000, "stream.reorder_cap"),
-    "scattered": Attack(scattered, 250_000, 300, 8_000, "stream.reorder_cap"),
+    "scattered": Attack(scattered, 250_000, 450, 8_000, "stream.reorder_cap"),
     "window_probes": Attack(window_probes, 500_000, 900, 5_000),
     "silences": Attack(silences, 500_000, 1500, 5_000),
     "fragment_flood": Attack(fragment_flood, 100_000, 200, 45_000, "decode.fragment_cap"),

@@ -69,6 +69,8 @@ def work(share: dict[str, int], seed: int, first: int, folder: Path, out: Path) 
     from tests.fuzz.seeds import seeds
 
     warm_up(folder)
+    gc.collect()
+    gc.freeze()  # seeds are many objects, and stay: each collection would look at all of them
     current = folder / "current"
     for name, inputs in share.items():
         entry = ENTRIES[name]
