@@ -93,6 +93,16 @@ _CODES = (
         "RFC 9112 section 9.5", "silence before the request",
     ),
     Code(
+        "http2.enhance_your_calm", "warning",
+        "{flows} connections ended with GOAWAY ENHANCE_YOUR_CALM",
+        "One side had enough of what the other sends: gRPC servers answer keepalive pings that come too often with it "
+        "(too_many_pings), others many resets or empty frames in a row.",
+        "Let the client's keepalive time be no shorter than the server permits (gRPC: 5 minutes unless the server sets "
+        "min_ping_interval_without_data or its enforcement policy lower), and send no pings without open streams "
+        "unless the server permits them.",
+        "RFC 9113 section 7; gRPC proposals A8 and A9",
+    ),
+    Code(
         "http.half_race", "warning",
         "{flows} requests were received, then reset",
         "The server, or what stands before it, had acknowledged the request when the connection was reset. "

@@ -34,6 +34,7 @@ _MOST_FRAMES = 20
 _NAMES = tuple(CODES)
 _NUMBER = {name: k for k, name in enumerate(_NAMES)}
 _LEAST_STALL_NS = 3_000_000_000  # shorter ones are a busy moment
+_ENHANCE_YOUR_CALM = 11  # RFC 9113 section 7
 _LEAST_MARGIN_S = 1.0  # a request's way, the close's way, and two clocks
 _SURE = 0.5  # an inferred timeout less sure than that is a row of `timeouts`, no finding
 
@@ -121,6 +122,8 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     advertised = facts.app["keepalive_timeout"].astype(np.int64) - 1  # seconds; -1 = none was
     early = (advertised > 1) & (flow["close_idle_payload"] < (advertised - 1) * 1_000_000_000)
     code[(code < 0) & early & (trigger == TRIGGERS.index("idle_timeout"))] = _NUMBER["http.closes_early"]
+    calm = np.maximum(facts.app["goaway_c"], facts.app["goaway_s"]) == _ENHANCE_YOUR_CALM + 1
+    code[calm] = _NUMBER["http2.enhance_your_calm"]
     races = closes["race"].codes
     for race, name in _BY_RACE.items():
         code[races == RACES.index(race)] = _NUMBER[name]

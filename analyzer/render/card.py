@@ -181,8 +181,7 @@ def _probing(flow: Row) -> list[tuple[str, str]]:
 
 
 def _series(row: Row) -> tuple[str, str]:
-    sender = "client" if row["dir"] == "c2s" else "server"
-    words = [f"{many(row['beats'] or 0, 'beat')} by the {sender}"]
+    words = [f"{many(row['beats'] or 0, 'beat')} by the {_sender(row)}"]
     if row["period_s"] is not None:
         words.append(f"every {span(row['period_s'])}")
     if row["answered_share"] is not None:
@@ -195,39 +194,64 @@ def _series(row: Row) -> tuple[str, str]:
 
 
 def _layers(rows: FlowRows) -> list[tuple[str, str]]:
-    flow = rows.flow
-    out = []
+    out = [*_tls(rows), *_http(rows), *_http2(rows), *_websocket(rows)]
+    if out:
+        return out
+    spoken = rows.flow["app_protocol"] or "unknown"
+    read = "nothing above TCP was read" if spoken == "unknown" else "read as far as its heartbeats"
+    return [("application", f"{spoken} ({read})")]
+
+
+def _tls(rows: FlowRows) -> list[tuple[str, str]]:
     for session in rows.rows["tls_sessions"][:1]:
         words = [session["version"] or "TLS", session["cipher"], session["sni"] and f"SNI {session['sni']}",
                  session["alpn"] and f"ALPN {session['alpn']}", f"resumption {session['resumption'] or 'unknown'}",
                  session["alert"] and f"alert {session['alert']}",
                  f"close_notify client {session['close_notify_c']}, server {session['close_notify_s']}"]  # fmt: skip
-        out.append(("TLS", ", ".join(word for word in words if word)))
-    if not out and flow["sni"]:
-        out.append(("TLS", f"SNI {flow['sni']}"))
+        return [("TLS", ", ".join(word for word in words if word))]
+    return [("TLS", f"SNI {rows.flow['sni']}")] if rows.flow["sni"] else []
+
+
+def _http(rows: FlowRows) -> list[tuple[str, str]]:
     requests = rows.rows["http_requests"]
-    if requests:
-        idle = max((row["idle_before_s"] or 0.0 for row in requests), default=0.0)
-        words = [many(rows.counts["http_requests"], "request"), f"longest pause between them {span(idle)}"]
-        said = next((row["keepalive_timeout_s"] for row in requests if row["keepalive_timeout_s"] is not None), None)
-        if said is not None:
-            words.append(f"Keep-Alive timeout={said:g} s advertised")
-        open_ones = sum(not row["complete"] for row in requests)
-        if open_ones:
-            words.append(f"{open_ones:,} not complete")
-        out.append(("HTTP", ", ".join(words)))
+    if not requests:
+        return []
+    idle = max((row["idle_before_s"] or 0.0 for row in requests), default=0.0)
+    words = [many(rows.counts["http_requests"], "request"), f"longest pause between them {span(idle)}"]
+    said = next((row["keepalive_timeout_s"] for row in requests if row["keepalive_timeout_s"] is not None), None)
+    if said is not None:
+        words.append(f"Keep-Alive timeout={said:g} s advertised")
+    open_ones = sum(not row["complete"] for row in requests)
+    if open_ones:
+        words.append(f"{open_ones:,} not complete")
+    return [("HTTP", ", ".join(words))]
+
+
+def _http2(rows: FlowRows) -> list[tuple[str, str]]:
+    frames = rows.rows["http2_frames"]
+    if not frames:
+        return []
+    pings = sum(row["type"] == "PING" and not row["ack"] for row in frames)
+    words = [many(rows.counts["http2_frames"], "frame"), many(pings, "ping")]
+    for row in frames:
+        if row["type"] == "GOAWAY":
+            reason = f' "{row["debug"]}"' if row["debug"] else ""
+            words.append(f"GOAWAY {row['error_code']}{reason} by the {_sender(row)}")
+    return [("HTTP/2", ", ".join(words))]
+
+
+def _websocket(rows: FlowRows) -> list[tuple[str, str]]:
     frames = rows.rows["websocket_frames"]
-    if frames:
-        pings, pongs = (sum(row["opcode"] == word for row in frames) for word in ("ping", "pong"))
-        words = [many(flow["websocket_messages"] or 0, "message"), many(pings, "ping"), many(pongs, "pong")]
-        for row in frames:
-            if row["opcode"] == "close":
-                who = "client" if row["dir"] == "c2s" else "server"
-                reason = f' "{row["close_reason"]}"' if row["close_reason"] else ""
-                words.append(f"close {row['close_code'] or 'without code'}{reason} by the {who}")
-        out.append(("WebSocket", ", ".join(words)))
-    if not out:
-        spoken = flow["app_protocol"] or "unknown"
-        read = "nothing above TCP was read" if spoken == "unknown" else "read as far as its heartbeats"
-        out.append(("application", f"{spoken} ({read})"))
-    return out
+    if not frames:
+        return []
+    pings, pongs = (sum(row["opcode"] == word for row in frames) for word in ("ping", "pong"))
+    words = [many(rows.flow["websocket_messages"] or 0, "message"), many(pings, "ping"), many(pongs, "pong")]
+    for row in frames:
+        if row["opcode"] == "close":
+            reason = f' "{row["close_reason"]}"' if row["close_reason"] else ""
+            words.append(f"close {row['close_code'] or 'without code'}{reason} by the {_sender(row)}")
+    return [("WebSocket", ", ".join(words))]
+
+
+def _sender(row: Row) -> str:
+    return "client" if row["dir"] == "c2s" else "server"

@@ -10,6 +10,7 @@ import pytest
 
 from analyzer.classify.finding_codes import CODES, SEVERITIES
 from analyzer.classify.findings import MOST_SERVERS
+from tests import http2
 from tests.fleet import Timer, fleet
 from tests.property.harness import run
 from tests.talk import Packet, Talk, merge
@@ -49,6 +50,13 @@ def pinging(*, answered: int, every: int = 10) -> Talk:
         talk.orig(b"PING\r\n", at=(k + 1) * every)
         talk = talk.resp(b"+PONG\r\n").orig_ack() if k < answered else talk.resp_ack()
     return talk
+
+
+def told_to_calm_down() -> Talk:
+    talk = Talk().handshake().orig(http2.PREFACE + http2.settings()).resp(http2.settings()).orig_ack()
+    for k in range(3):
+        talk.orig(http2.ping(), at=k + 1)
+    return talk.resp(http2.goaway(0, 11, b"too_many_pings")).resp_fin().orig_fin().resp_ack()
 
 
 def dead_peer() -> Talk:
@@ -100,6 +108,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "reset.middlebox": injected,
     "heartbeat.unanswered": lambda: pinging(answered=3).orig_fin(at=45).resp_fin().orig_ack(),
     "heartbeat.too_slow": lambda: pinging(answered=4, every=40).resp_rst(at=190),
+    "http2.enhance_your_calm": told_to_calm_down,
     "http.max_requests": lambda: merge(*(limited(k, 20) for k in range(4)), limited(5, 12)),
     "close.burst": lambda: merge(*(ended(k, 300 + 0.2 * k) for k in range(8))),
     "http.keepalive_race": raced,
