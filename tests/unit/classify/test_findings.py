@@ -238,7 +238,7 @@ def test_batching_is_invisible() -> None:
 # ------------------------------------------------------------------------------------------------ the registry
 def test_every_code_is_complete() -> None:
     for name, code in CODES.items():
-        assert re.fullmatch(r"[a-z]+\.[a-z_]+", name)
+        assert re.fullmatch(r"[a-z][a-z0-9]*\.[a-z_]+", name)
         assert code.severity in SEVERITIES and code.reference and code.title
         assert len(code.explanation) > 60 and len(code.recommendation) > 40
         assert code.seconds or not re.search(r"{(low|median|high|half|third|plus5|minus1)}", code.recommendation)
