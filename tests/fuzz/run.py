@@ -34,8 +34,8 @@ SLOW_S = 1.0
 HANG_S = 20.0
 # Inputs of each entry in a thousand: what is cheap, and decides most, gets most
 SHARES = {
-    "files": 150, "decode": 500, "streams": 140, "http1": 50, "websocket": 50, "tls": 50, "messages": 15, "other": 15,
-    "tls_keys": 5, "analyze": 20, "whole_files": 5,
+    "files": 150, "decode": 500, "streams": 140, "http1": 40, "http2": 40, "websocket": 40, "tls": 40, "messages": 15,
+    "other": 5, "tls_keys": 5, "analyze": 20, "whole_files": 5,
 }  # fmt: skip
 
 
