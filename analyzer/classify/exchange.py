@@ -42,7 +42,8 @@ _RACE_SENTENCES = {
 
 def knows_its_beats(app: Records) -> Mask:
     """True where the clock of the application leaves its heartbeats out."""
-    result: Mask = np.isin(app["reader"], (WEBSOCKET, HTTP2)) | (app["reader"] > MESSAGES)
+    events = (app["reader"] == HTTP1) & (app["sse"] == 1)
+    result: Mask = events | np.isin(app["reader"], (WEBSOCKET, HTTP2)) | (app["reader"] > MESSAGES)
     return result
 
 

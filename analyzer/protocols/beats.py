@@ -32,6 +32,17 @@ PAIRING = {
     "sse": ONE_WAY,
     "mqtt": BY_NUMBER,
     "redis": BY_NUMBER,
+    "amqp": ONE_WAY,
+    "nats": BY_NUMBER,
+    "postgresql": BY_NUMBER,
+    "mysql": BY_NUMBER,
+    "irc": BY_NUMBER,
+    "xmpp": BY_NUMBER,
+    "sip": BY_NUMBER,
+    "fix": BY_NUMBER,
+    "bgp": ONE_WAY,
+    "kafka": BY_NUMBER,
+    "zookeeper": BY_NUMBER,
 }
 PROTOCOLS = tuple(PAIRING)
 

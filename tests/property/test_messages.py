@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +64,17 @@ def test_noise_in_place_of_one_side(chat: Chat, noise: bytes, more: bytes, clien
             noise = more
     result = run(talk)
     assert not [row for row in result.rows("heartbeats") if row["method"] == "explicit"]
+    assert run(talk, where).fingerprints() == result.fingerprints()
+
+
+@given(CHAT, st.randoms(use_true_random=False), PLACES, st.booleans(), cuts())
+def test_broken_messages_never_raise(
+    chat: Chat, pick: Random, places: tuple[int, ...], midstream: bool, where: list[int]
+) -> None:
+    talk = chat.spoiled(pick).talk(places, midstream=midstream)
+    result = run(talk)
+    assert problems("heartbeats", result.tables["heartbeats"]) == []
+    assert problems("heartbeat_series", result.tables["heartbeat_series"]) == []
     assert run(talk, where).fingerprints() == result.fingerprints()
 
 

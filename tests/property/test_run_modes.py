@@ -11,9 +11,11 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from tests.messages import CHATS
 from tests.talk import Talk, merge, write_pcap
 from tests.websocket import (
     BINARY,
@@ -69,6 +71,12 @@ def write_captures(folder: Path) -> list[Path]:
         "many": merge(conversation(), Talk(isn=(5, 5)).handshake(at="200s").resp_rst(), *many),
     }
     made["chat"] = chat().packets
+    pick = Random(1)
+    talks = [one.talk(port=2000 + k) for k, one in enumerate(CHATS)]
+    for k in range(150):
+        where = tuple(pick.randrange(200) for _ in range(pick.randrange(4)))
+        talks.append(pick.choice(CHATS).spoiled(pick).talk(where, midstream=k % 5 == 0, port=3000 + k))
+    made["messages"] = merge(*talks)
     made["swapped"] = [*made["v4"][:4], made["v4"][5], made["v4"][4], *made["v4"][6:]]
     paths = []
     for name, packets in made.items():

@@ -19,6 +19,7 @@ from analyzer.protocols.channel import (
     note_app,
     note_span,
 )
+from analyzer.protocols.http1.events import read_events
 from analyzer.protocols.http1.exchange import finish_first
 from analyzer.protocols.http1.head import is_status_line, method_end, take_field
 from analyzer.protocols.http1.line import SEMICOLON, SPACE, drop_carry, hexadecimal, skip_blank, take_line, trim_blank
@@ -36,6 +37,7 @@ from analyzer.protocols.http1.state import (
     CHUNK_END,
     CHUNK_SIZE,
     FIELDS,
+    IN_FIELD,
     LOST,
     START,
     TRAILERS,
@@ -66,6 +68,7 @@ def lose(s: Records, exchanges: Records, m: Records, carry_free: I32) -> None:
 @routine
 def _skip_missing(length: int, s: Records, exchanges: Records, m: Records, carry_free: I32) -> None:
     """Bytes that the capture does not have: inside a body they are only counted."""
+    s.event_line = IN_FIELD  # of an event stream: what line follows is not known
     if s.state == BODY_CLOSE:
         s.body += length
     elif (s.state == BODY_LENGTH or s.state == CHUNK_DATA) and length < s.left:
@@ -192,9 +195,18 @@ def _take_line(
 
 
 @helper
+def _take_body(source: U8, at: int, end: int, span: Records, s: Records, comments: Records, m: Records) -> None:
+    """Body bytes are stepped over, unless they are an event stream."""
+    if s.sse:
+        read_events(source, at, end, span, s, comments, m)
+    else:
+        m.said = 1
+
+
+@helper
 def _read(
     source: U8, span: Records, s: Records, c: Records, h: Records, app: Records, exchanges: Records, done: Records,
-    heap: U8, m: Records, carry: U8, carry_free: I32, oddities: Records,
+    heap: U8, m: Records, carry: U8, carry_free: I32, comments: Records, oddities: Records,
 ) -> int:  # fmt: skip
     """Read a span; return how far. It stops early where another protocol takes over."""
     at, end = span.at, span.at + span.length
@@ -202,6 +214,7 @@ def _read(
     while at < end and c.reader == HTTP1:
         if s.state == BODY_LENGTH or s.state == CHUNK_DATA:
             n = min(end - at, s.left)
+            _take_body(source, at, at + n, span, s, comments, m)
             s.left -= n
             s.body += n
             at += n
@@ -210,9 +223,11 @@ def _read(
             elif s.left == 0:
                 end_message(span, at + shift, s, h, app, exchanges, done, m)
         elif s.state == BODY_CLOSE:
+            _take_body(source, at, end, span, s, comments, m)
             s.body += end - at
             at = end
         else:
+            m.said = 1 if s.sse == 0 or s.state < CHUNK_SIZE else m.said  # chunk sizes come along with what is in them
             if s.carry_len == 0 and s.line_lost == 0:
                 s.line_idle = app.silence if at == span.at else 0
             short, kept = s.line_long == 0, s.line_lost == 0
@@ -245,12 +260,13 @@ def _set_phase(app: Records, h: Records, requests: Records, responses: Records) 
 def frame_http1(
     index: I32, spans: Records, data: U8, pages: U8, aside: U8, flows: Records, channels: Records, apps: Records,
     streams: Records, connections: Records, exchanges: Records, done: Records, heap: U8, carry: U8, carry_free: I32,
-    oddities: Records, silences: Records, queue: I32, stage: Records, meta: Records,
+    comments: Records, oddities: Records, silences: Records, queue: I32, stage: Records, meta: Records,
 ) -> None:  # fmt: skip
     """Read the spans of HTTP/1 channels.
 
     index  (n,) rows of `spans`, in stream order per direction    data, pages, aside  the bytes they point into
     streams (2 * channels,) STREAM    connections (channels,) CONNECTION    exchanges  the pool    done  written here
+    comments  COMMENT rows of event streams, written here
     queue  rows of `spans` that another protocol has to read, the rest of a span appended to `spans` among them
     """
     m, sm = meta[0], stage[0]
@@ -264,9 +280,11 @@ def frame_http1(
         s, h, app = streams[2 * span.channel + span.dir], connections[span.channel], apps[c.slot]
         note_span(span, flows[c.slot], app, silences, sm)
         if span.kind == SPAN_DATA:
-            note_app(app, span.ts_ns)
             source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data
-            at = _read(source, span, s, c, h, app, exchanges, done, heap, m, carry, carry_free, oddities)
+            m.said = 0
+            at = _read(source, span, s, c, h, app, exchanges, done, heap, m, carry, carry_free, comments, oddities)
+            if m.said:
+                note_app(app, span.ts_ns)
             if c.reader != HTTP1:
                 hand_on(span, at, spans, queue, sm)
                 continue

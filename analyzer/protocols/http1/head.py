@@ -34,6 +34,7 @@ _UPGRADE, _EXPECT, _CONTENT_TYPE = hash_of(b"upgrade"), hash_of(b"expect"), hash
 _WS_KEY, _WS_ACCEPT = hash_of(b"sec-websocket-key"), hash_of(b"sec-websocket-accept")
 _WS_EXTENSIONS, _WS_PROTOCOL = hash_of(b"sec-websocket-extensions"), hash_of(b"sec-websocket-protocol")
 _CLOSE, _CHUNKED, _WEBSOCKET, _H2C = hash_of(b"close"), hash_of(b"chunked"), hash_of(b"websocket"), hash_of(b"h2c")
+_CONTENT_ENCODING, _IDENTITY = hash_of(b"content-encoding"), hash_of(b"identity")
 _CONTINUE, _EVENT_STREAM = hash_of(b"100-continue"), hash_of(b"text/event-stream")
 _TIMEOUT, _MAX = hash_of(b"timeout"), hash_of(b"max")
 _METHOD_HEAD, _METHOD_CONNECT = hash_of(b"head"), hash_of(b"connect")
@@ -86,6 +87,7 @@ def begin_head(s: Records) -> None:
     """Forget the fields of the head before."""
     s.length, s.coding, s.body, s.head_bytes = -1, 0, 0, 0
     s.keep, s.close, s.upgrade, s.websocket, s.h2c, s.sse, s.expect = 0, 0, 0, 0, 0, 0, 0
+    s.encoded, s.event_line = 0, 0
 
 
 @routine
@@ -161,6 +163,8 @@ def _take_value(
             item += 1
         if lower_hash(line, at, trim_blank(line, at, item)) == _EVENT_STREAM:
             s.sse, e.sse = 1, 1
+    elif name == _CONTENT_ENCODING and not s.is_request:
+        s.encoded = 0 if lower_hash(line, at, stop) == _IDENTITY else 1
     else:
         _take_websocket_field(name, line, at, stop, s, e, heap, m)
 

@@ -146,6 +146,9 @@ def end_response_head(
         app.keepalive_max = e.keepalive_max + 1
     if e.keepalive_timeout >= 0:
         app.keepalive_timeout = e.keepalive_timeout + 1
+    if s.encoded:
+        s.sse = 0
+    app.sse = s.sse
     if s.coding != 0 and s.length != -1:
         note_odd(oddities, LENGTH_AND_CHUNKED, span)
     if e.kind == HEAD or s.status == 101 or s.status == 204 or s.status == 304:

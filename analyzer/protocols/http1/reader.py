@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.kernel import I32, I64, Records, grown, records
+from analyzer.protocols.beats import CONTROL, PROTOCOLS
 from analyzer.protocols.heap import move_texts, texts
 from analyzer.protocols.http1.frame import close_http1, frame_http1
 from analyzer.protocols.http1.line import CARRY_SLOTS, LINE_MAX
 from analyzer.protocols.http1.state import (
+    COMMENT,
     CONNECTION,
     EXCHANGE,
     FRAMINGS,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 # Texts of exchanges that are not in a table yet: 64 MiB, not touched until used. A full heap costs texts, not rows.
 HEAP_BYTES = 64 << 20
 _MANY_ROWS, _MUCH_TEXT = 1 << 15, 16 << 20  # then they become a table
+_SHORTEST_COMMENT = 2  # bytes: a colon and an end of line
 _SHORTEST = 12  # bytes of a message: "HTTP/1.1 200"
 
 
@@ -45,6 +48,7 @@ class Http1:
         self.connections = records(1024, CONNECTION)
         self.exchanges = records(MAX_EXCHANGES + 1, EXCHANGE)
         self.done = records(1024, EXCHANGE)
+        self.comments = records(64, COMMENT)
         self.heap = np.empty(HEAP_BYTES, np.uint8)
         self.carry = np.empty(CARRY_SLOTS * LINE_MAX, np.uint8)
         self.carry_free: I32 = np.zeros(CARRY_SLOTS, np.int32)
@@ -60,11 +64,14 @@ class Http1:
         before = int(self.meta["n_done"][0])
         ended = before + volume // _SHORTEST + index.size
         self.done = grown(self.done, ended + min(int(self.meta["n_exchanges"][0]), 2 * index.size + volume))
+        self.comments = grown(self.comments, int(self.meta["n_comments"][0]) + volume // _SHORTEST_COMMENT + index.size)
         frame_http1(
             index, a.spans, a.data, a.pages, a.aside, a.flows, a.channels, a.apps, self.streams, self.connections,
-            self.exchanges, self.done, self.heap, self.carry, self.carry_free, a.oddities, a.silences, a.queue,
-            a.stage, self.meta,
+            self.exchanges, self.done, self.heap, self.carry, self.carry_free, self.comments, a.oddities, a.silences,
+            a.queue, a.stage, self.meta,
         )  # fmt: skip
+        if int(self.meta["n_comments"][0]) > _MANY_ROWS:
+            self.show_beats()
         ended = self.done[before : int(self.meta["n_done"][0])]
         self._tell_websocket(ended)
         self._tell_http2(ended)
@@ -107,7 +114,15 @@ class Http1:
         self.connections[chosen] = np.zeros(1, CONNECTION)
 
     def show_beats(self) -> None:
-        """HTTP/1 has no heartbeats of its own."""
+        """Hold the comments of event streams."""
+        n = int(self.meta["n_comments"][0])
+        if n:
+            held = np.zeros(n, CONTROL)
+            for name in COMMENT.names or ():
+                held[name] = self.comments[name][:n]
+            held["protocol"] = PROTOCOLS.index("sse")
+            self.shared.beats.hold(held)
+            self.meta["n_comments"] = 0
 
     def rows(self, *, everything: bool) -> Iterator[Chunk]:
         """Yield finished exchanges."""

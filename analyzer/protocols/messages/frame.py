@@ -18,18 +18,20 @@ from analyzer.protocols.messages.state import (
     BROKEN,
     FRAMED,
     HEAD,
+    LONE,
     LOST,
     MAX_UNPROVEN,
     MORE,
     NUMBERED,
     PART,
+    POSTGRESQL,
     PROTOCOL_OF,
     SAID,
 )
+from analyzer.protocols.route import FIRST_BYTES
 from analyzer.protocols.tls.detect import is_client_hello
 from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_DATA, SPAN_FIN
 
-_FIRST_BYTES = 24
 _INSIDE = 1 << 32  # numbers of beats in a channel that another one carries, apart from those of its flow's own bytes
 
 
@@ -52,9 +54,12 @@ def _note(
     if what == ANSWER:
         row.answer, row.answers = 1, base + 2 * o.answered + 1 - span.dir
         o.answered += 1
+    elif what == LONE or o.state == LOST:  # no answer is due, or none can be seen
+        row.answer = NUMBERED[p.kind]
     elif NUMBERED[p.kind]:
         row.index = base + 2 * s.asked + span.dir
         s.asked += 1
+        p.unsure = 1 if p.kind == POSTGRESQL and s.asked == 1 else 0  # one SELECT 1 is a query, two are a habit
     m.n += 1
 
 
@@ -74,9 +79,11 @@ def _end_piece(
     """The protocol said what a piece was."""
     if s.proof and o.proof:
         p.proven = 1
-    s.beating = 1 if what in (BEAT, ANSWER, ASIDE) else 0
-    if what in (BEAT, ANSWER):
+    s.beating = 1 if what in (BEAT, ANSWER, LONE, ASIDE) else 0
+    if what in (BEAT, ANSWER, LONE):
         _note(what, span, s, o, p, c, place, rows, m)
+    for k in range(s.head_len):
+        s.head[k] = 0
     s.head_len, s.length, s.number = 0, 0, 0
     if what != PART:
         s.size = 0
@@ -89,7 +96,7 @@ def _read(
     """Read a span; return whether the application said something in it."""
     at, end = int(span.at), int(span.at + span.length)
     said = False
-    if s.state == LOST and kind_of(source, at, min(end - at, _FIRST_BYTES), 1) == p.kind:
+    if s.state == LOST and kind_of(source, at, min(end - at, FIRST_BYTES), 1) == p.kind:
         s.state = FRAMED
         begin(s, p.kind)
     while at < end and s.state == FRAMED and c.reader == MESSAGES:
@@ -101,6 +108,7 @@ def _read(
             continue
         if s.size == 0:
             s.quiet = span.ts_ns - s.ts if s.ts != 0 else 1 << 62
+            s.begun = span.ts_ns
         b = source[at]
         at += 1
         s.ts = span.ts_ns
@@ -113,17 +121,18 @@ def _read(
             if s.head_len < s.want:
                 continue
         elif b != s.until:
+            s.before = b if b < 128 else 0
             if 48 <= b <= 57 and s.number >= 0:
                 s.number = min(s.number * 10 + int(b) - 48, 1 << 40)
             elif b != 13:
                 s.number = 0 if b == 32 else -1
             continue
-        what = take(p.kind, s, o, p, span.dir)
+        what = take(p.kind, s, o, p, int(span.dir))
         if what == BROKEN:
             _lose(s, o, p, c)
         elif what != MORE:
-            said = said or what == SAID
             _end_piece(what, span, s, o, p, c, place, rows, m)
+            said = said or what == SAID or p.unsure == 1
     s.ts = span.ts_ns
     return said or s.state == LOST
 
@@ -173,14 +182,16 @@ def frame_messages(
         span = spans[index[k]]
         c = channels[span.channel]
         source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data
-        if c.reader == MESSAGES and span.kind == SPAN_DATA and is_client_hello(source, span.at, span.length):
+        place = _place_of(span, c, places, streams, connections, m) if c.reader == MESSAGES else 0
+        direction = int(span.dir)
+        s, o = streams[2 * place + direction], streams[2 * place + 1 - direction]
+        hello = span.kind == SPAN_DATA and s.left == 0 and is_client_hello(source, span.at, span.length)
+        if c.reader == MESSAGES and hello:
             c.reader = TLS  # STARTTLS and its like
         if c.reader != MESSAGES:
             queue[sm.n_queue] = index[k]
             sm.n_queue += 1
             continue
-        place = _place_of(span, c, places, streams, connections, m)
-        s, o = streams[2 * place + span.dir], streams[2 * place + 1 - span.dir]
         p, app = connections[place], apps[c.slot]
         note_span(span, flows[c.slot], app, silences, sm)
         if span.kind == SPAN_DATA:

@@ -67,7 +67,8 @@ class Messages:
         rows = self.noted[: int(self.meta[0]["n"])]
         if rows.shape[0] == 0:
             return
-        proven: Mask = self.connections["proven"][rows["place"]] == 1
+        told = self.connections[rows["place"]]
+        proven: Mask = (told["proven"] == 1) & (told["unsure"] == 0)
         ready = rows[proven]
         held = np.zeros(ready.shape[0], CONTROL)
         for name in CONTROL.names or ():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, PART, SAID
-from analyzer.protocols.messages.words import begins, coded, decimal, digits_end, letters
+from analyzer.protocols.messages.words import begins, coded, decimal, digits_end, letters, number
 from analyzer.protocols.verdict import MORE, NO, YES
 
 _PING, _PONG = coded(b"PING"), coded(b"PONG")
@@ -27,15 +27,11 @@ _FIRST, _OTHER, _IS_PING, _IS_PONG = 0, 1, 2, 3
 
 @routine
 def looks_like_redis(first: U8, at: int, n: int, midstream: int) -> int:
-    """Answer YES for a command as an array of bulk strings, or PING; in mid-stream only for PING and PONG."""
+    """Answer YES for a command as an array of bulk strings, or PING; in mid-stream for a PONG alone, too."""
     if n == 0:
         return MORE
-    if midstream:
-        if begins(first, at, n, _PONG_LINE, 7) == YES and n == 7:
-            return YES
-        k = digits_end(first, at + 1, at + n)
-        ping = n >= k - at + 10 and first[at] == _ARRAY and letters(first, k + 6, 4) == _PING and first[k + 3] == 52
-        return YES if ping else NO
+    if midstream and first[at] != _ARRAY:  # an inline PING may as well be of NATS
+        return YES if n == 7 and number(first, at, 7) == _PONG_LINE else NO
     if first[at] != _ARRAY:
         if n < 6:
             return MORE if letters(first, at, n) == _PING_LINE >> 8 * (6 - n) else NO

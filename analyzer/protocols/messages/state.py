@@ -11,11 +11,18 @@ import numpy as np
 from analyzer.protocols.beats import BY_NUMBER, PAIRING, PROTOCOLS
 from analyzer.protocols.channel import MESSAGES, READERS
 
-I8, I2, I1 = np.int64, np.int16, np.int8
+I8, I1 = np.int64, np.int8
 
 # ------------------------------------------------------------------------------------------------ which protocol
-MQTT, REDIS = range(1, 3)
-NAMES = ("mqtt", "redis")  # as heartbeats.protocol has them
+# In the order in which they are asked: PostgreSQL and ZooKeeper before Kafka, whose first request says less.
+(
+    MQTT, REDIS, AMQP_0, AMQP_1, NATS, POSTGRESQL, MYSQL, IRC, XMPP, STOMP, SIP, FIX, BGP, ZOOKEEPER, KAFKA,
+) = range(1, 16)  # fmt: skip
+LAST_KIND = KAFKA
+NAMES = (
+    "mqtt", "redis", "amqp", "amqp", "nats", "postgresql", "mysql", "irc", "xmpp", "stomp", "sip", "fix", "bgp",
+    "zookeeper", "kafka",
+)  # as heartbeats.protocol has them  # fmt: skip
 _NUMBERS = tuple(PROTOCOLS.index(name) for name in NAMES)
 PROTOCOL_OF = np.array([-1, *_NUMBERS], np.int8)
 NUMBERED = np.array([0, *(PAIRING[name] == BY_NUMBER for name in NAMES)], np.int8)
@@ -29,6 +36,7 @@ PART = 1  # a piece of a message that goes on
 SAID = 2  # a message of the application
 BEAT, ANSWER = 3, 4
 ASIDE = 5  # neither: what comes along with a beat or an answer
+LONE = 6  # a beat of a protocol with answers that asks for none
 BROKEN = -1  # this is not the protocol, or framing is lost
 
 # What a heartbeat is told by stands in a message's first bytes; the longest are an IRC line with tags and a prefix.
@@ -48,14 +56,15 @@ STREAM = np.dtype(
         ("state", I1),
         ("want", I8),  # bytes that `take` asks for, 0 = up to and with the byte `until`
         ("until", I1),
-        ("head_len", I2), ("head", np.uint8, (HEAD,)),  # of the piece being read
+        ("head_len", I8), ("head", np.uint8, (HEAD + 8,)),  # of the piece being read; what is past it is 0
         ("length", I8),  # of it, also what is past the head
+        ("before", I1),  # the byte before its last one
         ("number", I8),  # its last word, if that is a decimal number, else -1
         ("size", I8),  # of the message so far
         ("left", I8),  # bytes to step over before the next piece
         ("beating", I1),  # they belong to a beat
         ("quiet", I8),  # silence of this direction before the message
-        ("ts", I8), ("frame", I8),  # last byte
+        ("begun", I8), ("ts", I8),  # its first byte; the last one of this direction
         ("proof", I1),  # this side said what only a side of this protocol says
         ("asked", I8), ("answered", I8),  # beats sent, and of these answered
         ("phase", I1), ("many", I1), ("a", I8), ("b", I8), ("c", I8),  # as the protocol likes
@@ -67,6 +76,7 @@ CONNECTION = np.dtype(
     [
         ("channel", I8), ("next", I8),  # of the free list, -1 = the last
         ("kind", I1), ("proven", I1),
+        ("unsure", I1),  # what was noted may be no heartbeat: wait for another one
         ("unproven", I8),  # beats noted before it was proven
         ("asker", I1),  # direction of the client, + 1
         ("app_ts", I8), ("max_app_gap", I8),  # as in APP

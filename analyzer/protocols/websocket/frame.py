@@ -319,7 +319,7 @@ def frame_websocket(
             sm.n_queue += 1
             continue
         place = int(places[span.channel])
-        stream = 2 * place + span.dir
+        stream = 2 * place + int(span.dir)
         s, w, app = streams[stream], connections[place], apps[c.slot]
         if c.stream_id < 0:  # else silences are those of the connection that carries it
             note_span(span, flows[c.slot], app, silences, sm)

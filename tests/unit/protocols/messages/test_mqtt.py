@@ -79,6 +79,13 @@ def test_after_a_lost_header_a_ping_of_its_own_is_believed() -> None:
     assert beats(run(talk)) == [(C, "mqtt", 2, True), (C, "mqtt", 2, False)]
 
 
+def test_a_payload_that_begins_like_tls_is_no_starttls() -> None:
+    hello = bytes.fromhex("16030100d8010000d40303") + bytes(0xD8 - 6)
+    packet = b"\x30" + bytes([(len(hello) + 3) % 128 + 128, (len(hello) + 3) // 128]) + b"\0\1t"
+    result = run(connected().orig(packet, at="2s").orig(hello, at="3s").orig(PING, at="4s").resp(PONG))
+    assert (beats(result), result.flow["app_protocol"]) == ([(C, "mqtt", 2, True)], "mqtt")
+
+
 def test_both_ends_are_told_apart_by_what_they_say() -> None:
     talk = Talk().handshake().resp(MQTT_CONNECT).orig(CONNACK).resp(PING, at="9s").orig(PONG)
     assert beats(run(talk)) == [(S, "mqtt", 2, True)]

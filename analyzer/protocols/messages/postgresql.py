@@ -1,0 +1,179 @@
+"""PostgreSQL: queries that ask for nothing: an empty one, or SELECT 1.
+
+Source  PostgreSQL documentation, chapter "Frontend/Backend Protocol" (version 3): message formats, start-up, simple and
+        extended query.
+Sees    type and length of each message, and short queries. The answer is ReadyForQuery.
+Limits  An application may mean a SELECT 1; nothing tells it from a heartbeat.
+"""
+
+from __future__ import annotations
+
+from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, MORE, SAID
+from analyzer.protocols.messages.words import coded, letters, number
+from analyzer.protocols.verdict import MORE as MORE_BYTES
+from analyzer.protocols.verdict import NO, YES
+
+WANT = 1
+_VERSION_3_0, _VERSION_3_9 = 196608, 196617
+_SSL, _GSS = 80877103, 80877104
+_STARTUP_MAX = 10000  # as the server's MAX_STARTUP_PACKET_LENGTH
+_MOST = 1 << 30
+_QUERY, _PARSE, _SYNC, _READY, _AUTHENTICATION = 81, 80, 83, 90, 82  # Q P S Z R
+_CLIENT_SAYS = tuple(b"QPBEDSCHFXdcfp")
+_SERVER_SAYS = tuple(b"RKSZTDC123nstNAEGHWIVvcd")
+_SELECT, _ONE = coded(b"SELECT"), coded(b" 1")
+_SHORT = 40  # a Parse or Query that may be a heartbeat, in bytes
+
+# CONNECTION.a  who asked for encryption, + 1, until it is answered with one byte    CONNECTION.b  a beat is under way
+# STREAM.a  messages have types: the start-up is over    STREAM.b  what follows belongs to a beat, until Sync
+
+
+@routine
+def looks_like_postgresql(first: U8, at: int, n: int, midstream: int) -> int:
+    """Answer YES for a start-up, or a request to encrypt; in mid-stream for a short query that stands alone, too."""
+    if midstream and n >= 6 and first[at] == _QUERY and number(first, at + 1, 4) == n - 1:
+        return YES if first[at + n - 1] == 0 and _is_nothing(first, at + 5, at + n - 1) else NO
+    if n == 0:
+        return MORE_BYTES
+    if first[at] != 0 or (n > 1 and first[at + 1] != 0):
+        return NO
+    if n < 9:
+        wrong = n > 4 and first[at + 4] not in (0, 4)
+        ask = n == 8 and number(first, at, 4) == 8 and number(first, at + 4, 4) in (_SSL, _GSS)
+        return YES if ask else NO if wrong else MORE_BYTES
+    length, code = number(first, at, 4), number(first, at + 4, 4)
+    if length == 8 and code in (_SSL, _GSS):
+        return YES
+    named = 97 <= first[at + 8] <= 122  # the first parameter's name: user, database, ...
+    return YES if _VERSION_3_0 <= code <= _VERSION_3_9 and 8 < length <= _STARTUP_MAX and named else NO
+
+
+@routine
+def _is_nothing(b: U8, at: int, end: int) -> bool:
+    """True for an empty query and SELECT 1, with or without a semicolon."""
+    while end > at and (b[end - 1] == 59 or b[end - 1] == 32):
+        end -= 1
+    if end == at:
+        return True
+    return end - at == 8 and letters(b, at, 6) == _SELECT and number(b, at + 6, 2) == _ONE
+
+
+@routine
+def _take_opening(s: Records, p: Records, direction: int) -> int:
+    """A message without a type: it opens the conversation."""
+    if s.head_len < 8:
+        s.want = 8
+        return MORE
+    s.want = WANT
+    length, code = number(s.head, 0, 4), number(s.head, 4, 4)
+    if code in (_SSL, _GSS) and length == 8:
+        p.a = direction + 1
+        return SAID
+    if code < _VERSION_3_0 or code > _VERSION_3_9 or length < 9 or length > _STARTUP_MAX:
+        return BROKEN
+    s.a, s.proof, s.left, p.asker = 1, 1, length - 8, direction + 1
+    return SAID
+
+
+@routine
+def _take_client(s: Records, p: Records, kind: int, length: int) -> int:
+    """What a client says; a query that asks for nothing is a beat, with all messages up to Sync."""
+    if kind not in _CLIENT_SAYS:
+        return BROKEN
+    if kind in (_QUERY, _PARSE) and length <= _SHORT:
+        if s.head_len < 1 + length:
+            s.want, s.left = 1 + length, 0
+            return MORE
+        s.want, s.left = WANT, 0
+        at = 5
+        if kind == _PARSE:
+            while at < length and s.head[at] != 0:  # the name of the prepared statement
+                at += 1
+            at += 1
+        end = at
+        while end < length and s.head[end] != 0:
+            end += 1
+        p.b = 1 if at <= end and _is_nothing(s.head, at, end) else 0
+        s.b = p.b if kind == _PARSE else 0
+        return BEAT if p.b else SAID
+    aside = s.b == 1 and kind in (66, 68, 69, 72, _SYNC)  # Bind, Describe, Execute, Flush, Sync
+    if not aside or kind == _SYNC:
+        s.b = 0
+    if not aside:
+        p.b = 0
+    return ASIDE if aside else SAID
+
+
+@routine
+def _take_server(s: Records, p: Records, kind: int, length: int) -> int:
+    """What a server says; ReadyForQuery ends the answer to anything."""
+    if kind not in (
+        82,
+        75,
+        83,
+        90,
+        84,
+        68,
+        67,
+        49,
+        50,
+        51,
+        110,
+        115,
+        116,
+        78,
+        65,
+        69,
+        71,
+        72,
+        87,
+        73,
+        86,
+        118,
+        99,
+        100,
+    ):
+        return BROKEN
+    if kind == _READY:
+        if length != 5:
+            return BROKEN
+        if s.head_len < 6:
+            s.want, s.left = 6, 0
+            return MORE
+        s.want, s.left = WANT, 0
+        if s.head[5] not in (73, 84, 69):  # I T E: idle, in a transaction, in a failed one
+            return BROKEN
+        s.proof = 1
+        what = ANSWER if p.b else SAID
+        p.b = 0
+        return what
+    if kind == _AUTHENTICATION and length >= 8:
+        s.proof = 1
+    return ASIDE if p.b and kind not in (78, 65, 83) else SAID  # notices and notifications are nobody's answer
+
+
+@routine
+def take_postgresql(s: Records, p: Records, direction: int) -> int:
+    """Type (one byte) and length, which counts itself; a start-up has no type."""
+    if s.a == 0 and s.head[0] == 0:
+        return _take_opening(s, p, direction)
+    kind = int(s.head[0])
+    if p.a == 2 - direction and s.a == 0:  # yes or no to encryption: S, N, G
+        p.a = 0
+        return SAID if kind in (83, 78, 71) else BROKEN
+    if s.head_len < 5:
+        s.want = 5
+        return MORE
+    s.a = 1
+    length = number(s.head, 1, 4)
+    if length < 4 or length > _MOST:
+        return BROKEN
+    if p.asker == 0:
+        p.asker = direction + 1 if kind in (_QUERY, _PARSE) else 2 - direction
+    s.want, s.left = WANT, length - 4
+    if p.asker == direction + 1:
+        if kind == _QUERY:
+            s.proof = 1
+        return _take_client(s, p, kind, length)
+    return _take_server(s, p, kind, length)

@@ -1,0 +1,82 @@
+"""STOMP: an end of line between frames.
+
+Source  STOMP 1.2: augmented BNF, "Heart-beating". Beats are one way: each side sends its own.
+Sees    commands, content-length; bodies are stepped over.
+Limits  An end of line that comes along with a frame is none of its own.
+"""
+
+from __future__ import annotations
+
+from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.messages.state import ASIDE, BEAT, BROKEN, MORE, PART, QUIET_NS, SAID
+from analyzer.protocols.messages.words import begins, coded, decimal, digits_end, letters, number
+from analyzer.protocols.verdict import MORE as MORE_BYTES
+from analyzer.protocols.verdict import NO, YES
+
+WANT = 1
+_CONNECT, _STOMP = coded(b"CONNECT"), coded(b"STOMP")
+_CONTENT, _LENGTH = coded(b"CONTENT"), coded(b"LENGTH:")
+_LF, _CR, _LONGEST_COMMAND = 10, 13, 12
+
+# STREAM.phase    STREAM.c  content-length, -1 = none
+BETWEEN, HEADERS, BODY, END = 0, 1, 2, 3
+
+
+@routine
+def looks_like_stomp(first: U8, at: int, n: int) -> int:
+    """Answer YES for the client's first command on a line of its own."""
+    size = 7 if n > 0 and first[at] == 67 else 5
+    answer = begins(first, at, n, _CONNECT if size == 7 else _STOMP, size)
+    if answer != YES:
+        return answer
+    if n == size or (n == size + 1 and first[at + size] == _CR):
+        return MORE_BYTES
+    end = first[at + size] == _LF or (first[at + size] == _CR and first[at + size + 1] == _LF)
+    return YES if end else NO
+
+
+@routine
+def _take_command(s: Records) -> int:
+    end = 0
+    while end < s.head_len and 65 <= s.head[end] <= 90:
+        end += 1
+    if end < 3 or end > _LONGEST_COMMAND or s.head[end] not in (_LF, _CR):
+        return BROKEN
+    opening = end == 7 or end == 9  # CONNECT, CONNECTED
+    if (opening and number(s.head, 0, 7) == _CONNECT) or (end == 5 and number(s.head, 0, 5) == _STOMP):
+        s.proof = 1
+    s.phase, s.c = HEADERS, -1
+    return PART
+
+
+@routine
+def _take_header(s: Records) -> int:
+    if s.head[0] == _LF or (s.head_len == 2 and s.head[0] == _CR):
+        if s.c >= 0:
+            s.phase, s.left, s.want = END, s.c, 1
+        else:
+            s.phase, s.until = BODY, 0
+        return PART
+    if s.head_len > 15 and letters(s.head, 0, 7) == _CONTENT and letters(s.head, 8, 7) == _LENGTH and s.c < 0:
+        end = digits_end(s.head, 15, s.head_len)
+        s.c = decimal(s.head, 15, end) if end > 15 else -1
+    return PART
+
+
+@routine
+def take_stomp(s: Records) -> int:
+    """A byte between frames, a line of a frame, a body up to its NUL, or the NUL alone."""
+    if s.phase == BETWEEN:
+        if s.head_len > 1:
+            return _take_command(s)
+        if s.head[0] == _LF:
+            return BEAT if s.quiet >= QUIET_NS else ASIDE
+        if s.head[0] == _CR:
+            return PART
+        s.want = 0
+        return MORE
+    if s.phase == HEADERS:
+        return _take_header(s)
+    whole = s.phase == BODY or s.head[0] == 0
+    s.phase, s.want, s.until = BETWEEN, 1, _LF
+    return SAID if whole else BROKEN

@@ -1,0 +1,126 @@
+"""PostgreSQL, MySQL, ZooKeeper and Kafka as traces: what is a ping, and what only looks like one."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from tests.messages import (
+    KAFKA,
+    KAFKA_BEAT,
+    MYSQL,
+    MYSQL_GREETING,
+    MYSQL_LOGIN,
+    MYSQL_OK,
+    MYSQL_PING,
+    PG_READY,
+    PG_START,
+    POSTGRESQL,
+    ZK_CONNECT,
+    ZK_PING,
+    ZK_PONG,
+    ZOOKEEPER,
+    C,
+    Chat,
+    beats,
+    kafka,
+    kafka_reply,
+    mysql,
+    pg,
+)
+from tests.property.harness import run
+from tests.talk import Talk
+
+pytestmark = pytest.mark.usefixtures("compiled")
+
+PG_AUTH = pg(b"R", bytes(4)) + PG_READY
+
+
+@pytest.mark.parametrize("chat", [POSTGRESQL, MYSQL, ZOOKEEPER, KAFKA], ids=lambda chat: chat.protocol)
+def test_pings_with_their_answers(chat: Chat) -> None:
+    result = run(chat.talk())
+    assert beats(result) == chat.beats()
+    assert (result.flow["app_protocol"], result.flow["heartbeat_kinds"]) == (chat.protocol, chat.protocol)
+
+
+# ------------------------------------------------------------------------------------------------ PostgreSQL
+def test_one_select_1_is_a_query_and_two_are_a_habit() -> None:
+    talk = Talk().handshake().orig(PG_START).resp(PG_AUTH).orig(pg(b"Q", b"SELECT 1\0"), at="5s").resp(PG_READY)
+    once = run(talk)
+    assert (beats(once), once.flow["app_protocol"]) == ([], "postgresql")
+    twice = run(talk.orig(pg(b"Q", b"SELECT 1\0"), at="9s").resp(PG_READY))
+    assert beats(twice) == [(C, "postgresql", 14, True)] * 2
+
+
+@pytest.mark.parametrize("query", [b"SELECT 11\0", b"SELECT 1, 2\0", b"SELECT 10;\0", b"BEGIN\0", b"SELECT\0"])
+def test_queries_that_ask_for_something(query: bytes) -> None:
+    talk = Talk().handshake().orig(PG_START).resp(PG_AUTH)
+    for second in (2, 4, 6):
+        talk.orig(pg(b"Q", query), at=second).resp(PG_READY)
+    assert beats(run(talk)) == []
+
+
+def test_postgresql_that_turns_to_tls_is_left_to_it() -> None:
+    hello = bytes.fromhex("16030100d8010000d40303") + bytes(0xD8 - 6)
+    result = run(Talk().handshake().orig(struct.pack("!II", 8, 80877103)).resp(b"S").orig(hello))
+    assert result.flow["app_protocol"] == "tls"
+
+
+def test_postgresql_joined_in_midstream() -> None:
+    talk = (
+        Talk().orig(pg(b"Q", b"\0")).resp(pg(b"I") + PG_READY).orig(pg(b"Q", b"\0"), at="5s").resp(pg(b"I") + PG_READY)
+    )
+    assert beats(run(talk)) == [(C, "postgresql", 6, True)] * 2
+
+
+# ------------------------------------------------------------------------------------------------ MySQL
+def test_a_sequence_that_does_not_go_on_ends_the_reading() -> None:
+    talk = Talk().handshake().resp(MYSQL_GREETING).orig(MYSQL_LOGIN).resp(mysql(2, b"\0\0\0\2\0\0\0"))
+    talk.orig(mysql(7, b"\x0e") + MYSQL_PING, at="3s").resp(MYSQL_OK)
+    result = run(talk)
+    assert (beats(result), result.flow["app_protocol"]) == ([], "mysql")
+
+
+def test_a_compressed_connection_is_not_read() -> None:
+    login = bytearray(MYSQL_LOGIN)
+    login[4] |= 0x20
+    talk = Talk().handshake().resp(MYSQL_GREETING).orig(bytes(login)).resp(mysql(2, b"\0\0\0\2\0\0\0"))
+    result = run(talk.orig(MYSQL_PING, at="3s").resp(MYSQL_OK))
+    assert (beats(result), result.flow["app_protocol"]) == ([], "unknown")
+
+
+def test_mysql_joined_in_midstream_by_a_ping() -> None:
+    talk = Talk().orig(MYSQL_PING).resp(MYSQL_OK).orig(MYSQL_PING, at="60s").resp(MYSQL_OK)
+    assert beats(run(talk)) == [(C, "mysql", 5, True)] * 2
+
+
+# ------------------------------------------------------------------------------------------------ ZooKeeper
+def test_zookeeper_joined_in_midstream_by_a_ping() -> None:
+    talk = Talk().orig(ZK_PING).resp(ZK_PONG).orig(ZK_PING, at="10s").resp(ZK_PONG)
+    assert beats(run(talk)) == [(C, "zookeeper", 12, True)] * 2
+
+
+def test_a_session_that_is_not_taken_up_proves_nothing() -> None:
+    result = run(Talk().handshake().orig(ZK_CONNECT).resp(b"\0\0\0\2no").orig(ZK_PING, at="9s").resp(b"\0\0\0\2no"))
+    assert (beats(result), result.flow["app_protocol"]) == ([], "unknown")
+
+
+# ------------------------------------------------------------------------------------------------ Kafka
+def test_the_first_api_versions_is_no_beat() -> None:
+    result = run(
+        Talk().handshake().orig(kafka(18, 1)).resp(kafka_reply(1)).orig(kafka(3, 2), at="2s").resp(kafka_reply(2))
+    )
+    assert (beats(result), result.flow["app_protocol"]) == ([], "kafka")
+
+
+def test_a_response_to_something_else_proves_nothing() -> None:
+    talk = Talk().handshake().orig(kafka(18, 1)).resp(kafka_reply(2)).orig(kafka(12, 2, KAFKA_BEAT), at="2s")
+    result = run(talk.resp(kafka_reply(2)))
+    assert (beats(result), result.flow["app_protocol"]) == ([], "unknown")
+
+
+def test_kafka_joined_in_midstream() -> None:
+    talk = Talk().orig(kafka(12, 70, KAFKA_BEAT)).resp(kafka_reply(70, bytes(6)))
+    talk.orig(kafka(12, 71, KAFKA_BEAT), at="3s").resp(kafka_reply(71, bytes(6)))
+    assert [answered for *_, answered in beats(run(talk))] == [True, True]
