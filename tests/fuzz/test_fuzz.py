@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from tests.fuzz.entries import ENTRIES, READINGS
-from tests.fuzz.run import SHARES
+from tests.fuzz.run import ROOT, SHARES
 from tests.fuzz.seeds import Seeds, write_packets
 
 CRASHERS = sorted(path for path in (Path(__file__).parent / "crashers").iterdir() if path.suffix != ".md")
@@ -61,3 +64,27 @@ def test_a_broken_reader_is_seen(own_seeds: Seeds, tmp_path: Path, monkeypatch: 
 def test_what_broke_something_does_no_more(path: Path) -> None:
     for read in READINGS:
         read(path)
+
+
+_STRICT = """
+from tests.fuzz.strict import no_negative_indexes
+no_negative_indexes()
+import numpy as np
+from analyzer.kernel import kernel
+def pick(numbers, at): return numbers[at]
+pick = kernel(pick)
+assert pick(np.arange(3), 2) == 2
+for at in (-1, 3):
+    try:
+        pick(np.arange(3), at)
+    except IndexError:
+        continue
+    raise AssertionError(at)
+"""
+
+
+def test_checked_kernels_refuse_indexes_on_both_sides() -> None:
+    env = {**os.environ, "NUMBA_BOUNDSCHECK": "1"}
+    command = [sys.executable, "-c", _STRICT]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
