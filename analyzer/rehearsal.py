@@ -86,18 +86,22 @@ def _rehearse_ring() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ a second compiler
+_started: list[subprocess.Popen[bytes]] = []  # a process object that is forgotten while it runs warns of it
+
+
 def help_compile() -> None:
     """Start a process that compiles kernels beside this one, if there is a processor for it. It ends with this one."""
     if (os.cpu_count() or 1) < 2 or not sys.executable or sys.platform == "win32":
         return
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     try:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "analyzer.rehearsal", str(os.getpid())],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
     except OSError:
         return  # then it takes longer
+    _started.append(process)
 
 
 def learn() -> list[tuple[Callable[..., Any], tuple[Any, ...]]]:
