@@ -53,6 +53,17 @@ class Silence:
 
 
 @dataclass(slots=True)
+class Beating:
+    """The heartbeats of one protocol: series, beats, of these missed, and the shortest and longest period."""
+
+    series: int = 0
+    beats: int = 0
+    missed: int = 0
+    shortest_s: float | None = None
+    longest_s: float | None = None
+
+
+@dataclass(slots=True)
 class Trouble:
     """Flows with the same trouble: how many, the first of them, and what the first one's verdict says.
 
@@ -88,6 +99,7 @@ class Summary:
     probes: int = 0
     unanswered_flows: int = 0
     unanswered: int = 0
+    heartbeats: dict[str, Beating] = field(default_factory=dict)  # by protocol
     troubles: list[Trouble] = field(default_factory=list)
 
     @property
@@ -158,6 +170,22 @@ class Collector:
             already = pc.indices_nonzero(pc.is_in(rows["flow_id"], value_set=named))
             keep = pc.unique(pa.concat_arrays([quietest, already]))
             self._addresses = [rows.take(keep).combine_chunks()]
+
+    def _add_heartbeat_series(self, rows: pa.Table) -> None:
+        of = rows.group_by("protocol", use_threads=False)
+        sums = of.aggregate([([], "count_all"), ("beats", "sum"), ("period_s", "min"), ("period_s", "max")])
+        for row in sums.to_pylist():
+            made = self._made.heartbeats.setdefault(row["protocol"] or "unknown", Beating())
+            made.series += row["count_all"]
+            made.beats += row["beats_sum"] or 0
+            periods = [s for s in (made.shortest_s, made.longest_s, row["period_s_min"], row["period_s_max"]) if s]
+            made.shortest_s, made.longest_s = min(periods, default=None), max(periods, default=None)
+
+    def _add_heartbeats(self, rows: pa.Table) -> None:
+        missed = rows.filter(pc.fill_null(rows["missed"], False))
+        for row in missed.group_by("protocol", use_threads=False).aggregate([([], "count_all")]).to_pylist():
+            made = self._made.heartbeats.setdefault(row["protocol"] or "unknown", Beating())
+            made.missed += row["count_all"]
 
     def _add_idle_gaps(self, rows: pa.Table) -> None:
         order = [("duration_s", "descending"), ("flow_id", "ascending"), ("start_frame", "ascending")]

@@ -70,6 +70,7 @@ def print_summary(summary: Summary, file: TextIO) -> None:
         _print_closes(console, summary)
         _print_silences(console, summary.silences)
         _print_probing(console, summary)
+        _print_heartbeats(console, summary)
         _print_looks(console, summary)
     else:
         console.print("no TCP connections")
@@ -165,6 +166,22 @@ def _print_probing(console: Console, summary: Summary) -> None:
         answered = f"{summary.unanswered:,} unanswered in {_count(summary.unanswered_flows, 'connection')}"
     probing = f"{summary.probing_flows:,} of {_count(summary.flows, 'connection')} probed"
     _indented(console, f"{probing}: {_count(summary.probes, 'probe')}, {answered}")
+
+
+def _print_heartbeats(console: Console, summary: Summary) -> None:
+    if not summary.heartbeats:
+        return
+    _heading(console, "Heartbeats of applications")
+    for protocol, made in sorted(summary.heartbeats.items()):
+        name = "of an unknown protocol, by their timing" if protocol == "unknown" else protocol
+        every = " to ".join(
+            _seconds(s) for s in sorted({s for s in (made.shortest_s, made.longest_s) if s is not None})
+        )
+        missed = f"{made.missed:,} missed" if made.missed else "none missed"
+        _indented(
+            console,
+            f"{name}: {_count(made.beats, 'beat')} in {made.series:,} series{every and f', every {every}'}, {missed}",
+        )
 
 
 def _print_looks(console: Console, summary: Summary) -> None:

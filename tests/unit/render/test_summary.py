@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.render import summary as summary_module
-from analyzer.render.summary import Summary, summarize
+from analyzer.render.summary import Beating, Summary, summarize
 from analyzer.render.text import LOOKS, print_summary
 from analyzer.tables.build import Coded, to_arrow
 from analyzer.tables.schema import TABLES
@@ -58,7 +58,20 @@ def capture() -> dict[str, pa.Table]:
         "start_frame": ids + 1,
         "end_frame": ids + 2,
     }
+    beats = {
+        "flow_id": ids % 3,
+        "protocol": Coded(ids % 2, ["mqtt", "unknown"]),
+        "missed": (ids % 8 == 0).astype(np.int8),
+    }
+    series = {
+        "flow_id": ids[:3],
+        "protocol": Coded(ids[:3] % 2, ["mqtt", "unknown"]),
+        "beats": np.array([10, 20, 10]),
+        "period_s": np.array([5.0, 30.0, 7.5]),
+    }
     return {
+        "heartbeats": to_arrow("heartbeats", beats),
+        "heartbeat_series": to_arrow("heartbeat_series", series),
         "flows": to_arrow("flows", flows),
         "closes": to_arrow("closes", closes),
         "idle_gaps": to_arrow("idle_gaps", gaps),
@@ -140,6 +153,7 @@ def test_counts() -> None:
     assert troubles["rst_on_idle"].frames == [100]
     assert troubles["race.race"].flow_ids == [3]
     assert troubles["stalled_zero_window"].flow_ids == [5, 25]
+    assert summary.heartbeats == {"mqtt": Beating(2, 20, 5, 5.0, 7.5), "unknown": Beating(1, 20, 0, 30.0, 30.0)}
     assert json.loads(json.dumps(summary.as_dict()))["silences"][1]["censored"] is True
 
 
@@ -158,10 +172,12 @@ def test_the_screen() -> None:
     )
     assert "flow 38 10.0.0.1:50038 -> 10.0.0.2:443: think_time, filled by none, still open at the capture's end" in text
     assert "2 of 40 connections probed: 6 probes, 3 unanswered in 1 connection" in text
+    assert "mqtt: 20 beats in 2 series, every 5.000 s to 7.500 s, 5 missed" in text
+    assert "of an unknown protocol, by their timing: 20 beats in 1 series, every 30.0 s, none missed" in text
     looks = text[text.index("Worth a look") :]
     assert looks.index("abort_keepalive") < looks.index("race") < looks.index("rst_on_idle") < looks.index("silences")
     assert "(flow 0, 10, 20, 30). flow 0: verdict of 0 [bold]\\x1b[31m [frame 100]" in " ".join(looks.split())
-    assert len(lines) < 40
+    assert len(lines) < 45
     assert all(line == line.rstrip() for line in lines)
 
 
