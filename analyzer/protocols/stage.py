@@ -186,6 +186,8 @@ class ProtocolStage:
         tell(self.shared.oddities, ledger)
         ledger.note("http.text_cap", int(self.http1.meta["heap_full"][0]) + self.http2.text_full)
         self.websocket.tell(ledger)
+        self.shared.let_go()
+        self.tls.inside = None
 
     def _channels_of(self, slots: I32) -> I32:
         """Return every channel of these flows."""
