@@ -27,7 +27,7 @@ Path = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
 Notice = Callable[[str], None]
 
-_COMPILING = "compiling kernels (first run only, about 20 s)"
+_COMPILING = "compiling kernels (first run only, about half a minute)"
 
 
 class Analysis(Mapping[str, "pd.DataFrame"]):

@@ -1,8 +1,8 @@
 """A few connections that make every kernel run once, so that each is compiled or loaded before it matters.
 
 `live` rehearses before it opens the capture: a ring would be full by the time a kernel is compiled. On a first run a
-second process rehearses in plain Python to learn with what each kernel is called, and compiles them from the last one
-on, while the first process compiles them as it needs them (`python -m analyzer.rehearsal`).
+second process rehearses in plain Python to learn with what each kernel is called, and compiles those that come later
+while the first one compiles what it needs (`python -m analyzer.rehearsal`).
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ def _main(parent: int) -> None:
     os.environ["NUMBA_DISABLE_JIT"] = "0"  # from here on, before numba is imported
     from analyzer.native import compile_unless_busy
 
-    for function, signature in reversed(kernels):
+    # the first two keep the other process busy for as long as those that it needs next take here
+    for function, signature in [*kernels[2:], *kernels[:2]]:
         if os.getppid() != parent:
             return
         compile_unless_busy(function, signature)

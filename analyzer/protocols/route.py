@@ -92,14 +92,22 @@ def _release(
 
 
 @routine
-def _look(span: Records, c: Records, held: Records, source: U8) -> int:
-    """Return who knows the held bytes and this span's. Nothing is written for a span that says enough by itself."""
+def _put_aside(held: Records, aside: U8, at: int) -> None:
+    """Copy the held bytes to where nothing is put aside yet: every `looks_like` then sees one kind of array."""
+    for k in range(held.n):
+        aside[at + k] = held.bytes[k]
+
+
+@routine
+def _look(span: Records, c: Records, held: Records, source: U8, aside: U8, m: Records) -> int:
+    """Return who knows the held bytes and this span's. Nothing is kept for a span that says enough by itself."""
     if held.pieces == 0:
         return _reader_of(source, span.at, min(span.length, FIRST_BYTES), c.midstream)
+    _put_aside(held, aside, m.n_aside)
     n = min(FIRST_BYTES - held.n, span.length)
     for k in range(n):
-        held.bytes[held.n + k] = source[span.at + k]
-    return _reader_of(held.bytes, 0, held.n + n, c.midstream)
+        aside[m.n_aside + held.n + k] = source[span.at + k]
+    return _reader_of(aside, m.n_aside, held.n + n, c.midstream)
 
 
 @routine
@@ -116,13 +124,13 @@ def _hold(span: Records, held: Records, source: U8) -> None:
 
 
 @routine
-def _decide(span: Records, c: Records, held: Records, source: U8) -> int:
+def _decide(span: Records, c: Records, held: Records, source: U8, aside: U8, m: Records) -> int:
     """Show the first bytes around; return who reads the channel, UNDECIDED if the span is held or left out."""
-    reader = _look(span, c, held, source)
+    reader = _look(span, c, held, source, aside, m)
     if reader == OPAQUE and held.pieces > 0:
         held.n, held.pieces = 0, 0
         if c.midstream or span.offset <= PREAMBLE:  # what was held is no beginning; perhaps this is
-            reader = _look(span, c, held, source)
+            reader = _look(span, c, held, source, aside, m)
     if reader == UNDECIDED:
         _hold(span, held, source)
         return UNDECIDED
@@ -139,10 +147,12 @@ def _decide(span: Records, c: Records, held: Records, source: U8) -> int:
 
 
 @routine
-def _drop_plain(held: Records, c: Records) -> None:
+def _drop_plain(held: Records, c: Records, aside: U8, m: Records) -> None:
     """Where one side begins TLS, what the other said before it was no record: PostgreSQL's one byte of consent."""
-    if held.pieces > 0 and looks_like_tls(held.bytes, 0, held.n, c.midstream) == NO:
-        held.n, held.pieces = 0, 0
+    if held.pieces > 0:
+        _put_aside(held, aside, m.n_aside)
+        if looks_like_tls(aside, m.n_aside, held.n, c.midstream) == NO:
+            held.n, held.pieces = 0, 0
 
 
 @helper
@@ -195,11 +205,11 @@ def route(
                     continue
                 reader = TLS
             else:
-                reader = _decide(span, c, held, source)
+                reader = _decide(span, c, held, source, aside, m)
             if reader == UNDECIDED:
                 continue
             if reader == TLS:
-                _drop_plain(firsts[2 * span.channel + 1 - span.dir], c)
+                _drop_plain(firsts[2 * span.channel + 1 - span.dir], c, aside, m)
             if reader > MESSAGES:
                 c.kind, reader = reader - MESSAGES, MESSAGES
             c.reader, c.opaque_c, c.opaque_s = reader, 0, 0
