@@ -210,11 +210,12 @@ class Engine:
             return
         from analyzer.classify.beats import inferred, kinds
         from analyzer.classify.closing import closes, judge
-        from analyzer.classify.endpoints import LIVE_FLOWS, Endpoints
+        from analyzer.classify.endpoints import Endpoints
         from analyzer.classify.explicit_beats import explicit
         from analyzer.classify.facts import Facts
         from analyzer.classify.findings import Findings
         from analyzer.classify.flow import flows
+        from analyzer.classify.grouped import LIVE_FLOWS
         from analyzer.classify.idle_gap import idle_gaps
         from analyzer.classify.keepalive import keepalives
         from analyzer.classify.timeouts import Timeouts
@@ -223,16 +224,17 @@ class Engine:
 
         facts = Facts(done, applications, self.end_ns, self.settings)
         verdict = judge(facts)
+        limit = LIVE_FLOWS if self.settings.linger_ns else 0
         if self._endpoints is None:
-            self._endpoints = Endpoints(LIVE_FLOWS if self.settings.linger_ns else 0)
+            self._endpoints = Endpoints(limit)
         if self._timeouts is None:
             self.knowledge = self.knowledge or Knowledge.shipped()
-            self._timeouts = Timeouts(self.knowledge, self.settings.idle_min_ns)
+            self._timeouts = Timeouts(self.knowledge, self.settings.idle_min_ns, limit)
         self._endpoints.add(facts, verdict)
         self._timeouts.add(facts, verdict)
         close_columns = closes(facts, verdict)
         if self._findings is None:
-            self._findings = Findings()
+            self._findings = Findings(limit)
         self._findings.add(facts, verdict, close_columns)
         beats_read, series_read = explicit(facts, self._timeouts.knowledge)
         yield "heartbeats", to_arrow("heartbeats", beats_read)

@@ -5,7 +5,7 @@ What    At least LEAST closes by the server within WINDOW_NS, after different ag
 Needs   flows and closes, as they finish
 Gives   findings: close.burst
 Limits  Only connections that lasted LEAST_AGE_NS count: short ones end together whenever many begin together.
-Memory  61 bytes for each close of that kind, until the end; 32 MB at most.
+Memory  61 bytes for each close of that kind, until the end.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.community import address_text
 from analyzer.classify.facts import Facts
+from analyzer.classify.grouped import Latest
 
 _RST = tuple(code for name, code in KIND.items() if name.startswith(("rst_", "refused", "handshake_aborted")))
 
@@ -25,16 +26,11 @@ _ROW = np.dtype(
 )  # fmt: skip
 
 
-LIVE_FLOWS = 500_000
-"""Connections that `endpoints` looks back on where a capture does not end: 30 MB."""
-
-
 class Endpoints:
     """Collects 60 bytes per flow while flows finish; one table at the end. With a `limit`, of the last flows only."""
 
     def __init__(self, limit: int = 0) -> None:
-        self._parts: list[NDArray[Any]] = []
-        self._limit, self._flows = limit, 0
+        self._kept = Latest(_ROW, limit)
 
     def add(self, facts: Facts, verdict: Verdict) -> None:
         """Take finished flows."""
@@ -48,14 +44,11 @@ class Endpoints:
         rows["rst"] = np.isin(verdict.kind, _RST)
         closed = (flow["close_ts"] != 0) & (flow["close_idle_payload"] >= facts.settings.idle_min_ns)
         rows["idle"] = closed
-        self._parts.append(rows)
-        self._flows += facts.n
-        while self._limit and self._flows - self._parts[0].size >= self._limit:
-            self._flows -= self._parts.pop(0).size
+        self._kept.add(rows)
 
     def columns(self) -> dict[str, Any]:
         """Return the columns of `endpoints`, most flows first."""
-        rows = np.concatenate(self._parts) if self._parts else np.zeros(0, _ROW)
+        rows = self._kept.rows()
         order = np.lexsort((rows["lifetime_s"], rows["port"], rows["lo"], rows["hi"], rows["version"]))
         rows = rows[order]
         key = rows[["version", "hi", "lo", "port"]]

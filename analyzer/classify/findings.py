@@ -4,7 +4,7 @@ Needs   closes, idle_gaps, heartbeats and timeouts of the same flows
 Gives   findings
 Limits  One finding per code and server. A code that concerns more than MOST_SERVERS servers (a scan, a dead network)
         becomes one finding without a server. Words and severities are in `finding_codes`.
-Memory  78 bytes per flow with something to report, until the end.
+Memory  78 bytes per flow with something to report, until the end; live, of the last LIVE_FLOWS.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.classify.bursts import bursts, closes_of
+from analyzer.classify.bursts import CLOSE, bursts, closes_of
 from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.endpoints import endpoint_names
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.finding_codes import CODES, SEVERITIES, Code
-from analyzer.classify.grouped import Rows, together
+from analyzer.classify.grouped import Latest, Rows
 from analyzer.classify.heartbeat_findings import too_slow, unanswered
-from analyzer.classify.request_limits import limits, served
+from analyzer.classify.request_limits import SERVED, limits, served
 from analyzer.flows.state import STALLED_ZERO_WINDOW
 from analyzer.kernel import I64, Mask
 from analyzer.tables.build import Coded
@@ -60,10 +60,10 @@ _LEAST_CONFIDENCE = {"connect.no_answer": 0.9, "close.half_closed_leak": 0.9, "c
 class Findings:
     """Collects what is wrong with each flow while flows finish; one table at the end."""
 
-    def __init__(self) -> None:
-        self._parts: list[Rows] = []
-        self._closes: list[Rows] = []
-        self._served: list[Rows] = []
+    def __init__(self, limit: int = 0) -> None:
+        """`limit`: troubles, closes and servers' last responses that are looked back on, 0 = all."""
+        self._parts = Latest(_ROW, limit)
+        self._closes, self._served = Latest(CLOSE, limit), Latest(SERVED, limit)
 
     def add(self, facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> None:
         """Take finished flows; `closes` are the columns of that table for them."""
@@ -71,15 +71,15 @@ class Findings:
         code[(code == _NUMBER["close.stale_connection"]) & ~(1e9 * seconds >= facts.settings.idle_min_ns)] = -1
         here = np.flatnonzero(code >= 0)
         frames = closes["evidence_frames"]
-        self._parts.append(_rows(facts, here, code[here], seconds, verdict.confidence, frames))
+        self._parts.add(_rows(facts, here, code[here], seconds, verdict.confidence, frames))
         # Before the handshake is complete it is a client that tries again on the same ports: nothing went on.
         ignored = np.flatnonzero((facts.flow["rst_ignored"] > 0) & (facts.flow["handshake_ts"] != 0))
         number = np.full(ignored.size, _NUMBER["reset.ignored"])
         unknown, unsure = np.full(facts.n, np.nan), np.full(facts.n, 0.6)
-        self._parts.append(_rows(facts, ignored, number, unknown, unsure, frames))
-        self._parts.append(_stalls(facts))
-        self._closes = together(self._closes, closes_of(facts, verdict))
-        self._served = together(self._served, served(facts, verdict))
+        self._parts.add(_rows(facts, ignored, number, unknown, unsure, frames))
+        self._parts.add(_stalls(facts))
+        self._closes.add(closes_of(facts, verdict))
+        self._served.add(served(facts, verdict))
 
     def add_beats(
         self, facts: Facts, verdict: Verdict, closes: dict[str, Any], beats: dict[str, Any], series: dict[str, Any]
@@ -89,17 +89,16 @@ class Findings:
         sure = np.full(facts.n, 0.9)
         rows = _rows(facts, here, np.full(here.size, _NUMBER["heartbeat.unanswered"]), np.zeros(facts.n), sure, None)
         rows["seconds"], rows["frames"][:, 0] = seconds, frames
-        self._parts.append(rows)
+        self._parts.add(rows)
         silence = _seconds(facts, closes)
         here = too_slow(facts, verdict, silence, closes["trigger"].codes, series)
         number = np.full(here.size, _NUMBER["heartbeat.too_slow"])
-        self._parts.append(_rows(facts, here, number, silence, 0.9 * sure, closes["evidence_frames"]))
+        self._parts.add(_rows(facts, here, number, silence, 0.9 * sure, closes["evidence_frames"]))
 
     def columns(self, timeouts: dict[str, Any]) -> dict[str, Any]:
         """Return the columns of `findings`; `timeouts` are the columns of that table."""
-        rows = np.concatenate(self._parts) if self._parts else np.zeros(0, _ROW)
-        found = _of_flows(rows) + _of_timeouts(timeouts) + _mismatched(timeouts)
-        found += _at_once(self._closes) + _limited(self._served)
+        found = _of_flows(self._parts.rows()) + _of_timeouts(timeouts) + _mismatched(timeouts)
+        found += _at_once(self._closes.rows()) + _limited(self._served.rows())
         found.sort(key=lambda f: (SEVERITIES.index(f["severity"]), -f["flows"], f["code"], f["endpoint"] or ""))
         return _table(found)
 
@@ -273,20 +272,20 @@ def _mismatched(timeouts: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _at_once(closes: list[Rows]) -> list[dict[str, Any]]:
+def _at_once(closes: Rows) -> list[dict[str, Any]]:
     """Return the moments at which a server ended many connections."""
     found = []
-    for burst in bursts(np.concatenate(closes)) if closes else []:
+    for burst in bursts(closes):
         seconds = np.ptp(burst["ts"]) / 1e9
         one = _worded(CODES["close.burst"], burst.size, seconds, seconds, seconds)
         found.append(one | {"confidence": 0.8} | _where(burst))
     return found
 
 
-def _limited(served: list[Rows]) -> list[dict[str, Any]]:
+def _limited(served: Rows) -> list[dict[str, Any]]:
     """Return the servers that end a connection after so many requests."""
     found = []
-    for reached in limits(np.concatenate(served)) if served else []:
+    for reached in limits(served):
         requests = float(reached["responses"][0])
         one = _worded(CODES["http.max_requests"], reached.size, requests, requests, requests)
         found.append(one | {"confidence": 0.8} | _where(reached))

@@ -10,8 +10,8 @@ Limits  One timeout per server, side and way of closing (FIN or RST). Without ke
         the clocks cannot be told apart; then `payload` is named, or `response` if an HTTP response was the last thing
         said, and defaults of every clock that fits are listed. Gap rows that left the tracker before their flow (more
         than a million held) are not counted.
-Memory  72 bytes per flow that was closed, until the end, and at most MOST_GAPS silences of 55 bytes (15 MB); if there
-        are more, the longest are kept, which are the ones that can contradict or bound.
+Memory  72 bytes per flow that was closed, until the end (live, of the last LIVE_FLOWS), and at most MOST_GAPS silences of
+        55 bytes (15 MB); if there are more, the longest are kept, which are the ones that can contradict or bound.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.clusters import NONE, Piles, Survivors, piles, window_us
 from analyzer.classify.facts import Facts
+from analyzer.classify.grouped import Latest
 from analyzer.classify.idle_gap import trailing_rows
 from analyzer.classify.known import names_of
 from analyzer.flows.state import AFTER_HALF_CLOSE, END_RST, STALLED_UNACKED, STALLED_ZERO_WINDOW, THINK_TIME, TRAILING
@@ -67,17 +68,18 @@ _GAP = np.dtype(
 class Timeouts:
     """Collects a few numbers per close and per long silence while flows finish; one table at the end."""
 
-    def __init__(self, knowledge: Knowledge, least_ns: int) -> None:
+    def __init__(self, knowledge: Knowledge, least_ns: int, limit: int = 0) -> None:
+        """`limit`: closes that are looked back on, 0 = all."""
         self.knowledge = knowledge
         self.least_us = least_ns // 1000
-        self._closes: list[Rows] = []
+        self._closes = Latest(_CLOSE, limit)
         self._gaps: list[Rows] = []
         self._held = 0
 
     # ---------------------------------------------------------------------------------- collecting
     def add(self, facts: Facts, verdict: Verdict, idle_app_ns: I64 | None = None) -> None:
         """Take finished flows. idle_app_ns (n,): silence before the close with heartbeats left out; -1 = not known."""
-        self._closes.append(_closes_of(facts, verdict, idle_app_ns))
+        self._closes.add(_closes_of(facts, verdict, idle_app_ns))
         gaps = _gaps_of(facts, verdict)
         self._gaps.append(gaps)
         self._held += gaps.shape[0]
@@ -96,7 +98,7 @@ class Timeouts:
     def columns(self) -> dict[str, Any]:
         """Return the columns of `timeouts`: values first, most closes first; then bounds."""
         self._keep_longest()
-        closes = np.concatenate(self._closes) if self._closes else np.zeros(0, _CLOSE)
+        closes = self._closes.rows()
         gaps = self._gaps[0]
         endpoint, heads = _endpoints(closes, gaps)
         n = closes.shape[0]
