@@ -109,3 +109,16 @@ def grown(array: Records, n: int) -> Records:
     bigger = records(max(n, 2 * array.shape[0]), array.dtype)
     bigger[: array.shape[0]] = array
     return bigger
+
+
+def roomy(array: Records, used: int, more: int) -> Records:
+    """Return `array` with room for `more` rows after the first `used`; only those are kept.
+
+    New memory is not touched, so it is not resident until the kernel writes to it.
+    """
+    if array.shape[0] >= used + more:
+        return array
+    size = max(used + more, 2 * array.shape[0])
+    bigger = records(size, array.dtype) if array.dtype.names else np.zeros(size, array.dtype)
+    bigger[:used] = array[:used]
+    return bigger

@@ -136,8 +136,7 @@ def overdue(facts: Facts, flow_id: I64, ts: I64, series: I64) -> Array:
     """
     again = np.zeros(ts.size, np.bool_)
     again[:-1] = series[1:] == series[:-1]
-    order = np.argsort(facts.flow["flow_id"], kind="stable")
-    at = order[np.searchsorted(facts.flow["flow_id"], flow_id, sorter=order)]
+    at = facts.rows_of(flow_id)
     closed = facts.flow["close_ts"][at]
     left = (closed != 0) & (closed - ts >= np.maximum(3 * facts.path_rtt[at], LEAST_WAIT_NS))
     waited: Array = again | left | (facts.capture_end_ns - ts >= ANSWER_NS)

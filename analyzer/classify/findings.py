@@ -85,6 +85,8 @@ class Findings:
         self, facts: Facts, verdict: Verdict, closes: dict[str, Any], beats: dict[str, Any], series: dict[str, Any]
     ) -> None:
         """Take columns of `heartbeats` and `heartbeat_series` of the flows that were added last."""
+        if beats["flow_id"].size == 0:
+            return
         here, seconds, frames = unanswered(facts, verdict, closes["graceful_app"].codes, beats)
         sure = np.full(facts.n, 0.9)
         rows = _rows(facts, here, np.full(here.size, _NUMBER["heartbeat.unanswered"]), np.zeros(facts.n), sure, None)

@@ -26,18 +26,16 @@ _GONE = ("rst_on_idle", "rst_to_data_stale", "rst_to_keepalive", "silent_death",
 def unanswered(facts: Facts, verdict: Verdict, graceful_app: Array, beats: dict[str, Any]) -> tuple[I64, Array, Array]:
     """Return the flows that ended after beats nobody answered: index, seconds since the first of them, its frame.
 
-    beats: columns of `heartbeats`, each series together and by time
+    beats: columns of `heartbeats`, at least one row, each series together and by time
     """
     missed, silent = beats["missed"] == 1, beats["answered"] != 1
-    if missed.size == 0:
-        return np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64)
     at = np.arange(missed.size)
     start = np.flatnonzero(np.r_[True, _changes(beats["flow_id"]) | _changes(beats["series_id"])])
     first = np.maximum(np.maximum.reduceat(np.where(silent, -1, at), start) + 1, start)  # of those at the end
     run = np.append(start[1:], missed.size) - first
     waited = np.maximum.reduceat(np.where(missed, at, -1), start) >= first  # long enough to say so
     inferred = np.array(beats["method"].names)[beats["method"].codes[start]] == "inferred"
-    here = _place(facts, beats["flow_id"][start])
+    here = facts.rows_of(beats["flow_id"][start])
     closed = facts.flow["close_ts"][here] != 0
     other = np.where(beats["dir"].codes[start] == 0, INITIATORS.index("server"), INITIATORS.index("client"))
     leaves = facts.app["ws_close_first"][here] == other + 1  # who says goodbye is alive, whatever it answers
@@ -51,26 +49,16 @@ def unanswered(facts: Facts, verdict: Verdict, graceful_app: Array, beats: dict[
 def too_slow(facts: Facts, verdict: Verdict, silence_s: Array, trigger: Array, series: dict[str, Any]) -> I64:
     """Return the flows whose close or loss came between two beats; `silence_s` (n,) before it.
 
-    series: columns of `heartbeat_series`
+    series: columns of `heartbeat_series`, at least one row
     """
-    if series["flow_id"].size == 0:
-        return np.zeros(0, np.int64)
-    here = _place(facts, series["flow_id"])
-    timed_out: Mask = np.isin(verdict.kind, [KIND[kind] for kind in _GONE]) | (
-        trigger == TRIGGERS.index("idle_timeout")
-    )
+    here = facts.rows_of(series["flow_id"])
+    gone: Mask = np.isin(verdict.kind, [KIND[kind] for kind in _GONE])
+    gone |= trigger == TRIGGERS.index("idle_timeout")
     silence = silence_s[here]
     between = (silence <= _SLACK * series["period_s"]) & (1e9 * silence >= facts.settings.idle_min_ns)
-    return np.unique(here[timed_out[here] & between & (series["beats"] >= _LEAST_BEATS)])
+    return np.unique(here[gone[here] & between & (series["beats"] >= _LEAST_BEATS)])
 
 
 def _changes(values: Array) -> Mask:
     changed: Mask = values[1:] != values[:-1]
     return changed
-
-
-def _place(facts: Facts, flow_ids: I64) -> I64:
-    """Return the rows of these flows, which are all there."""
-    order = np.argsort(facts.flow["flow_id"], kind="stable")
-    place: I64 = order[np.searchsorted(facts.flow["flow_id"], flow_ids, sorter=order)]
-    return place

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.kernel import I32, U8, Records, grown, records
+from analyzer.kernel import I32, U8, grown, records, roomy
 from analyzer.protocols.channel import HTTP2
 from analyzer.protocols.http2.frame import close_http2, frame_http2
 from analyzer.protocols.http2.headers import BlockError, Fields, HeaderTable, Said, said_by, take_request, take_response
@@ -139,11 +139,11 @@ class Http2:
     def _make_room(self, n: int, volume: int, spans: int) -> None:
         """Make room for what `n` frames give: a row, the end of a stream, three pieces of a header block."""
         m = self.meta[0]
-        self.frames = _roomy(self.frames, int(m["n_frames"]), n)
-        self.done = _roomy(self.done, int(m["n_done"]), n)
-        self.pieces = _roomy(self.pieces, 0, 3 * n)
-        self.heap = _roomy(self.heap, int(m["heap"]), volume + KEPT_MAX * spans)
-        self.arena = _roomy(self.arena, 0, volume)
+        self.frames = roomy(self.frames, int(m["n_frames"]), n)
+        self.done = roomy(self.done, int(m["n_done"]), n)
+        self.pieces = roomy(self.pieces, 0, 3 * n)
+        self.heap = roomy(self.heap, int(m["heap"]), volume + KEPT_MAX * spans)
+        self.arena = roomy(self.arena, 0, volume)
         m["arena"], m["n_pieces"] = 0, 0
 
     # ------------------------------------------------------------------------------------ header blocks
@@ -263,7 +263,7 @@ class Http2:
         if mine.size == 0:
             return
         over = self.places[mine]
-        self.done = _roomy(self.done, int(self.meta[0]["n_done"]), int(self.connections["streams"][over].sum()))
+        self.done = roomy(self.done, int(self.meta[0]["n_done"]), int(self.connections["streams"][over].sum()))
         close_http2(mine, self.places, self.connections, self.exchanges, self.done, self.meta)
         pair = (2 * over.astype(np.int64)[:, None] + np.arange(2)).ravel()
         self.streams[pair] = np.zeros(1, STREAM)
@@ -310,16 +310,3 @@ class Http2:
                 self.said_chars -= sum(one.size for one in said)
                 yield "http_requests", request_rows(ended, said)
             m["n_frames"], m["n_done"], m["heap"] = 0, 0, 0
-
-
-def _roomy(array: Records, used: int, more: int) -> Records:
-    """Return `array` with room for `more` records after the first `used`; only those are kept.
-
-    New memory is not touched, so it is not resident until the kernel writes to it.
-    """
-    if array.shape[0] >= used + more:
-        return array
-    size = max(used + more, 2 * array.shape[0])
-    bigger = records(size, array.dtype) if array.dtype.names else np.zeros(size, np.uint8)
-    bigger[:used] = array[:used]
-    return bigger

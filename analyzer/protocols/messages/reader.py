@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analyzer.kernel import I32, Mask, Records, grown, records
+from analyzer.kernel import I32, Mask, Records, grown, records, roomy
 from analyzer.protocols.beats import CONTROL
 from analyzer.protocols.messages.frame import frame_messages
 from analyzer.protocols.messages.state import CONNECTION, COUNTERS, NOTED, STREAM
@@ -37,7 +37,7 @@ class Messages:
             self.places = longer
         most = int(m["used"]) + np.unique(a.spans["channel"][index]).size
         self.streams, self.connections = grown(self.streams, 2 * most), grown(self.connections, most)
-        self.noted = _roomy(self.noted, int(m["n"]), volume // _SHORTEST + 2 * index.size)
+        self.noted = roomy(self.noted, int(m["n"]), volume // _SHORTEST + 2 * index.size)
         frame_messages(
             index, a.spans, a.data, a.pages, a.aside, a.flows, a.channels, a.apps, self.places, self.streams,
             self.connections, self.noted, a.silences, a.queue, a.stage, self.meta,
@@ -83,12 +83,3 @@ class Messages:
     def rows(self, *, everything: bool) -> Iterator[Chunk]:
         """Yield nothing: these protocols have no tables of their own."""
         return iter(())
-
-
-def _roomy(array: Records, used: int, more: int) -> Records:
-    """Return `array` with room for `more` records after the first `used`; only those are kept."""
-    if array.shape[0] >= used + more:
-        return array
-    bigger = records(max(used + more, 2 * array.shape[0]), array.dtype)
-    bigger[:used] = array[:used]
-    return bigger

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyzer.anomalies import Ledger
-from analyzer.kernel import I32, U8, Records, grown, records
+from analyzer.kernel import I32, U8, grown, records, roomy
 from analyzer.protocols.channel import OPAQUE, PHASE_WEBSOCKET, WEBSOCKET
 from analyzer.protocols.oddities import WS_FIRST
 from analyzer.protocols.reader import Chunk, Shared
@@ -136,11 +136,11 @@ class WebSocket:
     def _make_room(self, n: int, volume: int, spans: int) -> None:
         """Make room for `n` frames more: two bytes of payload make one, and each span may end one begun before."""
         m = self.meta[0]
-        self.frames = _roomy(self.frames, int(m["n_frames"]), n)
-        self.messages = _roomy(self.messages, int(m["n_messages"]), n)
-        self.pieces = _roomy(self.pieces, 0, 2 * n)
-        self.heap = _roomy(self.heap, int(m["heap"]), volume + _WORDS * spans)
-        self.arena = _roomy(self.arena, 0, volume)
+        self.frames = roomy(self.frames, int(m["n_frames"]), n)
+        self.messages = roomy(self.messages, int(m["n_messages"]), n)
+        self.pieces = roomy(self.pieces, 0, 2 * n)
+        self.heap = roomy(self.heap, int(m["heap"]), volume + _WORDS * spans)
+        self.arena = roomy(self.arena, 0, volume)
         m["arena"], m["n_pieces"] = 0, 0
 
     def _inflate(self) -> None:
@@ -185,7 +185,7 @@ class WebSocket:
         m = self.meta[0]
         heads = b"".join(head for _, _, head, _ in told)
         at = int(m["heap"])
-        self.heap = _roomy(self.heap, at, len(heads))
+        self.heap = roomy(self.heap, at, len(heads))
         self.heap[at : at + len(heads)] = np.frombuffer(heads, np.uint8)
         m["heap"] = at + len(heads)
         lengths = np.array([len(head) for _, _, head, _ in told])
@@ -266,16 +266,3 @@ class WebSocket:
         for code, count in self.counts.items():
             flow_id, frame = self.first.get(code, (None, None))
             ledger.note(code, count, flow_id=flow_id, frame=frame)
-
-
-def _roomy(array: Records, used: int, more: int) -> Records:
-    """Return `array` with room for `more` records after the first `used`; only those are kept.
-
-    New memory is not touched, so it is not resident until the kernel writes to it.
-    """
-    if array.shape[0] >= used + more:
-        return array
-    size = max(used + more, 2 * array.shape[0])
-    bigger = records(size, array.dtype) if array.dtype.names else np.zeros(size, np.uint8)
-    bigger[:used] = array[:used]
-    return bigger
