@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -106,6 +107,7 @@ def tables(
     flow["flow_id"], flow["close_ts"] = ids, int(closed * SECOND)
     rtt = np.full(len(ids), SECOND // 50)
     facts = SimpleNamespace(beats=rows, capture_end_ns=int(end * SECOND), flow=flow, path_rtt=rtt)
+    facts.rows_of = partial(Facts.rows_of, cast(Facts, facts))
     return explicit(cast(Facts, facts), cast(Knowledge, SimpleNamespace(beats=lambda period_s: [])))
 
 
