@@ -7,7 +7,7 @@ stays valid until the one after the next is begun: whoever makes the items needs
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,8 +16,15 @@ T = TypeVar("T")
 _PATIENCE_S = 0.2
 
 
-def ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield `items` in order, each made by another thread while the one before it is used; errors come last."""
+def _never(item: object) -> bool:
+    return False
+
+
+def ahead(items: Iterable[T], alone: Callable[[T], bool] = _never) -> Iterator[T]:
+    """Yield `items` in order, each made by another thread while the one before it is used; errors come last.
+
+    alone  true for an item that has to be used up before the next is begun
+    """
     slot: list[T] = []
     failure: list[BaseException] = []
     ready, wanted = threading.Semaphore(0), threading.Semaphore(0)
@@ -44,8 +51,12 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
             if not slot:
                 break
             item = slot.pop()
-            wanted.release()
+            waits = alone(item)
+            if not waits:
+                wanted.release()
             yield item
+            if waits:
+                wanted.release()
         if failure:
             raise failure[0]
     finally:

@@ -157,7 +157,6 @@ def stream(
 
     if notice is not None and cache_is_cold():
         _compile_at_first(notice)
-    from analyzer.ahead import ahead
     from analyzer.capture.keyfile import KeyFile
     from analyzer.capture.reader import open_captures
     from analyzer.engine import Engine
@@ -174,9 +173,7 @@ def stream(
         engine.learn(b"")  # an empty key log too is one that opens nothing
         for text in KeyFile(path).read(final=True):
             engine.learn(text)
-    batches = map(engine.decode, reader)
-    for decoded in ahead(batches) if len(reader.files) == 1 else batches:
-        yield from engine.take(decoded)
+    yield from engine.read(reader, one_ahead=len(reader.files) == 1)
     yield from engine.finish()
 
 
@@ -273,18 +270,15 @@ def segments_of(
     progress: Progress | None = None,
 ) -> Iterator[pa.Table]:
     """Yield rows of `segments` of the connections `flow_ids`; no other table is made, so a second look costs little."""
-    from analyzer.ahead import ahead
     from analyzer.capture.reader import open_captures
     from analyzer.engine import Engine
 
     ledger = Ledger()
     reader = open_captures(_as_list(paths), ledger, progress=progress)
     engine = Engine(settings or Settings(), ledger, reader.files, segments=flow_ids, only_segments=True)
-    batches = map(engine.decode, reader)
-    for decoded in ahead(batches) if len(reader.files) == 1 else batches:
-        for name, rows in engine.take(decoded):
-            if name == "segments":
-                yield rows
+    for name, rows in engine.read(reader, one_ahead=len(reader.files) == 1):
+        if name == "segments":
+            yield rows
     for _, rows in engine.waiting_segments():
         yield rows
 

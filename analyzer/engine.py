@@ -6,11 +6,13 @@ source, and the same packets give the same tables however they are cut into batc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer.ahead import ahead
 from analyzer.anomalies import Ledger
 from analyzer.capture.batch import FileInfo, PacketBatch
 from analyzer.classify.heartbeat_units import Units
@@ -18,8 +20,8 @@ from analyzer.decode.decoder import Decoder
 from analyzer.decode.segment import TCP
 from analyzer.flows.state import DUPLICATE_FRAME
 from analyzer.flows.tracker import Finished, FlowTracker, untold
-from analyzer.kernel import U8, Records
-from analyzer.protocols.stage import SPANS_PER_SPAN, ProtocolStage
+from analyzer.kernel import U8, Records, copied
+from analyzer.protocols.stage import ProtocolStage
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,8 +35,24 @@ if TYPE_CHECKING:
     from analyzer.protocols.tls.plaintext import Plaintext
 
 Chunk = tuple[str, "pa.Table"]
-# Segments, the bytes they point into, time of the latest packet, TLS secrets that the capture brought
-Decoded = tuple[Records, U8, int, list[bytes]]
+
+
+@dataclass(slots=True)
+class Followed:
+    """A batch whose segments found their flows.
+
+    segments, data  as decoded    labels  one per segment, none if nobody asked for them
+    spans   the bytes in order    latest  time of the latest packet    secrets  TLS secrets that the capture brought
+    full    some flows have to be handed over before the next batch is followed
+    """
+
+    segments: Records
+    labels: Records
+    data: U8
+    spans: Records
+    latest: int
+    secrets: list[bytes]
+    full: bool
 
 
 class Engine:
@@ -95,33 +113,43 @@ class Engine:
 
     def feed(self, batch: PacketBatch) -> Iterator[Chunk]:
         """Take a batch of packets in capture order; yield the (table, rows) that are ready."""
-        yield from self.take(self.decode(batch))
+        yield from self.take(self.follow(batch))
 
-    def decode(self, batch: PacketBatch) -> Decoded:
-        """The first half of `feed`, which knows no flow: it may run one batch ahead of the second in another thread."""
+    def read(self, batches: Iterable[PacketBatch], *, one_ahead: bool) -> Iterator[Chunk]:
+        """Feed all of `batches`; one_ahead: the next is read and followed by another thread meanwhile."""
+        followed = map(self.follow, batches)
+        for batch in ahead(followed, alone=lambda batch: batch.full) if one_ahead else followed:
+            yield from self.take(batch)
+
+    def follow(self, batch: PacketBatch) -> Followed:
+        """The first half of `feed`, which knows no protocol.
+
+        It may run one batch ahead of the second half in another thread, but not past a batch that is `full`.
+        """
         segments, data = self.decoder.decode(batch)
         latest = int(batch.packets["ts_ns"].max()) if batch.packets.shape[0] else 0
-        return segments, data, latest, self._new_secrets()
-
-    def take(self, decoded: Decoded) -> Iterator[Chunk]:
-        """The second half of `feed`: find the flows and yield the (table, rows) that are ready."""
-        segments, data, latest, secrets = decoded
-        for text in secrets:
-            self.learn(text)
+        secrets = self._new_secrets()
         labels, spans = self.tracker.feed(segments, data)
-        self.end_ns = max(self.end_ns, latest)
         self._count_by_file(segments, labels)
+        kept = copied(labels if self.want_segments else labels[:0])
+        return Followed(segments, kept, data, copied(spans), latest, secrets, self.tracker.full())
+
+    def take(self, batch: Followed) -> Iterator[Chunk]:
+        """The second half of `feed`: read what the flows carry and yield the (table, rows) that are ready."""
+        for text in batch.secrets:
+            self.learn(text)
+        self.end_ns = max(self.end_ns, batch.latest)
         if self.want_segments:
             from analyzer.classify.segments import segment_rows
 
             if self._chosen is None:
-                yield "segments", segment_rows(segments, labels)
-            elif self._chosen.add(segments, labels):
+                yield "segments", segment_rows(batch.segments, batch.labels)
+            elif self._chosen.add(batch.segments, batch.labels):
                 yield "segments", self._chosen.rows()
-        yield from self._read(spans.shape[0], data)
-        if self.tracker.full():
+        yield from self._read(batch.spans, batch.data)
+        if batch.full:
             done, last = self.tracker.collect()
-            yield from self._rows(done, last.shape[0], data)
+            yield from self._rows(done, last, batch.data)
             self.tracker.release(done.slots)
 
     def advance(self, now_ns: int, settle_ns: int) -> Iterator[Chunk]:
@@ -140,7 +168,7 @@ class Engine:
             self.tracker.let_go(now_ns - self.settings.linger_ns)
             if int(self.tracker.meta[0]["n_ended"]):
                 done, last = self.tracker.collect()
-                yield from self._rows(done, last.shape[0], np.zeros(1, np.uint8))  # what is delivered is in the store
+                yield from self._rows(done, last, np.zeros(1, np.uint8))  # what is delivered is in the store
                 self.tracker.release(done.slots)
 
     def finish(self) -> Iterator[Chunk]:
@@ -149,7 +177,7 @@ class Engine:
         yield from self.waiting_segments()
         nothing = np.zeros(1, np.uint8)  # what is delivered last is in the store
         for done, last in self.tracker.finish():
-            yield from self._rows(done, last.shape[0], nothing)
+            yield from self._rows(done, last, nothing)
         yield from self.protocols.finish(self.ledger)
         if self._plaintext is not None:
             self._plaintext.tell(self.ledger)
@@ -192,16 +220,15 @@ class Engine:
                     info = self.files[index]
                     setattr(info, number, getattr(info, number) + int(counts[index]))
 
-    def _read(self, n: int, data: U8) -> Iterator[Chunk]:
-        """Give the first `n` rows of the span table to the protocols; yield the tables that are ready."""
-        if n and not self._only_segments:
-            self.units.feed(self.tracker.spans, n, self.tracker.flows.shape[0])
-            spans = self.tracker.spans_with_room((1 + SPANS_PER_SPAN) * n)
-            yield from self.protocols.feed(spans, n, data, self.tracker.pages, self.tracker.flows)
+    def _read(self, spans: Records, data: U8) -> Iterator[Chunk]:
+        """Give spans to the protocols; yield the tables that are ready."""
+        if spans.shape[0] and not self._only_segments:
+            self.units.feed(spans, spans.shape[0], self.tracker.flows.shape[0])
+            yield from self.protocols.feed(spans, data, self.tracker.pages, self.tracker.flows)
 
-    def _rows(self, done: Finished, n_spans: int, data: U8) -> Iterator[Chunk]:
+    def _rows(self, done: Finished, last: Records, data: U8) -> Iterator[Chunk]:
         """Let protocols read the last spans of finished flows, classify these, and yield their tables."""
-        yield from self._read(n_spans, data)
+        yield from self._read(last, data)
         yield from self.protocols.close(done.slots, self.tracker.flows)
         applications = self.protocols.applications(done.slots, done.flows["flow_id"])
         self.protocols.release(done.slots)

@@ -107,8 +107,25 @@ def grown(array: Records, n: int) -> Records:
     if array.shape[0] >= n:
         return array
     bigger = records(max(n, 2 * array.shape[0]), array.dtype)
-    bigger[: array.shape[0]] = array
+    copy_rows(bigger, array)
     return bigger
+
+
+def distinct(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the different values, ascending. np.unique without counts would import numpy.ma, which takes 50 ms."""
+    return np.unique(values, return_counts=True)[0]
+
+
+def copied(rows: Records) -> Records:
+    """Return a copy of `rows` (see `copy_rows`)."""
+    twin = records(rows.shape[0], rows.dtype)
+    copy_rows(twin, rows)
+    return twin
+
+
+def copy_rows(target: Records, source: Records) -> None:
+    """Copy `source` to the front of `target`, as bytes: numpy copies records field by field, ten times slower."""
+    target[: source.shape[0]].view(np.uint8)[:] = source.view(np.uint8)
 
 
 def roomy(array: Records, used: int, more: int) -> Records:
@@ -120,5 +137,5 @@ def roomy(array: Records, used: int, more: int) -> Records:
         return array
     size = max(used + more, 2 * array.shape[0])
     bigger = records(size, array.dtype) if array.dtype.names else np.zeros(size, array.dtype)
-    bigger[:used] = array[:used]
+    copy_rows(bigger, array[:used])
     return bigger

@@ -23,7 +23,7 @@ from analyzer.classify.grouped import Latest, Rows
 from analyzer.classify.heartbeat_findings import too_slow, unanswered
 from analyzer.classify.request_limits import SERVED, limits, served
 from analyzer.flows.state import STALLED_ZERO_WINDOW
-from analyzer.kernel import I64, Mask
+from analyzer.kernel import I64, Mask, distinct
 from analyzer.tables.build import Coded
 from analyzer.tables.tcp import RACES, TRIGGERS
 
@@ -186,7 +186,7 @@ def _stalls(facts: Facts) -> Rows:
 def _of_flows(rows: Rows) -> list[dict[str, Any]]:
     """Return the findings about flows."""
     found = []
-    for number in np.unique(rows["code"]).tolist():
+    for number in distinct(rows["code"]).tolist():
         mine = rows[rows["code"] == number]
         order = np.lexsort((mine["flow_id"], mine["port"], mine["lo"], mine["hi"], mine["version"]))
         mine = mine[order]
@@ -207,7 +207,7 @@ def _one(number: int, rows: Rows, endpoint: str | None, servers: int) -> dict[st
     code = CODES[_NAMES[number]]
     seconds = rows["seconds"][~np.isnan(rows["seconds"])]
     low, median, high = np.quantile(seconds, (0, 0.5, 1)).tolist() if seconds.size else (0.0, 0.0, 0.0)
-    flow_ids = np.unique(rows["flow_id"])
+    flow_ids = distinct(rows["flow_id"])
     frames = rows["frames"].ravel()
     frames = frames[frames > 0]
     _, first = np.unique(frames, return_index=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.facts import Array, Facts
-from analyzer.kernel import I64, Mask
+from analyzer.kernel import I64, Mask, distinct
 from analyzer.tables.tcp import GRACE, INITIATORS, TRIGGERS
 
 _LEAST_INFERRED = 2  # unanswered beats
@@ -56,7 +56,7 @@ def too_slow(facts: Facts, verdict: Verdict, silence_s: Array, trigger: Array, s
     gone |= trigger == TRIGGERS.index("idle_timeout")
     silence = silence_s[here]
     between = (silence <= _SLACK * series["period_s"]) & (1e9 * silence >= facts.settings.idle_min_ns)
-    return np.unique(here[gone[here] & between & (series["beats"] >= _LEAST_BEATS)])
+    return distinct(here[gone[here] & between & (series["beats"] >= _LEAST_BEATS)])
 
 
 def _changes(values: Array) -> Mask:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analyzer.classify.facts import Array, Facts
-from analyzer.kernel import Mask
+from analyzer.kernel import Mask, distinct
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
     }
     parts = [pa.array([], pa.string())]
     order, done = np.empty(facts.n, np.int64), 0
-    for code in np.unique(verdict.kind).tolist():
+    for code in distinct(verdict.kind).tolist():
         here = verdict.kind == code
         parts.append(_filled(SENTENCES[CLOSE_KINDS[code]], values, here))
         order[here] = np.arange(done, done + len(parts[-1]))

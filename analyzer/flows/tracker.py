@@ -86,7 +86,7 @@ class FlowTracker:
         self.slots: I32 = np.full(4096, -1, np.int32)
         self.free: I32 = np.zeros(room, np.int32)
         self.meta = records(1, state.META)
-        self.meta["spent_block"] = -1
+        self.meta["spent_block"] = self.meta["older_block"] = -1
         self.probes = records(1024, state.PROBE)
         self.gaps = records(1024, state.GAP)
         self.spans = records(_SPANS_PER_BLOCK * PAGES + 1024, SPAN)
@@ -147,11 +147,6 @@ class FlowTracker:
         if pools > self.samples.size // state.RTT_SAMPLES:
             self.samples = _longer(self.samples, 2 * pools * state.RTT_SAMPLES)
             self.rtt_free = _longer(self.rtt_free, 2 * pools)
-
-    def spans_with_room(self, n: int) -> Records:
-        """Return the span table with room for `n` rows: protocols append to it what they hand on to each other."""
-        self.spans = grown(self.spans, n)
-        return self.spans
 
     # -------------------------------------------------------------------------------------- handing over
     def full(self) -> bool:

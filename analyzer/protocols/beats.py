@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.kernel import I64, Mask, Records
+from analyzer.kernel import I64, Mask, Records, distinct
 
 BY_NUMBER, BY_ORDER, ONE_WAY = range(3)
 
@@ -89,7 +89,7 @@ class Beats:
         self._rows = self._held[0].size
         rows = held[mine]
         parts = [np.zeros(0, BEAT)]
-        for code in np.unique(rows["protocol"]).tolist():
+        for code in distinct(rows["protocol"]).tolist():
             some, how = rows[rows["protocol"] == code], PAIRING[PROTOCOLS[code]]
             parts.append(_by_number(some) if how == BY_NUMBER else _by_order(some, paired=how == BY_ORDER))
         return np.concatenate(parts)

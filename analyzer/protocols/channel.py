@@ -21,6 +21,7 @@ CHANNEL = np.dtype(
     [
         ("flow_id", I8),
         ("stream_id", I8),  # HTTP/2 stream that it is carried by, -1 = none
+        ("handshake_ts", I8), ("handshake_rtt", I8),  # the flow's, as its first bytes found it; 0 = not seen
         ("slot", I4),
         ("parent", I4),  # -1 = the flow's own bytes
         ("next", I4),  # next channel of the same flow, -1 = the last; of the free list
@@ -121,19 +122,21 @@ def new_channel(slot: int, flow_id: int, parent: int, slot_channel: I32, channel
     c.live, c.reader, c.kind, c.decrypted, c.midstream, c.client = 1, UNDECIDED, 0, 0, 0, 0
     c.opaque_c, c.opaque_s = 0, 0
     if parent < 0:
+        c.handshake_ts, c.handshake_rtt = 0, 0
         c.next = slot_channel[slot]
         slot_channel[slot] = index
     else:  # after the flow's own, which stays first
         first = slot_channel[slot]
+        c.handshake_ts, c.handshake_rtt = channels[first].handshake_ts, channels[first].handshake_rtt
         c.next = channels[first].next
         channels[first].next = index
     return int(index)
 
 
 @helper
-def note_span(span: Records, flow: Records, app: Records, silences: Records, m: Records) -> None:
+def note_span(span: Records, c: Records, app: Records, silences: Records, m: Records) -> None:
     """Before a protocol reads a span: if a long silence ends with it, keep the phase in which that began."""
-    before = app.last_ts if app.last_ts != 0 else flow.handshake_ts
+    before = app.last_ts if app.last_ts != 0 else c.handshake_ts
     app.silence = max(span.ts_ns - before, 0) if before != 0 else -1
     if app.last_ts != 0 and span.ts_ns - app.last_ts >= m.idle_min:
         row = silences[m.n_silences]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from analyzer.flows.state import SEEN_SYN, SEEN_SYN_ACK
 from analyzer.kernel import I32, I64, U8, Records, helper, kernel, routine
 from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, OPAQUE, TLS, UNDECIDED, new_channel
 from analyzer.protocols.http1.detect import looks_like_http1
@@ -156,21 +155,20 @@ def _drop_plain(held: Records, c: Records, aside: U8, m: Records) -> None:
 
 
 @helper
-def _channel_of(
-    span: Records, flows: Records, slot_channel: I32, channels: Records, m: Records
-) -> int:  # fmt: skip
+def _channel_of(span: Records, slot_channel: I32, channels: Records, m: Records) -> int:
     """Return the channel of a flow's own bytes; opened by the first of them."""
     channel = slot_channel[span.slot]
     if channel < 0:
         channel = new_channel(span.slot, span.flow_id, -1, slot_channel, channels, m)
-        channels[channel].midstream = 1 if flows[span.slot].completeness & (SEEN_SYN | SEEN_SYN_ACK) == 0 else 0
+        c = channels[channel]
+        c.midstream, c.handshake_ts, c.handshake_rtt = span.midstream, span.handshake_ts, span.handshake_rtt
     return int(channel)
 
 
 @kernel
 def route(
-    index: I32, fresh: int, spans: Records, data: U8, pages: U8, aside: U8, flows: Records, slot_channel: I32,
-    channels: Records, firsts: Records, routed: I32, readers: U8, order: I32, count: I64, volume: I64, stage: Records,
+    index: I32, fresh: int, spans: Records, data: U8, pages: U8, aside: U8, slot_channel: I32, channels: Records,
+    firsts: Records, routed: I32, readers: U8, order: I32, count: I64, volume: I64, stage: Records,
 ) -> None:  # fmt: skip
     """Sort spans by who reads them.
 
@@ -184,7 +182,7 @@ def route(
         if fresh:
             if span.kind == SPAN_FIN and slot_channel[span.slot] < 0:
                 continue  # it never said anything
-            span.channel = _channel_of(span, flows, slot_channel, channels, m)
+            span.channel = _channel_of(span, slot_channel, channels, m)
         c = channels[span.channel]
         reader = c.reader
         source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.anomalies import Ledger
-from analyzer.kernel import I32, I64, U8, Records, grown, records
+from analyzer.kernel import I32, I64, U8, Records, copy_rows, grown, records, roomy
 from analyzer.protocols.beats import BEAT, name_grpc
-from analyzer.protocols.channel import APP, CHANNEL, HTTP1, HTTP2, MESSAGES, READERS, TLS, WEBSOCKET
+from analyzer.protocols.channel import APP, HTTP1, HTTP2, MESSAGES, READERS, TLS, WEBSOCKET
 from analyzer.protocols.http1.reader import Http1
 from analyzer.protocols.http2.reader import Http2
 from analyzer.protocols.messages.reader import Messages
@@ -26,6 +26,7 @@ from analyzer.protocols.tls.reader import Tls
 from analyzer.protocols.tls.sealed import Opener
 from analyzer.protocols.websocket.reader import WebSocket
 from analyzer.settings import Settings
+from analyzer.streams.inorder import SPAN
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +61,7 @@ class ProtocolStage:
     ) -> None:  # fmt: skip
         self.slot_channel: I32 = np.full(room, -1, np.int32)
         self.firsts = records(2048, FIRST)
-        self.shared = Shared(flows=records(1, np.dtype("i8")), apps=records(room, APP), spans=records(1, CHANNEL))
+        self.shared = Shared(flows=records(1, np.dtype("i8")), apps=records(room, APP), spans=records(1, SPAN))
         self.shared.stage["idle_min"] = settings.idle_min_ns
         self.shared.stage["free_channel"] = -1
         self.routed: I32 = np.zeros(1024, np.int32)
@@ -77,13 +78,15 @@ class ProtocolStage:
         }  # fmt: skip
         self.by_reader[MESSAGES] = Messages(self.shared)
 
-    def feed(self, spans: Records, n: int, data: U8, pages: U8, flows: Records) -> Iterator[Chunk]:
-        """Take the first `n` rows of `spans` (which has room for more); yield the tables that are ready."""
+    def feed(self, spans: Records, data: U8, pages: U8, flows: Records) -> Iterator[Chunk]:
+        """Take a batch's spans; yield the tables that are ready. Of `flows`, only what never changes is looked at."""
+        n = spans.shape[0]
         if n == 0:
             return
         self._make_room(n, flows.shape[0])
         a = self.shared
-        a.spans, a.data, a.pages, a.flows, a.slot_channel = spans, data, pages, flows, self.slot_channel
+        copy_rows(a.spans, spans)
+        a.data, a.pages, a.flows, a.slot_channel = data, pages, flows, self.slot_channel
         m = a.stage[0]
         m["n_spans"], m["n_aside"] = n, 0
         index: I32 = np.arange(n, dtype=np.int32)
@@ -91,8 +94,8 @@ class ProtocolStage:
         while index.size:
             m["n_queue"] = 0
             route(
-                index, fresh, spans, data, pages, a.aside, flows, self.slot_channel, a.channels, self.firsts,
-                self.routed, self.readers, self.order, self.count, self.volume, a.stage,
+                index, fresh, a.spans, data, pages, a.aside, self.slot_channel, a.channels, self.firsts, self.routed,
+                self.readers, self.order, self.count, self.volume, a.stage,
             )  # fmt: skip
             at = 0
             for reader, size in enumerate(self.count.tolist()):
@@ -111,13 +114,14 @@ class ProtocolStage:
             longer[: self.slot_channel.size] = self.slot_channel
             self.slot_channel = longer
             a.apps = grown(a.apps, slots)
+        a.spans = roomy(a.spans, 0, (1 + SPANS_PER_SPAN) * n)
         a.channels = grown(a.channels, int(m["n_channels"]) + 2 * n)  # one of its own, and one that it carries
         self.firsts = grown(self.firsts, 2 * a.channels.shape[0])
         if int(m["n_silences"]) > MAX_SILENCES:
             half = int(m["n_silences"]) // 2
             a.silences[:half] = a.silences[half : 2 * half].copy()
             m["n_silences"] = half
-        a.silences = grown(a.silences, int(m["n_silences"]) + SPANS_PER_SPAN * n)
+        a.silences = roomy(a.silences, int(m["n_silences"]), SPANS_PER_SPAN * n)
         if min(a.queue.size, a.aside.size) < SPANS_PER_SPAN * n:
             rows = 2 * SPANS_PER_SPAN * n
             a.queue = np.empty(rows, np.int32)

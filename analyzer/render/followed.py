@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer.kernel import distinct
 from analyzer.render.flowrows import ABOUT_FLOWS, FlowRows
 from analyzer.render.plain import plain_rows
 from analyzer.tables.schema import TABLES
@@ -62,7 +63,7 @@ class Followed:
         order = np.argsort(ids, kind="stable")
         rows, ids = rows.take(pa.array(order)), ids[order]
         plain = [] if name == "segments" else plain_rows(rows)  # once: its cost is that of a call, not of a row
-        for flow_id in np.unique(ids).tolist():
+        for flow_id in distinct(ids).tolist():
             if flow_id in self._flows:
                 begin, end = map(int, np.searchsorted(ids, [flow_id, flow_id + 1]))
                 if name == "segments":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from analyzer.flows.state import SEEN_SYN, SEEN_SYN_ACK
 from analyzer.kernel import U8, Records, helper, kernel, records
 
 # ------------------------------------------------------------------------------------------------ the span table
@@ -24,11 +25,14 @@ SPAN = np.dtype(
         ("at", np.int64),  # where the bytes are: in the batch's bytes, or in the store's (see `source`)
         ("frame", np.int64),
         ("ts_ns", np.int64),
+        ("handshake_ts", np.int64),  # of the flow, as it stood then; 0 = not seen
+        ("handshake_rtt", np.int64),
         ("slot", np.int32),
         ("channel", np.int32),  # written by the protocol stage: whose bytes these are (see protocols.channel)
         ("dir", np.int8),
         ("kind", np.int8),
         ("source", np.int8),
+        ("midstream", np.int8),  # no SYN of the flow was seen before
     ],
     align=True,
 )
@@ -36,8 +40,8 @@ SPAN = np.dtype(
 # ------------------------------------------------------------------------------------------------ the store
 PAGE = 2048  # one Ethernet segment; larger (offloaded) ones take several pages
 HELD = 8192  # pages that may wait, 16 MiB for all flows together: what a 10 Gbit/s link delivers in 13 ms
-SPENT = (1 << 15) + 2048  # pages delivered in a batch stay readable until the next: one for each segment of a batch
-PAGES = HELD + SPENT
+SPENT = (1 << 15) + 2048  # pages delivered in a batch: one for each of its segments
+PAGES = HELD + 2 * SPENT  # they stay readable for two batches: protocols may read one while the next is followed
 MAX_BLOCKS = 2048  # per direction: 4 MiB, Linux's default receive buffer limit (tcp_rmem), more cannot be in flight
 
 # A hole is announced this long after the peer acknowledged beyond it. An ACK may be captured a little before the data
@@ -69,6 +73,8 @@ def _emit(
     row.kind, row.source = kind, source
     row.offset, row.length, row.at = offset, length, at
     row.frame, row.ts_ns = frame, ts_ns
+    row.handshake_ts, row.handshake_rtt = f.handshake_ts, f.handshake_rtt
+    row.midstream = 1 if f.completeness & (SEEN_SYN | SEEN_SYN_ACK) == 0 else 0
     m.n_spans += 1
 
 
@@ -90,7 +96,7 @@ def _emit_bytes(
 
 @helper
 def drain(f: Records, me: Records, slot: int, direction: int, blocks: Records, spans: Records, m: Records) -> None:
-    """Deliver the stored blocks that now follow on. Their pages stay readable until the next batch."""
+    """Deliver the stored blocks that now follow on. Their pages stay readable for two batches."""
     while me.ooo_head >= 0:
         index = me.ooo_head
         b = blocks[index]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -134,14 +134,14 @@ def run(
     return run_batches(batches(trace, cuts, **how), settings, records_too=records_too)
 
 
-def run_batches(given: Iterable[PacketBatch], settings: Settings | None = None, *, records_too: bool = False) -> Result:
+def run_batches(
+    given: Iterable[PacketBatch], settings: Settings | None = None, *, records_too: bool = False,
+    one_ahead: bool = False,
+) -> Result:  # fmt: skip
     """Feed batches to an engine and return everything it says, segments included, sorted."""
     engine = Engine(settings or Settings(), Ledger(), segments=True, records=records_too)
     parts: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
-    for batch in given:
-        for name, rows in engine.feed(batch):
-            parts[name].append(rows)
-    for name, rows in engine.finish():
+    for name, rows in chain(engine.read(given, one_ahead=one_ahead), engine.finish()):
         parts[name].append(rows)
     return Result({name: in_order(name, rows) for name, rows in parts.items()})
 

@@ -15,7 +15,7 @@ from analyzer.engine import Engine
 from analyzer.settings import Settings
 from analyzer.tables.order import in_order
 from analyzer.tables.schema import TABLES, problems
-from tests.property.harness import Result, Row, run, spans_of
+from tests.property.harness import Result, Row, batches, run, run_batches, spans_of
 from tests.property.traces import captures, cuts, hostile_packets, plain, shifted, talks
 from tests.talk import Packet, Talk, merge, write_pcap
 
@@ -79,6 +79,23 @@ def from_file(path: Path, buffer_bytes: int) -> Result:
     engine = Engine(Settings(), ledger, reader.files, segments=True)
     chunks = [chunk for batch in reader for chunk in engine.feed(batch)] + list(engine.finish())
     return Result({name: in_order(name, [rows for n, rows in chunks if n == name]) for name in TABLES})
+
+
+@given(captures(3), cuts())
+def test_following_one_batch_ahead_is_invisible(packets: list[Packet], where: list[int]) -> None:
+    ahead = run_batches(batches(packets, where), one_ahead=True)
+    assert ahead.fingerprints() == run_batches(batches(packets, where)).fingerprints()
+
+
+def test_flows_are_handed_over_before_the_next_batch_is_followed() -> None:
+    """Closed flows leave when 8 are open: their slots are used again while protocols still read."""
+    asked = [Talk(("10.1.0.1", 2000 + k), t0=100 + k / 100).handshake() for k in range(400)]
+    told = [talk.orig(b"GET /%d HTTP/1.1\r\n\r\n" % k) for k, talk in enumerate(asked)]
+    packets = merge(*[talk.resp(b"HTTP/1.1 204 No\r\n\r\n").orig_fin().resp_fin() for talk in told])
+    settings, where = Settings(max_flows=8), range(0, len(packets), 7)
+    ahead = run_batches(batches(packets, where), settings, one_ahead=True)
+    assert ahead.fingerprints() == run_batches(batches(packets, where), settings).fingerprints()
+    assert sum(row["status"] == 204 for row in ahead.rows("http_requests")) > 300
 
 
 def test_reused_ports_do_not_depend_on_batches() -> None:

@@ -32,6 +32,22 @@ def test_an_error_comes_after_the_items_before_it() -> None:
     assert seen == [1]
 
 
+def test_an_item_that_is_alone_is_used_up_before_the_next_is_begun() -> None:
+    happened: list[str] = []
+
+    def items() -> Iterator[int]:
+        for number in range(6):
+            happened.append(f"begun {number}")
+            yield number
+
+    for item in ahead(items(), alone=lambda number: number % 2 == 0):
+        time.sleep(0.02)  # time enough for the other thread to go on, if it could
+        happened.append(f"used {item}")
+    at = {what: place for place, what in enumerate(happened)}
+    assert all(at[f"used {k}"] < at[f"begun {k + 1}"] for k in (0, 2, 4))
+    assert all(at[f"begun {k + 1}"] < at[f"used {k}"] for k in (1, 3))
+
+
 def test_leaving_does_not_wait_for_an_item_that_never_comes() -> None:
     never = threading.Event()
 

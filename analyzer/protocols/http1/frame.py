@@ -258,7 +258,7 @@ def _set_phase(app: Records, h: Records, requests: Records, responses: Records) 
 
 @kernel
 def frame_http1(
-    index: I32, spans: Records, data: U8, pages: U8, aside: U8, flows: Records, channels: Records, apps: Records,
+    index: I32, spans: Records, data: U8, pages: U8, aside: U8, channels: Records, apps: Records,
     streams: Records, connections: Records, exchanges: Records, done: Records, heap: U8, carry: U8, carry_free: I32,
     comments: Records, oddities: Records, silences: Records, queue: I32, stage: Records, meta: Records,
 ) -> None:  # fmt: skip
@@ -278,7 +278,7 @@ def frame_http1(
             sm.n_queue += 1
             continue
         s, h, app = streams[2 * span.channel + span.dir], connections[span.channel], apps[c.slot]
-        note_span(span, flows[c.slot], app, silences, sm)
+        note_span(span, c, app, silences, sm)
         if span.kind == SPAN_DATA:
             source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data
             m.said = 0

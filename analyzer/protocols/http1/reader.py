@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.kernel import I32, I64, Records, grown, records
+from analyzer.kernel import I32, I64, Records, grown, records, roomy
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
 from analyzer.protocols.heap import move_texts, texts
 from analyzer.protocols.http1.frame import close_http1, frame_http1
@@ -61,41 +61,45 @@ class Http1:
         channels = a.channels.shape[0]
         self.streams = grown(self.streams, 2 * channels)
         self.connections = grown(self.connections, channels)
-        before = int(self.meta["n_done"][0])
-        ended = before + volume // _SHORTEST + index.size
-        self.done = grown(self.done, ended + min(int(self.meta["n_exchanges"][0]), 2 * index.size + volume))
-        self.comments = grown(self.comments, int(self.meta["n_comments"][0]) + volume // _SHORTEST_COMMENT + index.size)
+        before, open_ones = int(self.meta["n_done"][0]), int(self.meta["n_exchanges"][0])
+        ended = volume // _SHORTEST + index.size + min(open_ones, 2 * index.size + volume)
+        self.done = roomy(self.done, before, ended)
+        comments = volume // _SHORTEST_COMMENT + index.size
+        self.comments = roomy(self.comments, int(self.meta["n_comments"][0]), comments)
         frame_http1(
-            index, a.spans, a.data, a.pages, a.aside, a.flows, a.channels, a.apps, self.streams, self.connections,
+            index, a.spans, a.data, a.pages, a.aside, a.channels, a.apps, self.streams, self.connections,
             self.exchanges, self.done, self.heap, self.carry, self.carry_free, self.comments, a.oddities, a.silences,
             a.queue, a.stage, self.meta,
         )  # fmt: skip
         if int(self.meta["n_comments"][0]) > _MANY_ROWS:
             self.show_beats()
-        ended = self.done[before : int(self.meta["n_done"][0])]
-        self._tell_websocket(ended)
-        self._tell_http2(ended)
+        self._tell_upgrades(before, int(self.meta["n_done"][0]))
 
-    def _tell_websocket(self, ended: Records) -> None:
-        """Pass on what the exchanges agreed on that made their channels WebSocket."""
-        for e in ended[(ended["upgrade"] == UPGRADE_WEBSOCKET) & (ended["status"] == 101)]:
-            texts_of = (e["ws_key_at"], e["ws_key_len"]), (e["ws_accept_at"], e["ws_accept_len"])
-            key, accept = (self._bytes(int(at), int(length)) for at, length in texts_of)
-            extensions = self._bytes(int(e["ws_extensions_at"]), int(e["ws_extensions_len"]))
-            handshake = Handshake(int(e["channel"]), int(e["response_frame"]), key, accept, extensions)
-            self.shared.open_websocket(handshake)
+    def _tell_upgrades(self, before: int, after: int) -> None:
+        """Pass on what the exchanges agreed on that made their channels WebSocket or HTTP/2."""
+        ended = self.done[before:after]
+        for k in np.flatnonzero(ended["status"] == 101).tolist():
+            if ended[k]["upgrade"] == UPGRADE_WEBSOCKET:
+                self._tell_websocket(ended[k])
+            elif ended[k]["upgrade"] == UPGRADE_H2C:
+                self._tell_http2(ended[k])
 
-    def _tell_http2(self, ended: Records) -> None:
-        """Pass on the requests whose answers made their channels HTTP/2."""
-        for e in ended[(ended["upgrade"] == UPGRADE_H2C) & (ended["status"] == 101)]:
-            method, target, host = (
-                self._bytes(int(e[f"{name}_at"]), int(e[f"{name}_len"])) for name in ("method", "target", "host")
-            )
-            upgraded = Upgraded(
-                int(e["channel"]), int(e["index"]), method, target, host, int(e["request_ts"]),
-                int(e["request_end_ts"]), int(e["request_frame"]), int(e["request_bytes"]), int(e["idle_before"]),
-            )  # fmt: skip
-            self.shared.open_http2(upgraded)
+    def _tell_websocket(self, e: Records) -> None:
+        texts_of = (e["ws_key_at"], e["ws_key_len"]), (e["ws_accept_at"], e["ws_accept_len"])
+        key, accept = (self._bytes(int(at), int(length)) for at, length in texts_of)
+        extensions = self._bytes(int(e["ws_extensions_at"]), int(e["ws_extensions_len"]))
+        handshake = Handshake(int(e["channel"]), int(e["response_frame"]), key, accept, extensions)
+        self.shared.open_websocket(handshake)
+
+    def _tell_http2(self, e: Records) -> None:
+        method, target, host = (
+            self._bytes(int(e[f"{name}_at"]), int(e[f"{name}_len"])) for name in ("method", "target", "host")
+        )
+        upgraded = Upgraded(
+            int(e["channel"]), int(e["index"]), method, target, host, int(e["request_ts"]), int(e["request_end_ts"]),
+            int(e["request_frame"]), int(e["request_bytes"]), int(e["idle_before"]),
+        )  # fmt: skip
+        self.shared.open_http2(upgraded)
 
     def _bytes(self, at: int, length: int) -> bytes | None:
         return self.heap[at : at + length].tobytes() if at >= 0 else None
@@ -104,7 +108,7 @@ class Http1:
         """These channels are over; some may have begun after the last bytes that were HTTP."""
         self.streams = grown(self.streams, 2 * self.shared.channels.shape[0])
         self.connections = grown(self.connections, self.shared.channels.shape[0])
-        self.done = grown(self.done, int(self.meta["n_done"][0]) + int(self.meta["n_exchanges"][0]))
+        self.done = roomy(self.done, int(self.meta["n_done"][0]), int(self.meta["n_exchanges"][0]))
         close_http1(
             chosen, self.shared.channels, self.shared.apps, self.streams, self.connections, self.exchanges, self.done,
             self.carry_free, self.meta,

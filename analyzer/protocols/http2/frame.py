@@ -329,7 +329,7 @@ def _begins(source: U8, span: Records) -> bool:
 
 @kernel
 def frame_http2(
-    index: I32, spans: Records, data: U8, pages: U8, aside: U8, flows: Records, channels: Records, apps: Records,
+    index: I32, spans: Records, data: U8, pages: U8, aside: U8, channels: Records, apps: Records,
     places: I32, streams: Records, connections: Records, pings: Records, frames: Records, exchanges: Records,
     done: Records, pieces: Records, heap: U8, arena: U8, oddities: Records, silences: Records, queue: I32,
     stage: Records, meta: Records,
@@ -356,7 +356,7 @@ def frame_http2(
             queue[sm.n_queue] = index[k]
             sm.n_queue += 1
             continue
-        note_span(span, flows[c.slot], app, silences, sm)
+        note_span(span, c, app, silences, sm)
         app.reader = WEBSOCKET if h.sockets_ever > 0 else HTTP2
         source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data
         if h.seen == 0:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.kernel import I32, U8, grown, records, roomy
+from analyzer.kernel import I32, U8, distinct, grown, records, roomy
 from analyzer.protocols.channel import HTTP2
 from analyzer.protocols.http2.frame import close_http2, frame_http2
 from analyzer.protocols.http2.headers import BlockError, Fields, HeaderTable, Said, said_by, take_request, take_response
@@ -90,12 +90,12 @@ class Http2:
     def feed(self, index: I32, volume: int) -> None:
         """Read spans; see `reader.Reader`."""
         a = self.shared
-        for channel in np.unique(a.spans["channel"][index]).tolist():
+        for channel in distinct(a.spans["channel"][index]).tolist():
             if (channel >= self.places.size or self.places[channel] < 0) and a.channels[channel]["reader"] == HTTP2:
                 self._place(channel)
         self._make_room(volume // HEAD_BYTES + 2 * index.size, volume, index.size)
         frame_http2(
-            index, a.spans, a.data, a.pages, a.aside, a.flows, a.channels, a.apps, self.places, self.streams,
+            index, a.spans, a.data, a.pages, a.aside, a.channels, a.apps, self.places, self.streams,
             self.connections, self.pings, self.frames, self.exchanges, self.done, self.pieces, self.heap, self.arena,
             a.oddities, a.silences, a.queue, a.stage, self.meta,
         )  # fmt: skip

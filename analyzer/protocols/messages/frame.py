@@ -167,7 +167,7 @@ def _place_of(span: Records, c: Records, places: I32, streams: Records, connecti
 
 @kernel
 def frame_messages(
-    index: I32, spans: Records, data: U8, pages: U8, aside: U8, flows: Records, channels: Records, apps: Records,
+    index: I32, spans: Records, data: U8, pages: U8, aside: U8, channels: Records, apps: Records,
     places: I32, streams: Records, connections: Records, rows: Records, silences: Records, queue: I32, stage: Records,
     meta: Records,
 ) -> None:  # fmt: skip
@@ -193,7 +193,7 @@ def frame_messages(
             sm.n_queue += 1
             continue
         p, app = connections[place], apps[c.slot]
-        note_span(span, flows[c.slot], app, silences, sm)
+        note_span(span, c, app, silences, sm)
         if span.kind == SPAN_DATA:
             if _read(source, span, s, o, p, c, place, rows, m):
                 note_app(p, span.ts_ns)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analyzer.kernel import I32, Mask, Records, grown, records, roomy
+from analyzer.kernel import I32, Mask, Records, distinct, grown, records, roomy
 from analyzer.protocols.beats import CONTROL
 from analyzer.protocols.messages.frame import frame_messages
 from analyzer.protocols.messages.state import CONNECTION, COUNTERS, NOTED, STREAM
@@ -35,11 +35,11 @@ class Messages:
             longer: I32 = np.zeros(a.channels.shape[0], np.int32)
             longer[: self.places.size] = self.places
             self.places = longer
-        most = int(m["used"]) + np.unique(a.spans["channel"][index]).size
+        most = int(m["used"]) + distinct(a.spans["channel"][index]).size
         self.streams, self.connections = grown(self.streams, 2 * most), grown(self.connections, most)
         self.noted = roomy(self.noted, int(m["n"]), volume // _SHORTEST + 2 * index.size)
         frame_messages(
-            index, a.spans, a.data, a.pages, a.aside, a.flows, a.channels, a.apps, self.places, self.streams,
+            index, a.spans, a.data, a.pages, a.aside, a.channels, a.apps, self.places, self.streams,
             self.connections, self.noted, a.silences, a.queue, a.stage, self.meta,
         )  # fmt: skip
         if int(m["n"]) > _MANY_ROWS:

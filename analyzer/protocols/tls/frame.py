@@ -272,7 +272,7 @@ def _skip_missing(span: Records, s: Records, peer: Records, h: Records, path_ns:
 
 @kernel
 def frame_tls(
-    index: I32, spans: Records, data: U8, pages: U8, aside: U8, flows: Records, channels: Records, apps: Records,
+    index: I32, spans: Records, data: U8, pages: U8, aside: U8, channels: Records, apps: Records,
     streams: Records, connections: Records, kept: U8, opened: I32, rows: Records, oddities: Records,
     silences: Records, queue: I32, stage: Records, meta: Records,
 ) -> None:  # fmt: skip
@@ -294,12 +294,12 @@ def frame_tls(
         s, peer, h, app = streams[number], streams[number ^ 1], connections[span.channel], apps[c.slot]
         inner = m.keep_data != 0 and h.want != STEPPED_OVER  # then what is inside decides the phase
         if not inner:
-            note_span(span, flows[c.slot], app, silences, sm)
+            note_span(span, c, app, silences, sm)
         if h.seen == 0:
             h.seen, app.reader, app.tls = 1, READ_BY_TLS, 1
             if c.midstream:
                 s.state, peer.state = LOST, LOST
-        path_ns = flows[c.slot].handshake_rtt
+        path_ns = c.handshake_rtt
         if span.kind == SPAN_DATA:
             source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data
             _read(source, span, s, peer, h, app, path_ns, number, kept, opened, rows, oddities, m)

@@ -8,6 +8,7 @@ Limits  A message whose lengths contradict each other is read up to there and ma
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from struct import unpack
 
 from analyzer.protocols.tls.names import SSL2, TLS1_3, is_grease
@@ -45,11 +46,21 @@ class Cursor:
 
     def number(self, size: int) -> int:
         """Return the next unsigned number of `size` bytes."""
-        return int.from_bytes(self.take(size), "big")
+        end = self.at + size  # not by `take`: these two are most of what reading a handshake costs
+        if end > len(self.data):
+            raise MalformedError(f"a number of {size} bytes wanted, {len(self.data) - self.at} there")
+        number = int.from_bytes(self.data[self.at : end], "big")
+        self.at = end
+        return number
 
     def vector(self, size: int) -> bytes:
         """Return the bytes behind a length of `size` bytes."""
-        return self.take(self.number(size))
+        at = self.at + size
+        end = at + int.from_bytes(self.data[self.at : at], "big")
+        if end > len(self.data):
+            raise MalformedError(f"{end - self.at} bytes wanted, {len(self.data) - self.at} there")
+        self.at = end
+        return self.data[at:end]
 
     def __bool__(self) -> bool:
         return self.at < len(self.data)
@@ -95,7 +106,7 @@ class ClientHello(Hello):
         return None
 
     @property
-    def alpn(self) -> list[bytes]:
+    def alpn(self) -> tuple[bytes, ...]:
         """The application protocols offered (RFC 7301)."""
         return alpn_names(self.extensions.get(ALPN, b""))
 
@@ -141,16 +152,17 @@ def listed(body: bytes | None) -> list[int]:
     return numbers(body[2:]) if body else []
 
 
-def alpn_names(body: bytes) -> list[bytes]:
+@lru_cache(64)  # clients of one kind say the same, and it is asked for four times; 64 kB each at most
+def alpn_names(body: bytes) -> tuple[bytes, ...]:
     """Return the names of an ALPN extension."""
-    names = []
+    names: list[bytes] = []
     try:
         left = Cursor(Cursor(body).vector(2)) if body else Cursor(b"")
         while left:
             names.append(left.vector(1))
     except MalformedError:
         pass
-    return names
+    return tuple(names)
 
 
 def read_client_hello(body: bytes) -> ClientHello:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.kernel import I32, I64, Records, grown, kernel
+from analyzer.kernel import I32, I64, Records, distinct, grown, kernel
 from analyzer.protocols.channel import new_channel
 from analyzer.protocols.reader import Shared
 from analyzer.protocols.tls.sealed import Opened, Opener
@@ -57,7 +57,7 @@ class Inside:
     def take(self, rows: Records, index: I32, volume: int) -> None:
         """Open the records of a batch; `rows` are the new ones of every connection."""
         a = self.shared
-        touched = np.unique(a.spans["channel"][index]).tolist()
+        touched = distinct(a.spans["channel"][index]).tolist()
         sealed = np.flatnonzero(rows["encrypted"] == 1)
         by_channel: dict[int, list[int]] = {}
         for k, channel in zip(sealed.tolist(), rows["channel"][sealed].tolist(), strict=True):

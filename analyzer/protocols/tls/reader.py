@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.kernel import I32, I64, U8, Records, grown, records
+from analyzer.kernel import I32, I64, U8, Records, copy_rows, grown, records
 from analyzer.protocols.oddities import CODES
 from analyzer.protocols.reader import Chunk, Shared
 from analyzer.protocols.tls.frame import frame_tls, move_kept
@@ -90,10 +90,10 @@ class Tls:
         most = before + volume // _SHORTEST + 2 * index.size
         if self.listed.shape[0] < most:  # the worst case is a thousand times what comes: only rows in use are copied
             longer_rows = records(most + most // 2, SEALED)
-            longer_rows[:before] = self.listed[:before]
+            copy_rows(longer_rows, self.listed[:before])
             self.listed = longer_rows
         frame_tls(
-            index, a.spans, a.data, a.pages, a.aside, a.flows, a.channels, a.apps, self.streams, self.connections,
+            index, a.spans, a.data, a.pages, a.aside, a.channels, a.apps, self.streams, self.connections,
             self.kept, self.opened, self.listed, a.oddities, a.silences, a.queue, a.stage, self.meta,
         )  # fmt: skip
         rows = self.listed[before : int(m["n_rows"])]
@@ -109,8 +109,7 @@ class Tls:
         chosen = np.flatnonzero((kinds == HANDSHAKE) | (kinds == ALERT) | (kinds == CCS))
         if chosen.size == 0:
             return
-        some = rows[chosen]
-        columns = [some[name].tolist() for name in ("channel", "dir", "content_type", "epoch", "ts_ns", "lost")]
+        columns = [rows[name][chosen].tolist() for name in ("channel", "dir", "content_type", "epoch", "ts_ns", "lost")]
         for k, channel, direction, kind, epoch, ts_ns, lost in zip(chosen.tolist(), *columns, strict=True):
             row = rows[k]
             session = self._session(channel, row)

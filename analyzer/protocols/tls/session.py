@@ -95,7 +95,7 @@ class Session:
         self.group: int | None = None
         self.sni: str | None = None
         self.alpn: str | None = None
-        self.alpn_offered: list[bytes] = []
+        self.alpn_offered: tuple[bytes, ...] = ()
         self.alpn_sure = self.alpn_server = False
         self.ja3: str | None = None
         self.ja3s: str | None = None
@@ -328,5 +328,5 @@ class Session:
         return None if self.group is None else group_name(self.group)
 
 
-def _protocols(names: list[bytes]) -> str | None:
+def _protocols(names: tuple[bytes, ...]) -> str | None:
     return intern(",".join(name.decode("utf-8", "backslashreplace") for name in names)) if names else None

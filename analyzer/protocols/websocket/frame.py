@@ -298,7 +298,7 @@ def _is_inside(s: Records) -> bool:
 
 @kernel
 def frame_websocket(
-    index: I32, spans: Records, data: U8, pages: U8, aside: U8, flows: Records, channels: Records, apps: Records,
+    index: I32, spans: Records, data: U8, pages: U8, aside: U8, channels: Records, apps: Records,
     places: I32, streams: Records, connections: Records, pings: Records, frames: Records, messages: Records,
     pieces: Records, heap: U8, arena: U8, oddities: Records, silences: Records, queue: I32, stage: Records,
     meta: Records,
@@ -322,7 +322,7 @@ def frame_websocket(
         stream = 2 * place + int(span.dir)
         s, w, app = streams[stream], connections[place], apps[c.slot]
         if c.stream_id < 0:  # else silences are those of the connection that carries it
-            note_span(span, flows[c.slot], app, silences, sm)
+            note_span(span, c, app, silences, sm)
         app.reader = WEBSOCKET
         if span.kind == SPAN_DATA:
             source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data

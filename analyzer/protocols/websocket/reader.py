@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyzer.anomalies import Ledger
-from analyzer.kernel import I32, U8, grown, records, roomy
+from analyzer.kernel import I32, U8, distinct, grown, records, roomy
 from analyzer.protocols.channel import OPAQUE, PHASE_WEBSOCKET, WEBSOCKET
 from analyzer.protocols.oddities import WS_FIRST
 from analyzer.protocols.reader import Chunk, Shared
@@ -121,13 +121,13 @@ class WebSocket:
     def feed(self, index: I32, volume: int) -> None:
         """Read spans; see `reader.Reader`."""
         a = self.shared
-        channels = np.unique(a.spans["channel"][index])
+        channels = distinct(a.spans["channel"][index])
         for channel in channels.tolist():
             if (channel >= self.places.size or self.places[channel] < 0) and a.channels[channel]["reader"] == WEBSOCKET:
                 self._place(channel)
         self._make_room(volume // 2 + 3 * index.size, volume, index.size)
         frame_websocket(
-            index, a.spans, a.data, a.pages, a.aside, a.flows, a.channels, a.apps, self.places, self.streams,
+            index, a.spans, a.data, a.pages, a.aside, a.channels, a.apps, self.places, self.streams,
             self.connections, self.pings, self.frames, self.messages, self.pieces, self.heap, self.arena, a.oddities,
             a.silences, a.queue, a.stage, self.meta,
         )  # fmt: skip
