@@ -3,6 +3,7 @@
 mixed    3,000 connections at a time, each of its own pace: HTTP, TLS and WebSocket, losses and repairs, idle gaps with
          and without keep-alive probes, every fifth over IPv6, closed by FIN or RST. As in any capture of a busy
          server, some were open before it began and 3,000 are open when it ends. About 700 bytes a packet.
+http     600 connections at a time, of clients that keep them in pools: see `pools`.
 synscan  `--packets` connections of one SYN each, every second answered by RST.
 small    one HTTP exchange in ten packets, to time the start of a program.
 
@@ -17,12 +18,13 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
 from random import Random
 from typing import BinaryIO
 
+from tests.bench import pools
 from tests.bench.payloads import Payloads
 from tests.bench.wire import ACK, CLIENT, MS, RST, SERVER, SYN, US, Record, S, Steps, Wire
 from tests.talk import Talk
@@ -150,9 +152,14 @@ def mixed(seed: int) -> Iterator[bytes]:
         number = next(numbers)
         return Flow(number, seed, payloads).life(t, joined=number < CONCURRENT and number % 10 == 0)
 
+    return interleaved(begin, CONCURRENT, rng)
+
+
+def interleaved(begin: Callable[[int], Iterator[Record]], concurrent: int, rng: Random) -> Iterator[bytes]:
+    """Yield records of so many connections at a time, in time order; `begin` starts one at a time in nanoseconds."""
     # no two entries compare equal before the slot number, so lives are never compared
     queue: list[tuple[int, int, bytes, Iterator[Record]]] = []
-    for slot in range(CONCURRENT):
+    for slot in range(concurrent):
         life = begin(START + rng.randrange(2 * S))
         t, record = next(life)
         queue.append((t, slot, record, life))
@@ -165,6 +172,14 @@ def mixed(seed: int) -> Iterator[bytes]:
             life = begin(t + int(rng.expovariate(5) * S))
             step = next(life)
         heapq.heapreplace(queue, (step[0], slot, step[1], life))
+
+
+def http(seed: int) -> Iterator[bytes]:
+    """Yield records of pooled HTTP connections without end."""
+    rng = Random(seed)
+    payloads = Payloads(rng)
+    numbers = count()
+    return interleaved(lambda t: pools.Pooled(next(numbers), seed, payloads).life(t), pools.CONCURRENT, rng)
 
 
 def synscan(flows: int, seed: int) -> Iterator[bytes]:
@@ -236,7 +251,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--packets", type=int, default=1_000_000, help="packets (synscan: connections)")
     parser.add_argument("--scale", type=int, default=1, help="times as many packets, as many connections at a time")
-    parser.add_argument("--kind", choices=("mixed", "synscan", "small"), default="mixed")
+    parser.add_argument("--kind", choices=("mixed", "http", "synscan", "small"), default="mixed")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -249,7 +264,7 @@ def main() -> None:
         elif options.kind == "synscan":
             total = write(out, synscan(packets, options.seed))
         else:
-            total = write(out, islice(mixed(options.seed), packets))
+            total = write(out, islice((http if options.kind == "http" else mixed)(options.seed), packets))
     took, size = time.perf_counter() - began, options.out.stat().st_size
     print(f"{options.out.name}: {total:,} packets, {size / 1e6:,.0f} MB in {took:.1f} s", file=sys.stderr)
 

@@ -41,11 +41,13 @@ class Payloads:
 
     # --- HTTP/1.1 (RFC 9112)
 
-    def request(self, rng: Random, host: str, body: int = 0, *, close: bool = False) -> bytes:
-        """Return a GET, or a POST with `body` bytes."""
+    def request(
+        self, rng: Random, host: str, body: int = 0, *, close: bool = False, method: str = "GET", more: str = ""
+    ) -> bytes:
+        """Return a GET (or `method`), or a POST with `body` bytes; `more` is a field line besides the usual ones."""
         path = f"{rng.choice(_PATHS)}{rng.getrandbits(40):x}"
         head = [
-            f"{'POST' if body else 'GET'} {path} HTTP/1.1",
+            f"{'POST' if body else method} {path} HTTP/1.1",
             f"Host: {host}",
             f"User-Agent: {_AGENT}",
             "Accept: text/html,application/json;q=0.9,*/*;q=0.8",
@@ -53,6 +55,8 @@ class Payloads:
             f"Cookie: session={rng.getrandbits(128):032x}",
             f"Connection: {'close' if close else 'keep-alive'}",
         ]
+        if more:
+            head.append(more)
         if body:
             head += ["Content-Type: application/json", f"Content-Length: {body}"]
         return "\r\n".join([*head, "", ""]).encode() + (self.text(rng, body) if body else b"")
@@ -74,8 +78,25 @@ class Payloads:
         content = self.noise(rng, body) if kind == "application/octet-stream" else self.text(rng, body)
         if chunked:
             pieces = [content[i : i + 4096] for i in range(0, body, 4096)]
-            content = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+            content = b"".join(self.chunk(piece) for piece in [*pieces, b""])
         return "\r\n".join([*filter(None, head), "", ""]).encode() + content
+
+    def bare_response(self, rng: Random, status: str, body: int) -> bytes:
+        """Return a head without a body: a 304, or what HEAD is told about `body` bytes (section 6.3)."""
+        tag = f'ETag: "{rng.getrandbits(64):016x}"'
+        lines = [f"HTTP/1.1 {status}", "Server: nginx/1.24.0", "Connection: keep-alive", tag]
+        return "\r\n".join([*lines, *([f"Content-Length: {body}"] if body else []), "", ""]).encode()
+
+    def chunk(self, content: bytes) -> bytes:
+        """Return one chunk (section 7.1); of nothing, the last one."""
+        return b"%x\r\n%b\r\n" % (len(content), content)
+
+    def event(self, rng: Random, number: int) -> bytes:
+        """Return a server-sent event, every tenth a comment that keeps the stream open (WHATWG HTML section 9.2)."""
+        if number % 10 == 9:
+            return b": keep-alive\n\n"
+        line = self.text(rng, rng.randrange(60, 400)).replace(b"\n", b" ")
+        return b"id: %d\nevent: update\ndata: %b\n\n" % (number, line)
 
     # --- WebSocket (RFC 6455)
 

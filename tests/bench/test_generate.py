@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import struct
+from collections import Counter
 from itertools import islice
 
 import dpkt
+import h11
 import pytest
 
-from tests.bench.generate import mixed, small, synscan, write
+from tests.bench.generate import http, mixed, small, synscan, write
 from tests.talk import checksum
 
 Flow = tuple[bytes, int, bytes, int]
@@ -85,6 +87,40 @@ def test_http_bodies_are_as_long_as_they_say(frames: list[bytes]) -> None:
                 responses += len(rest) >= length
                 rest = rest[length:]
     assert responses > 500
+
+
+def test_pooled_connections_speak_http_as_h11_reads_it() -> None:
+    by_flow = streams([record[16:] for record in islice(http(seed=3), 30_000)])
+    methods, statuses, pipelined = Counter[bytes](), Counter[int](), 0
+    for flow, data in by_flow.items():
+        answers = by_flow.get((*flow[2:], *flow[:2]))
+        if flow[3] not in HTTP_PORTS or not answers:
+            continue
+        client, server = h11.Connection(h11.SERVER), h11.Connection(h11.CLIENT)
+        client.receive_data(data)
+        server.receive_data(answers)
+        while isinstance(request := client.next_event(), h11.Request):
+            methods[request.method] += 1
+            while isinstance(client.next_event(), h11.Data):
+                pass
+            pipelined += bool(client.trailing_data[0])
+            server.send(h11.Request(method=request.method, target=b"/", headers=[(b"Host", b"x")]))
+            server.send(h11.EndOfMessage())
+            response = server.next_event()
+            if not isinstance(response, h11.Response):
+                break  # the capture ends before it came
+            statuses[response.status_code] += 1
+            while isinstance(event := server.next_event(), h11.Data):
+                pass
+            if not isinstance(event, h11.EndOfMessage):
+                break
+            client.send(h11.Response(status_code=204, headers=[]))
+            client.send(h11.EndOfMessage())
+            if {client.our_state, client.their_state, server.our_state, server.their_state} != {h11.DONE}:
+                break
+            client.start_next_cycle()
+            server.start_next_cycle()
+    assert min(methods[b"GET"], methods[b"HEAD"], methods[b"POST"], statuses[200], statuses[304], pipelined) > 50
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:

@@ -146,19 +146,25 @@ def measure(path: Path) -> dict[str, float]:
     }  # fmt: skip
 
 
+def capture(frames: int) -> Path:
+    """Return the capture with so many frames, made now if it was not."""
+    path = DATA / f"websocket-{frames}.pcap"
+    if not path.exists():
+        from tests.bench.generate import write
+
+        DATA.mkdir(exist_ok=True)
+        with path.open("wb") as out:
+            write(out, chatter(frames, 1))
+    return path
+
+
 def main() -> None:
     """Print the best of some rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    path = DATA / f"websocket-{options.frames}.pcap"
-    if not path.exists():
-        from tests.bench.generate import write
-
-        DATA.mkdir(exist_ok=True)
-        with path.open("wb") as out:
-            write(out, chatter(options.frames, 1))
+    path = capture(options.frames)
     rounds = [measure(path) for _ in range(options.rounds + 1)][1:]  # the first may compile
     best = min(rounds, key=lambda row: row["websocket_s"])
     print(
