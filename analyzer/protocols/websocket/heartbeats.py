@@ -16,6 +16,7 @@ from analyzer.protocols.websocket.state import KIND_TEXT, PING, PONG
 WEBSOCKET, ENGINEIO, SIGNALR, PHOENIX, STOMP = (
     PROTOCOLS.index(name) for name in ("websocket", "engineio", "signalr", "phoenix", "stomp")
 )
+_LONGEST = 64  # bytes of a message that is a heartbeat by its words: Phoenix names topic, event and payload
 
 
 def heartbeats(frames: Records, messages: Records, heap: U8) -> Records:
@@ -36,7 +37,9 @@ def _controls(frames: Records) -> Records:
 
 def _words(messages: Records, heap: U8) -> list[Records]:
     """Return the messages that are a heartbeat by their words."""
-    short = messages[(messages["kind"] == KIND_TEXT) & (messages["head_at"] >= 0) & (messages["len"] > 0)]
+    length = messages["len"]
+    is_short = (messages["kind"] == KIND_TEXT) & (messages["head_at"] >= 0) & (length > 0) & (length <= _LONGEST)
+    short = messages[is_short]
     if short.shape[0] == 0:
         return []
     first = heap[short["head_at"]]
@@ -46,7 +49,7 @@ def _words(messages: Records, heap: U8) -> list[Records]:
         _made(short[one & (first == ord("\n"))], STOMP, 0),
     ]  # fmt: skip
     brace = (first == ord("{")) | (first == ord("["))
-    for code, words, longest in ((SIGNALR, b'{"type":6}\x1e', 11), (PHOENIX, b'"heartbeat"', 64)):
+    for code, words, longest in ((SIGNALR, b'{"type":6}\x1e', 11), (PHOENIX, b'"heartbeat"', _LONGEST)):
         some = short[brace & (short["len"] <= longest) & (short["len"] >= len(words))]
         here = [words in heap[at : at + n].tobytes() for at, n in zip(some["head_at"], some["head_len"], strict=True)]
         made.append(_made(some[np.array(here, np.bool_)], code, 0))

@@ -46,25 +46,39 @@ class Inflater:
         self.taken += len(piece)
         self._inflate(piece)
 
-    def _inflate(self, piece: bytes) -> None:
-        out = b""
+    def _inflate(self, piece: bytes, out: bytes = b"") -> None:
+        """Inflate `piece`, and what may be left of one whose first step gave `out`."""
         while piece or len(out) == _STEP:  # a full step: more of it may be waiting
-            if self.engine is None:
-                self.engine = zlib.decompressobj(-self.agreed.bits)
-            out = self.engine.decompress(piece, _STEP)
-            self._note(out)
-            if self.engine.eof:
-                piece, self.engine, out = self.engine.unused_data, None, b""
-                if piece == TAIL:
-                    break  # nothing followed the last block
-            else:
-                piece = self.engine.unconsumed_tail
+            out = self._opened().decompress(piece, _STEP)
+            piece, out = self._after(out)
+
+    def _opened(self) -> Any:
+        if self.engine is None:
+            self.engine = zlib.decompressobj(-self.agreed.bits)
+        return self.engine
+
+    def _after(self, out: bytes) -> tuple[bytes, bytes]:
+        """Note what came out of a step; return what has still to be inflated, and `out` if its stream goes on."""
+        self._note(out)
+        if not self.engine.eof:
+            return self.engine.unconsumed_tail, out
+        rest, self.engine = self.engine.unused_data, None
+        return (b"" if rest == TAIL else rest), b""  # TAIL: nothing followed the last block
 
     def end(self, piece: bytes = b"", *, text: bool) -> tuple[int, bytes, bool]:
         """End the message, with a last piece: return its length, its first bytes, and if text whether it is UTF-8."""
         self.text = text
         self.taken += len(piece)
-        if piece or self.engine is not None:
+        if piece and self.length == 0 and not self.rest:  # it begins here, too: most do
+            engine = self._opened()
+            out = engine.decompress(piece + TAIL, _STEP)
+            if len(out) < _STEP and not engine.eof and out.isascii() and self.made + len(out) <= FREE_BYTES:
+                self.made += len(out)
+                if not self.agreed.takeover:
+                    self.engine = None
+                return len(out), out[:HEAD_MAX], True
+            self._inflate(*self._after(out))
+        elif piece or self.engine is not None:
             self._inflate(piece + TAIL)
         told = self.length, self.head, self.valid and not self.rest
         if not self.agreed.takeover:
