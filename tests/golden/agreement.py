@@ -1,4 +1,4 @@
-"""Write tests/AGREEMENT.md: how far we agree with tshark, Zeek, nDPI and Arkime, and why not where we do not.
+"""Write tests/AGREEMENT.md: how far we agree with other programs, and why not where we do not.
 
 Run as `python -m tests.golden.agreement`. The same functions decide in the tests.
 """
@@ -9,9 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 from tests.golden import test_arkime as arkime
+from tests.golden import test_arkime_http as arkime_http
+from tests.golden import test_har as har
+from tests.golden import test_http as http
 from tests.golden import test_ndpi as ndpi
+from tests.golden import test_suricata as suricata
 from tests.golden import test_tshark_flows as flows
 from tests.golden import test_tshark_labels as labels
+from tests.golden import test_websocket as websocket
 from tests.golden import test_zeek as zeek
 from tests.golden.runs import captures_with_truth, run
 
@@ -19,7 +24,7 @@ PLACE = Path(__file__).parents[1] / "AGREEMENT.md"
 
 HEAD = """# Agreement
 
-How far longwire agrees with four other programs about the captures of `../shared/corpus`, and the reason wherever it
+How far longwire agrees with six other programs about the captures of `../shared/corpus`, and the reason wherever it
 does not. Written by `python -m tests.golden.agreement`; a test holds it to date. The reasons are not opinions: those
 about labels are conditions checked on each segment (`tests/golden/test_tshark_labels.py`).
 """
@@ -60,7 +65,39 @@ def summary() -> str:
     sessions = [pair for file in arkime.results() for pair in arkime.compared(file)]
     what = "sessions: packets, bytes and payload per side, SYN, ACK, PSH, FIN, RST"
     rows.append(("Arkime", what, len(arkime.results()), len(sessions), sum(a != b for a, b in sessions)))
-    return table(("with", "what", "captures", "compared", "differ"), rows)
+    return table(("with", "what", "captures", "compared", "differ"), [*rows, *applications()])
+
+
+Pair = tuple["Counter[object]", "Counter[object]"]
+
+
+def counted(program: str, what: str, captures: int, pairs: list[Pair]) -> tuple[object, ...]:
+    """Return a line about (theirs, ours) counters: how many things there are, and how many only one side has."""
+    unlike = sum(((a - b) + (b - a)).total() for a, b in pairs)
+    return program, what, captures, sum(a.total() for a, _ in pairs), unlike
+
+
+def applications() -> list[tuple[object, ...]]:
+    """Return what was compared of HTTP and WebSocket."""
+    with_http, with_websocket = http.with_http(), websocket.with_websocket()
+    logs = [one for one in http.zeek_logs() if one[1] not in http.LOGS_LEFT_OUT]
+    checks = suricata.checks()
+    told = [(a, b) for _, _, a, b in arkime_http.compared()]
+    return [
+        counted("tshark 4.0.17", "HTTP/1: requests and statuses by stream", len(with_http),
+                [http.counted(file) for file in with_http]),
+        counted("tshark 4.0.17", "WebSocket: frames, all fields", len(with_websocket),
+                [(websocket.tshark_frames(file), websocket.our_frames(file)) for file in with_websocket]),
+        counted("Zeek", "http.log: method, target, host, status", len({file for file, _ in logs}),
+                [http.zeek_pairs(*log) for log in logs]),
+        counted("Zeek", "websocket.log: handshakes", len({file for file, _ in websocket.zeek_logs()}),
+                [websocket.zeek_pairs(*log) for log in websocket.zeek_logs()]),
+        ("Suricata", "counts of HTTP and WebSocket records", len({c.file for c in checks}), len(checks),
+         sum(suricata.number(c) != c.count for c in checks)),
+        counted("pcap2har", "HTTP exchanges", len(har.files()), [(har.theirs(f), har.mine(f)) for f in har.files()]),
+        ("Arkime", "HTTP fields of sessions", len({file for file, _ in arkime_http.sessions()}), len(told),
+         sum(a != b for a, b in told)),
+    ]  # fmt: skip
 
 
 def label_agreement() -> str:
@@ -105,6 +142,12 @@ def exceptions() -> str:
     rows += [("Zeek", f"`{file}`", f"no flow of ours: {reason}") for file, reason in zeek.NOT_OURS.items()]
     rows += [("nDPI", f"`{file}`", reason) for file, reason in ndpi.DIFFER.items()]
     rows += [("Arkime", f"`{file}`", reason) for file, reason in arkime.PAYLOAD_DIFFERS.items()]
+    rows += [("tshark HTTP", f"`{file}`", reason) for file, reason in http.TSHARK_DIFFERS.items()]
+    rows += [("Zeek HTTP", f"`{file}`", reason) for file, reason in http.ZEEK_DIFFERS.items()]
+    rows += [("Zeek HTTP", test, reason) for test, reason in http.LOGS_LEFT_OUT.items()]
+    rows += [("Suricata", f"{test}: {match}", reason) for (test, match), reason in suricata.DIFFERS.items()]
+    rows += [("pcap2har", f"`{file}`", reason) for file, reason in har.STATUS_DIFFERS.items()]
+    rows += [("pcap2har, lengths", f"`{file}`", reason) for file, reason in har.LENGTH_DIFFERS.items()]
     return table(("compared with", "capture or test", "why it differs"), rows)
 
 
