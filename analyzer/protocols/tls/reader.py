@@ -10,6 +10,7 @@ import numpy as np
 from analyzer.kernel import I32, I64, U8, Records, copy_rows, grown, records
 from analyzer.protocols.oddities import CODES
 from analyzer.protocols.reader import Chunk, Shared
+from analyzer.protocols.tls.closing import Last, last_of
 from analyzer.protocols.tls.frame import frame_tls, move_kept
 from analyzer.protocols.tls.hello import read_old_hello
 from analyzer.protocols.tls.inside import Inside
@@ -223,9 +224,10 @@ class Tls:
         """These channels are over."""
         mine = chosen[chosen < self.connections.shape[0]]
         mine = mine[self.connections["seen"][mine] == 1]
-        for channel in mine.tolist():
-            self._close(channel)
         pair = (2 * mine.astype(np.int64)[:, None] + np.arange(2)).ravel()
+        last = last_of(self.streams, pair)
+        for k, channel in enumerate(mine.tolist()):
+            self._close(channel, last[2 * k : 2 * k + 2])
         self._forget_open(pair)
         self.streams[pair] = np.zeros(1, STREAM)
         self.connections[mine] = np.zeros(1, CONNECTION)
@@ -238,7 +240,7 @@ class Tls:
             self.opened[: left.size] = left
             m["n_open"] = left.size
 
-    def _close(self, channel: int) -> None:
+    def _close(self, channel: int, last: list[Last]) -> None:
         c = self.shared.channels[channel]
         slot = int(c["slot"])
         session = self.sessions.pop(channel, None)
@@ -246,9 +248,8 @@ class Tls:
             session = Session(int(c["flow_id"]), slot, lambda code: None)
         if self.inside is not None:
             self.inside.close(channel, session)
-        pair = self.streams[2 * channel : 2 * channel + 2]
         flow, app = self.shared.flows[slot], self.shared.apps[slot]
-        row = session_row(session, pair, self.connections[channel], flow)
+        row = session_row(session, last, self.connections[channel], flow)
         self.done.append(row)
         app_close(app, row, session)
         sni, alpn = self.names.get(slot, (None, None))

@@ -11,7 +11,7 @@ from analyzer.kernel import Records
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
 from analyzer.protocols.channel import TLS_CLOSE
 from analyzer.protocols.tls.certificate import Certificate
-from analyzer.protocols.tls.closing import UNKNOWN, Ending, close_notify, is_truncated, key_updates
+from analyzer.protocols.tls.closing import UNKNOWN, Ending, Last, close_notify, is_truncated, key_updates
 from analyzer.protocols.tls.names import LEVELS, alert_name, cipher_name, version_name
 from analyzer.protocols.tls.session import Session
 from analyzer.protocols.tls.state import HEADER_BYTES, HEARTBEAT
@@ -71,16 +71,16 @@ def _named(numbers: Any, name: Any) -> Coded:
 
 
 # ------------------------------------------------------------------------------------------------ tls_sessions
-def session_row(session: Session, streams: Records, connection: Records, flow: Records) -> SessionRow:
-    """Return the row of a connection that is over; streams (2,) STREAM."""
+def session_row(session: Session, last: Sequence[Last], connection: Records, flow: Records) -> SessionRow:
+    """Return the row of a connection that is over; `last` of both directions."""
     ending = Ending(int(flow["close_ts"]), bool(flow["close_rst"]))
-    said = [close_notify(session, streams[d], d, ending) for d in (0, 1)]
-    updates_c, updates_s, basis = key_updates(session, streams, connection)
+    said = [close_notify(session, last[d], d, ending) for d in (0, 1)]
+    updates_c, updates_s, basis = key_updates(session, last, connection)
     end_ts = session.end_ts
     if not end_ts and session.tls13 and session.server_seen:
-        end_ts = int(streams[session.client_dir]["data_after_peer_ts"])
+        end_ts = last[session.client_dir].data_after_peer_ts
     timed = bool(end_ts and session.start_ts)
-    complete = bool(end_ts) or (not session.tls13 and bool((streams["data_records"] > 0).any()))
+    complete = bool(end_ts) or (not session.tls13 and any(s.data_records > 0 for s in last))
     resumed = session.resumed
     certificate = session.certificate
     return {
@@ -117,12 +117,12 @@ def session_row(session: Session, streams: Records, connection: Records, flow: R
         "key_updates_s": updates_s,
         "key_update_basis": basis,
         "heartbeat_negotiated": all(session.heartbeat),
-        "heartbeats_c": int(streams[0]["heartbeats"]),
-        "heartbeats_s": int(streams[1]["heartbeats"]),
+        "heartbeats_c": last[0].heartbeats,
+        "heartbeats_s": last[1].heartbeats,
         "heartbleed_suspected": bool(connection["bled"] == 2),
         "close_notify_c": said[0],
         "close_notify_s": said[1],
-        "truncated": any(is_truncated(streams[d], said[d], ending) for d in (0, 1)),
+        "truncated": any(is_truncated(last[d], said[d], ending) for d in (0, 1)),
         "alert": session.alert,
         "ja3": session.ja3,
         "ja3s": session.ja3s,

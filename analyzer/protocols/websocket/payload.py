@@ -7,8 +7,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from analyzer.kernel import U8, Records, routine
+from analyzer.kernel import U8, Records, helper, routine
 from analyzer.protocols.websocket.state import CONTROL_MAX, HEAD_MAX, KIND_TEXT, PIECE_BYTES
+
+_BLOCK = 16  # a multiple of the key's four bytes
+
+
+@helper
+def _key_byte(s: Records, place: int) -> np.int64:
+    """Return the byte of the masking key for payload byte `place`."""
+    return (np.int64(s.mask) >> ((place & 3) * 8)) & 255
+
+
+@routine
+def _ascii(source: U8, at: int, n: int, place: int, s: Records) -> int:
+    """Return how many of `n` bytes are surely ASCII: whole blocks from the first on."""
+    k0, k1, k2, k3 = _key_byte(s, place), _key_byte(s, place + 1), _key_byte(s, place + 2), _key_byte(s, place + 3)
+    done = 0
+    while done + _BLOCK <= n:
+        some = np.int64(0)
+        for k in range(at + done, at + done + _BLOCK, 4):
+            some |= (source[k] ^ k0) | (source[k + 1] ^ k1) | (source[k + 2] ^ k2) | (source[k + 3] ^ k3)
+        if some >= 0x80:
+            break
+        done += _BLOCK
+    return done
 
 
 @routine
@@ -16,7 +39,7 @@ def check_utf8(source: U8, at: int, n: int, s: Records) -> None:
     """Follow `n` payload bytes through the UTF-8 of the message; `bad_utf8` is set where it breaks."""
     key, place = int(s.mask), int(s.length - s.left)
     left, low, high = int(s.utf8_left), int(s.utf8_low), int(s.utf8_high)
-    for k in range(n):
+    for k in range(_ascii(source, at, n, place, s) if left == 0 else 0, n):
         b = np.int64(source[at + k]) ^ ((key >> (((place + k) & 3) * 8)) & 255)
         if left == 0:
             if b < 0x80:

@@ -122,7 +122,9 @@ class WebSocket:
         """Read spans; see `reader.Reader`."""
         a = self.shared
         channels = distinct(a.spans["channel"][index])
-        for channel in channels.tolist():
+        known = channels[channels < self.places.size]
+        placed = known[self.places[known] >= 0].size
+        for channel in channels.tolist() if placed < channels.size else ():
             if (channel >= self.places.size or self.places[channel] < 0) and a.channels[channel]["reader"] == WEBSOCKET:
                 self._place(channel)
         self._make_room(volume // 2 + 3 * index.size, volume, index.size)
