@@ -131,6 +131,7 @@ class Engine:
         secrets = self._new_secrets()
         labels, spans = self.tracker.feed(segments, data)
         self._count_by_file(segments, labels)
+        self._note_units(spans)
         kept = copied(labels if self.want_segments else labels[:0])
         return Followed(segments, kept, data, copied(spans), latest, secrets, self.tracker.full())
 
@@ -220,14 +221,18 @@ class Engine:
                     info = self.files[index]
                     setattr(info, number, getattr(info, number) + int(counts[index]))
 
+    def _note_units(self, spans: Records) -> None:
+        if spans.shape[0] and not self._only_segments:
+            self.units.feed(spans, spans.shape[0], self.tracker.flows.shape[0])
+
     def _read(self, spans: Records, data: U8) -> Iterator[Chunk]:
         """Give spans to the protocols; yield the tables that are ready."""
         if spans.shape[0] and not self._only_segments:
-            self.units.feed(spans, spans.shape[0], self.tracker.flows.shape[0])
             yield from self.protocols.feed(spans, data, self.tracker.pages, self.tracker.flows)
 
     def _rows(self, done: Finished, last: Records, data: U8) -> Iterator[Chunk]:
         """Let protocols read the last spans of finished flows, classify these, and yield their tables."""
+        self._note_units(last)
         yield from self._read(last, data)
         yield from self.protocols.close(done.slots, self.tracker.flows)
         applications = self.protocols.applications(done.slots, done.flows["flow_id"])
