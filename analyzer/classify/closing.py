@@ -18,6 +18,7 @@ import numpy as np
 from analyzer.classify.exchange import app_trigger, graceful_app, idle_app, race, with_race
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.middlebox import SUSPECTED, Suspicion, suspect
+from analyzer.classify.promises import broken, with_promise
 from analyzer.classify.tls import alert_trigger, graceful_tls
 from analyzer.decode.segment import ACK
 from analyzer.flows.state import REUSED, SENT_AGAIN, SENT_DATA, SENT_PROBE, SENT_SYN
@@ -337,7 +338,8 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
     races = race(facts, verdict.base)
     trigger = app_trigger(facts, trigger, verdict.initiator, races, verdict.kind)
     trigger = alert_trigger(facts, trigger, verdict.kind)
-    trigger[(trigger == TRIGGERS.index("unknown")) & timed_out(facts, verdict)] = TRIGGERS.index("idle_timeout")
+    idle = timed_out(facts, verdict) | broken(facts)
+    trigger[(trigger == TRIGGERS.index("unknown")) & idle] = TRIGGERS.index("idle_timeout")
     age = (when - flow["first_ts"]) / 1e9
     return {
         "flow_id": flow["flow_id"],
@@ -364,5 +366,5 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "confidence": verdict.confidence,
         "basis": Coded(verdict.inferred.astype(np.int8), ("observed", "inferred")),
         "evidence_frames": evidence(facts),
-        "explanation": with_race(explain(facts, verdict, idle_payload), races),
+        "explanation": with_promise(with_race(explain(facts, verdict, idle_payload), races), facts),
     }

@@ -73,6 +73,17 @@ _CODES = (
         "RFC 9293 section 3.8.4; RFC 6455 section 5.5.2", "silence before the close",
     ),
     Code(
+        "heartbeat.promise_broken", "warning",
+        "{flows} connections closed because promised heartbeats did not come",
+        "The client had announced a keep-alive (MQTT CONNECT): it would say something, if only PINGREQ, at least that "
+        "often. A server that hears nothing for one and a half times as long must close; here that was {span} s, and "
+        "it did.",
+        "Look at the client at that time: its event loop was blocked, its host asleep, or nobody calls the library's "
+        "loop that sends PINGREQ. If it cannot speak that often, announce a longer keep-alive; the path's idle "
+        "timeouts still want a ping each half of theirs.",
+        "MQTT 3.1.1 section 3.1.2.10", "one and a half times the announced keep-alive",
+    ),
+    Code(
         "http.keepalive_race", "warning",
         "{flows} requests crossed the server's close",
         "The server closed an idle connection while a request was on its way: neither side did wrong, but the "
@@ -263,6 +274,16 @@ _CODES = (
         "should drop idle connections before {minus1} s; a server behind a load balancer with this timeout should"
         " wait {plus5} s or longer.",
         "RFC 9112 section 9.5", "the timeout",
+    ),
+    Code(
+        "timeout.unacknowledged", "info",
+        "Unacknowledged data is given up after {span} s ({flows} connections)",
+        "On that many connections the same side repeated its data in vain for the same time and then gave up: a limit "
+        "in time, as TCP_USER_TIMEOUT (RFC 5482) sets it, or one in repetitions on paths that are alike. Linux by "
+        "default (tcp_retries2 = 15) goes on for 924 s and more.",
+        "This is how long a program waits on a peer that vanished while data was under way; set TCP_USER_TIMEOUT to "
+        "what you can bear, and KEEPIDLE + KEEPINTVL x KEEPCNT to the same for connections that are silent.",
+        "RFC 5482; RFC 9293 section 3.8.3; tcp(7)", "from the data to the end of trying",
     ),
     Code(
         "http.max_requests", "info",

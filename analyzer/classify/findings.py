@@ -14,18 +14,21 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.classify import giving_up
 from analyzer.classify.bursts import CLOSE, bursts, closes_of
 from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.endpoints import endpoint_names
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.finding_codes import CODES, SEVERITIES, Code
+from analyzer.classify.giving_up import GAVE_UP, gave_up
 from analyzer.classify.grouped import Latest, Rows
 from analyzer.classify.heartbeat_findings import too_slow, unanswered
+from analyzer.classify.promises import broken, limit_s
 from analyzer.classify.request_limits import SERVED, limits, served
 from analyzer.flows.state import STALLED_ZERO_WINDOW
 from analyzer.kernel import I64, Mask, distinct
 from analyzer.tables.build import Coded
-from analyzer.tables.tcp import RACES, TRIGGERS
+from analyzer.tables.tcp import INITIATORS, RACES, TRIGGERS
 
 MOST_SERVERS = 5
 _MOST_FLOW_IDS = 1000
@@ -64,6 +67,7 @@ class Findings:
         """`limit`: troubles, closes and servers' last responses that are looked back on, 0 = all."""
         self._parts = Latest(_ROW, limit)
         self._closes, self._served = Latest(CLOSE, limit), Latest(SERVED, limit)
+        self._gave_up = Latest(GAVE_UP, limit)
 
     def add(self, facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> None:
         """Take finished flows; `closes` are the columns of that table for them."""
@@ -80,6 +84,7 @@ class Findings:
         self._parts.add(_stalls(facts))
         self._closes.add(closes_of(facts, verdict))
         self._served.add(served(facts, verdict))
+        self._gave_up.add(gave_up(facts, verdict))
 
     def add_beats(
         self, facts: Facts, verdict: Verdict, closes: dict[str, Any], beats: dict[str, Any], series: dict[str, Any]
@@ -101,6 +106,7 @@ class Findings:
         """Return the columns of `findings`; `timeouts` are the columns of that table."""
         found = _of_flows(self._parts.rows()) + _of_timeouts(timeouts) + _mismatched(timeouts)
         found += _at_once(self._closes.rows()) + _limited(self._served.rows())
+        found += _gave_up(self._gave_up.rows())
         found.sort(key=lambda f: (SEVERITIES.index(f["severity"]), -f["flows"], f["code"], f["endpoint"] or ""))
         return _table(found)
 
@@ -123,6 +129,7 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     advertised = facts.app["keepalive_timeout"].astype(np.int64) - 1  # seconds; -1 = none was
     early = (advertised > 1) & (flow["close_idle_payload"] < (advertised - 1) * 1_000_000_000)
     code[(code < 0) & early & (trigger == TRIGGERS.index("idle_timeout"))] = _NUMBER["http.closes_early"]
+    code[(code < 0) & broken(facts)] = _NUMBER["heartbeat.promise_broken"]
     calm = np.maximum(facts.app["goaway_c"], facts.app["goaway_s"]) == _ENHANCE_YOUR_CALM + 1
     code[calm] = _NUMBER["http2.enhance_your_calm"]
     races = closes["race"].codes
@@ -140,6 +147,7 @@ def _seconds(facts: Facts, closes: dict[str, Any]) -> Array:
     )
     asked = facts.app["request_idle"]
     result: Array = np.where(used_again, late, before_close)
+    result = np.where(broken(facts), limit_s(facts), result)
     raced = closes["race"].codes > RACES.index("none")
     return np.where(raced & (asked > 0), asked / 1e9, result)
 
@@ -291,6 +299,16 @@ def _limited(served: Rows) -> list[dict[str, Any]]:
         requests = float(reached["responses"][0])
         one = _worded(CODES["http.max_requests"], reached.size, requests, requests, requests)
         found.append(one | {"confidence": 0.8} | _where(reached))
+    return found
+
+
+def _gave_up(rows: Rows) -> list[dict[str, Any]]:
+    """Return the servers and sides that give up on data after the same time."""
+    found = []
+    for mine, low, high in giving_up.limits(rows):
+        one = _worded(CODES["timeout.unacknowledged"], mine.size, low, (low + high) / 2, high)
+        one["title"] += f", by the {INITIATORS[mine['side'][0]]}"
+        found.append(one | {"confidence": 0.7 if low == high else 0.5} | _where(mine))
     return found
 
 

@@ -1,4 +1,4 @@
-"""`longwire explain`: what a finding or an anomaly means and what to do about it, without a capture."""
+"""`longwire explain`: what a finding, an anomaly or a word of a verdict means, and what to do, without a capture."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import textwrap
 
 from analyzer.anomalies import CODES as ANOMALIES
 from analyzer.classify.finding_codes import CODES, SEVERITIES, Code
+from analyzer.classify.glossary import WORDS
 from analyzer.errors import AnalyzerError
 
 _WIDTH = 100
@@ -21,8 +22,11 @@ def explain(code: str | None) -> int:
     elif code in ANOMALIES:
         print(f"{code}  (anomaly: input at odds with its specification)\n")
         print(_wrapped(ANOMALIES[code][0].upper() + ANOMALIES[code][1:] + "."))
+    elif any(code in words for words in WORDS.values()):
+        _print_word(code)
     else:
-        near = difflib.get_close_matches(code, [*CODES, *ANOMALIES], 3, 0.5)
+        known = [*CODES, *ANOMALIES, *(word for words in WORDS.values() for word in words)]
+        near = difflib.get_close_matches(code, known, 3, 0.5)
         hint = "did you mean " + " or ".join(near) + "?" if near else "longwire explain lists all"
         raise AnalyzerError(f"there is no code {code}", hint)
     return 0
@@ -44,6 +48,13 @@ def _print_finding(code: Code) -> None:
     if code.seconds:
         print(f"\nT = {code.seconds}")
     print(f"\nReference  {code.reference}")
+
+
+def _print_word(word: str) -> None:
+    """Print what a word of the tables means, in each place where it stands."""
+    for place, words in WORDS.items():
+        if word in words:
+            print(f"{word}  ({place})\n\n{_wrapped(words[word])}")
 
 
 def _wrapped(text: str) -> str:

@@ -156,10 +156,11 @@ def analyze(
 @app.command()
 def explain(
     code: Annotated[
-        str | None, typer.Argument(metavar="CODE", help="A finding's or anomaly's code, e.g. http.keepalive_race.")
+        str | None,
+        typer.Argument(metavar="CODE", help="A finding's or anomaly's code, or a word of a verdict, e.g. rst_on_idle."),
     ] = None,
 ) -> Explain:
-    """Say what a finding means and what to do about it; without CODE, list all findings."""
+    """Say what a finding or a word of a verdict means and what to do; without CODE, list all findings."""
     return Explain(code)
 
 

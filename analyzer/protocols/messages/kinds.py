@@ -144,7 +144,7 @@ def begin(s: Records, kind: int) -> None:
 def take(kind: int, s: Records, o: Records, p: Records, direction: int) -> int:
     """Give the piece in `s.head` to its protocol; s, o this direction and the other one, p the connection."""
     if kind == MQTT:
-        return take_mqtt(s)
+        return take_mqtt(s, p, direction)
     if kind == REDIS:
         return take_redis(s, p, direction)
     if kind == AMQP_0:

@@ -1,7 +1,8 @@
-"""MQTT: PINGREQ and PINGRESP.
+"""MQTT: PINGREQ and PINGRESP, and the keep-alive that CONNECT promises.
 
 Source  OASIS MQTT 3.1.1 and 5.0, sections 2 (fixed header), 3.1 (CONNECT), 3.12, 3.13; MQTT 3.1 calls itself MQIsdp.
-Sees    the fixed header of each packet.
+Sees    the fixed header of each packet; of CONNECT, up to the keep-alive.
+Limits  MQTT 5 lets CONNACK replace the keep-alive (Server Keep Alive): that is not read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from analyzer.protocols.verdict import MORE, NO, YES
 
 CONNECT, CONNACK, PUBLISH, PUBREL, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, PINGRESP = 1, 2, 3, 6, 8, 10, 12, 13
 _SHORTEST_CONNECT = 12  # name, level, flags, keep-alive, an empty client identifier
+_PATIENCE_NS = 1_500_000_000  # one and a half times the keep-alive, which is in seconds (3.1.2.10)
 WANT = 2  # type and flags, and the length's first byte
 _NAME, _OLD_NAME = coded(b"\0\4MQTT"), coded(b"\0\6MQIs")
 
@@ -44,13 +46,20 @@ def _flags_are_right(kind: int, flags: int) -> bool:
 
 
 @routine
-def take_mqtt(s: Records) -> int:
+def _promised(s: Records, k: int) -> int:
+    """Return the silence in ns that the server bears from a client whose CONNECT begins at `k`, 0 = any."""
+    at = k + 2 + int(s.head[k + 1]) + 2  # name, level and flags
+    return ((int(s.head[at]) << 8) + int(s.head[at + 1])) * _PATIENCE_NS
+
+
+@routine
+def take_mqtt(s: Records, p: Records, direction: int) -> int:
     """Section 2.2: type, flags, and how many bytes follow (2.2.3: seven bits each, four bytes at most)."""
     kind, flags = int(s.head[0]) >> 4, int(s.head[0]) & 15
     if kind == 0 or not _flags_are_right(kind, flags):
         return BROKEN
     k, length, unit = 1, 0, 1
-    while k < s.head_len:
+    while k < min(s.head_len, 5) and (k == 1 or s.head[k - 1] >= 128):
         length += (int(s.head[k]) & 127) * unit
         unit *= 128
         k += 1
@@ -59,12 +68,18 @@ def take_mqtt(s: Records) -> int:
             return BROKEN
         s.want = k + 1
         return MORE_BYTES
-    s.want, s.left = WANT, length
+    if kind == CONNECT and length >= _SHORTEST_CONNECT and s.head_len == k:
+        s.want = k + _SHORTEST_CONNECT  # the older and longer name, too
+        return MORE_BYTES
+    s.want, s.left = WANT, length - (s.head_len - k)
     if kind in (PINGREQ, PINGRESP):
         if length > 0:
             return BROKEN
         s.proof = 1
         return BEAT if kind == PINGREQ else ANSWER
-    if (kind == CONNECT and length >= _SHORTEST_CONNECT) or (kind == CONNACK and length >= 2):
+    if kind == CONNECT and s.head_len > k and s.head[k] == 0 and s.head[k + 1] in (4, 6):
+        p.patience, p.promised_by = _promised(s, k), direction
+        s.proof = 1
+    if kind == CONNACK and length >= 2:
         s.proof = 1
     return SAID

@@ -80,6 +80,7 @@ CONNECTION = np.dtype(
         ("unproven", I8),  # beats noted before it was proven
         ("asker", I1),  # direction of the client, + 1
         ("app_ts", I8), ("max_app_gap", I8),  # as in APP
+        ("patience", I8), ("promised_by", I1),  # as in APP
         ("a", I8), ("b", I8),
     ],
     align=True,

@@ -12,6 +12,7 @@ from analyzer.classify.finding_codes import CODES, SEVERITIES
 from analyzer.classify.findings import MOST_SERVERS
 from tests import http2
 from tests.fleet import Timer, fleet
+from tests.messages import MQTT_CONNECT
 from tests.property.harness import run
 from tests.talk import Packet, Talk, merge
 from tests.unit.classify import test_closing as closes
@@ -98,6 +99,21 @@ def broken_promise() -> Talk:
     return talk.orig(GET, at=1).resp(PROMISE).orig_ack().resp_fin(at=21).orig_fin().resp_ack()
 
 
+def silent_subscriber(silence: float = 95) -> Talk:
+    """An MQTT client that promised to speak each 60 s."""
+    talk = Talk().handshake().orig(MQTT_CONNECT, at=1).resp(b"\x20\2\0\0").orig_ack()
+    return talk.resp_fin(at=1 + silence).orig_fin().resp_ack()
+
+
+def given_up(k: int, tried: float, reset: bool = True) -> Talk:
+    """A request that is repeated for so long, and then no more."""
+    talk, at = used(k).orig(b"hello", at=40 + k, lost=True), 0.3
+    while at < tried:
+        talk.orig_retransmit(at=40 + k + at, lost=True)
+        at *= 2
+    return talk.orig_rst(at=40 + k + tried) if reset else talk
+
+
 CASES: dict[str, Callable[[], Any]] = {
     "peer.dead": dead_peer,
     "close.stale_connection": lambda: used().orig(b"more", at=300).resp_rst(bare=True),
@@ -111,6 +127,8 @@ CASES: dict[str, Callable[[], Any]] = {
     "http2.enhance_your_calm": told_to_calm_down,
     "http.max_requests": lambda: merge(*(limited(k, 20) for k in range(4)), limited(5, 12)),
     "close.burst": lambda: merge(*(ended(k, 300 + 0.2 * k) for k in range(8))),
+    "heartbeat.promise_broken": silent_subscriber,
+    "timeout.unacknowledged": lambda: merge(*(given_up(k, 20 + 0.05 * k) for k in range(1, 5))),
     "http.keepalive_race": raced,
     "http.closes_early": broken_promise,
     "close.unread_data": lambda: used().orig(b"more", at=1.3).resp_ack().resp_rst(at=1.5),
@@ -190,6 +208,31 @@ def test_a_client_that_gives_up_well_before_is_no_mismatch() -> None:
     client = fleet(Timer(30, by="client"), 40, early=0.0, survivors=0.0, seed=2)
     rows = findings(merge(fleet(Timer(60), 40, early=0.0, survivors=0.0), client))
     assert "timeout.pair_mismatch" not in {row["code"] for row in rows}
+
+
+def test_a_broker_that_closes_before_the_promise_is_broken() -> None:
+    assert findings(silent_subscriber(60)) == []
+    result = run(silent_subscriber())
+    assert result.close["trigger"] == "idle_timeout"
+    assert "at least every 60 s (MQTT keep-alive)" in result.close["explanation"]
+    assert "longer than the 90 s" in result.close["explanation"]
+
+
+def test_a_limit_for_unacknowledged_data_without_a_reset_is_bounded() -> None:
+    """Nothing tells when the kernel gave up, only which repetition never came."""
+    waiting = closes.later(used(9), 400)
+    (row,) = [
+        row
+        for row in findings(merge(*(given_up(k, 9, reset=False) for k in range(1, 5)), waiting))
+        if row["code"] == "timeout.unacknowledged"
+    ]
+    assert row["title"] == "Unacknowledged data is given up after 4.8 to 10.1 s (4 connections), by the client"
+
+
+@pytest.mark.parametrize("tried", [(20, 40, 60), (20, 20)])
+def test_different_times_are_no_limit(tried: tuple[float, ...]) -> None:
+    rows = findings(merge(*(given_up(k + 1, seconds) for k, seconds in enumerate(tried))))
+    assert "timeout.unacknowledged" not in {row["code"] for row in rows}
 
 
 def test_the_path_is_bounded() -> None:
