@@ -43,7 +43,7 @@ CLOSES = {
     "silent (RFC 9293 section 3.8.4).",
     "abort_zero_window": "The sender gave up on a peer whose receive window stayed closed (RFC 9293 section 3.8.6.1).",
     "rst_injected_suspected": "What can be compared of the RST differs so much from the rest of its direction "
-    "(middlebox_score 0.7 and more) that it is consistent with a middlebox. close_kind_base is what it would be else.",
+    "(middlebox_score 0.55 and more) that it is consistent with a middlebox. close_kind_base is what it would be else.",
     "icmp_abort": "An ICMP error quoted the connection and nothing came after it (RFC 5927).",
     "implicit_port_reuse": "A SYN with a new initial number on the same ports began another connection; how this one "
     "ended is not in the capture.",

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from analyzer.classify.middlebox import WEIGHTS
+from analyzer.classify.middlebox import POSSIBLE, SUSPECTED, WEIGHTS
+from tests.calibration.resets import BOXES, HOSTS, scores
 from tests.property.harness import run
 from tests.talk import Packet, Talk
 
@@ -101,8 +102,11 @@ def test_both_at_once() -> None:
 
 # ------------------------------------------------------------------------------------------------ verdicts
 def test_several_clues_make_a_suspicion() -> None:
-    row = close(used().resp_rst(at=10, ttl=61, options=b"", ip_id=5).orig_rst(at=10.0002, ttl=61))
+    row = close(used().resp_rst(at=10, ttl=61, options=b""))
     assert row["close_kind"] == "rst_on_idle"
+    assert row["middlebox_score"] == pytest.approx(1 - 0.65 * 0.85)
+    row = close(used().resp_rst(at=10, ttl=61, options=b"", ip_id=5).orig_rst(at=10.0002, ttl=61))
+    assert row["close_kind"] == "rst_injected_suspected"
     assert row["middlebox_score"] == pytest.approx(1 - 0.65 * 0.85 * 0.65)
     talk = used().orig(b"request", at=10)
     row = close(talk.resp_rst(at=10.002, ttl=61, options=b"").resp(b"response", at=10.042, ttl=58).orig_rst(bare=True))
@@ -117,12 +121,28 @@ def test_one_clue_is_not_enough() -> None:
     row = close(used().resp_rst(at=10, ttl=61))
     assert row["close_kind"] == row["close_kind_base"] == "rst_on_idle"
     assert row["middlebox_score"] == pytest.approx(0.35)
-    assert all(weight < 0.7 for weight in WEIGHTS.values())
+    assert all(weight < SUSPECTED for weight in WEIGHTS.values())
 
 
 def test_no_score_without_a_reset() -> None:
     row = close(used().orig_fin(at=4).resp_fin().orig_ack())
     assert (row["middlebox_score"], row["middlebox_clues"]) == (None, None)
+
+
+SHOWN = {"injector": 0.9, "firewall": 0.5, "NAT": 0.4, "copier": 0.6}
+"""Least share of each box's resets that is suspected; of the quiet one nothing can be seen."""
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_boxes_of_all_kinds(box: str) -> None:
+    """`python -m tests.calibration.resets` reports the same with more connections."""
+    found = scores(BOXES[box], 25, 7)
+    assert sum(score >= SUSPECTED for score in found) >= SHOWN.get(box, 0) * 25
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_no_host_is_taken_for_a_box(host: str) -> None:
+    assert max(scores(HOSTS[host], 25, 7)) < POSSIBLE
 
 
 HONEST = {
