@@ -38,6 +38,10 @@ class Settings:
     half_close_wait_ns: int = 60 * NS
     """A FIN acknowledged and not returned for this long is a half-closed leak (CLOSE_WAIT)."""
 
+    zombie_ns: int = 900 * NS
+    """An open connection without any segment for this long at the end of a capture: longer than what most load
+    balancers and NATs remember (60 to 600 s), so nobody knows whether the other end is still there."""
+
     linger_ns: int = 0
     """A closed flow that stayed quiet for this is over: its rows are final, and a later segment begins another flow.
     0 = never: a file ends anyway, and a RST may be lost for hours. Live it is 60 s, Linux's TIME-WAIT."""

@@ -2,7 +2,7 @@
 
 In the texts stand numbers of the flows behind a finding: {flows} how many, {median}, {low} and {high} of the seconds
 that matter for its code (see `seconds`), {span} from low to high, {half} and {third} of {low}, {plus5} and {minus1}
-seconds more and less.
+seconds more and less than {low}, {above5} more than {high}.
 Imports nothing, so that `longwire explain` answers at once.
 """
 
@@ -177,6 +177,17 @@ _CODES = (
         "RFC 9112 section 9.5", "the server's timeout; the client's is the other",
     ),
     Code(
+        "timeout.backend_first", "warning",
+        "A backend gives up idle connections after {low} s, the load balancer before it after {high} s",
+        "The host that is the only client of this server takes connections itself, which it keeps for longer. If it "
+        "keeps those to its backend as long (as AWS ALB does with one timeout for both sides), the backend closes "
+        "first, and a request that is sent at that moment fails: the client sees a 502.",
+        "Let the backend wait longer than the load balancer: its keep-alive timeout {above5} s or more (Node: "
+        "keepAliveTimeout and, longer still, headersTimeout; gunicorn: keepalive; nginx: keepalive_timeout), or let "
+        "the load balancer's pool give up idle connections before {minus1} s.",
+        "RFC 9112 section 9.5; ELB guide, HTTP 502", "the backend's timeout; the load balancer's is the other",
+    ),
+    Code(
         "timeout.path", "warning",
         "Something on the path forgets connections after {span} s of silence",
         "{flows} connections died when they were used again after a silence, while shorter silences were "
@@ -263,6 +274,32 @@ _CODES = (
         "An ICMP error quoted the connection and nothing came after it.",
         "See which host or router sent it, and why: a filter, a route that is gone, a host without that address.",
         "RFC 5927; RFC 9293 section 3.9.2.2",
+    ),
+    Code(
+        "close.zombie", "note",
+        "{flows} connections open without a word for {span} s",
+        "When the capture ended nothing had been sent on them for at least a quarter of an hour: no data, no "
+        "keep-alive, no heartbeat. Had the other end or the path's state vanished meanwhile, nobody would know.",
+        "If they are meant to stay, let one side probe: KEEPIDLE + KEEPINTVL x KEEPCNT, or a heartbeat; else close "
+        "what is not used: they hold memory, ports and entries of NATs, and the next request on one may be lost.",
+        "RFC 9293 section 3.8.4; RFC 5382 section 5", "silence until the end of the capture",
+    ),
+    Code(
+        "connect.half_open", "note",
+        "{flows} connection attempts met an old connection",
+        "The server answered the SYN not with SYN-ACK but with an ACK: it still held a connection of the same ports. "
+        "The client, which knew nothing of it, reset it and may try again. The connection had been half-open: one end "
+        "had restarted, or given up, without the other learning of it.",
+        "By itself it heals. That the server did not notice before means that it sends nothing while idle: keep-alive "
+        "there (KEEPIDLE + KEEPINTVL x KEEPCNT) finds such connections.",
+        "RFC 9293 section 3.5.1; RFC 5961 section 4",
+    ),
+    Code(
+        "heartbeat.little_room", "note",
+        "Heartbeats each {high} s leave little room under an idle timeout of {low} s ({flows} connections)",
+        "The heartbeats are sooner than the timeout, but one that is lost or late is enough for it to fire.",
+        "Send them at most {half} s apart, {third} s on lossy paths, so that one may be lost; or raise the timeout.",
+        "RFC 9293 section 3.8.4; RFC 6455 section 5.5.2", "the timeout; the heartbeats' period is the longest",
     ),
     # ---------------------------------------------------------------- info: no trouble by itself
     Code(

@@ -9,7 +9,7 @@ Memory  78 bytes per flow with something to report, until the end; live, of the 
 
 from __future__ import annotations
 
-from math import isnan
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,14 @@ from analyzer.classify.bursts import CLOSE, bursts, closes_of
 from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.endpoints import endpoint_names
 from analyzer.classify.facts import Array, Facts
-from analyzer.classify.finding_codes import CODES, SEVERITIES, Code
+from analyzer.classify.finding_codes import CODES, SEVERITIES
 from analyzer.classify.giving_up import GAVE_UP, gave_up
 from analyzer.classify.grouped import Latest, Rows
 from analyzer.classify.heartbeat_findings import too_slow, unanswered
 from analyzer.classify.promises import broken, limit_s
 from analyzer.classify.request_limits import SERVED, limits, served
+from analyzer.classify.timeout_findings import PACE, behind, little_room, mismatched, of_timeouts, paces
+from analyzer.classify.wording import worded
 from analyzer.flows.state import STALLED_ZERO_WINDOW
 from analyzer.kernel import I64, Mask, distinct
 from analyzer.tables.build import Coded
@@ -38,8 +40,6 @@ _NAMES = tuple(CODES)
 _NUMBER = {name: k for k, name in enumerate(_NAMES)}
 _LEAST_STALL_NS = 3_000_000_000  # shorter ones are a busy moment
 _ENHANCE_YOUR_CALM = 11  # RFC 9113 section 7
-_LEAST_MARGIN_S = 1.0  # a request's way, the close's way, and two clocks
-_SURE = 0.5  # an inferred timeout less sure than that is a row of `timeouts`, no finding
 
 _ROW = np.dtype(
     [("code", np.int8), ("version", np.int8), ("port", np.int32), ("hi", np.int64), ("lo", np.int64),
@@ -67,7 +67,7 @@ class Findings:
         """`limit`: troubles, closes and servers' last responses that are looked back on, 0 = all."""
         self._parts = Latest(_ROW, limit)
         self._closes, self._served = Latest(CLOSE, limit), Latest(SERVED, limit)
-        self._gave_up = Latest(GAVE_UP, limit)
+        self._gave_up, self._paces = Latest(GAVE_UP, limit), Latest(PACE, limit)
 
     def add(self, facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> None:
         """Take finished flows; `closes` are the columns of that table for them."""
@@ -92,6 +92,7 @@ class Findings:
         """Take columns of `heartbeats` and `heartbeat_series` of the flows that were added last."""
         if beats["flow_id"].size == 0:
             return
+        self._paces.add(paces(facts, series))
         here, seconds, frames = unanswered(facts, verdict, closes["graceful_app"].codes, beats)
         sure = np.full(facts.n, 0.9)
         rows = _rows(facts, here, np.full(here.size, _NUMBER["heartbeat.unanswered"]), np.zeros(facts.n), sure, None)
@@ -102,9 +103,10 @@ class Findings:
         number = np.full(here.size, _NUMBER["heartbeat.too_slow"])
         self._parts.add(_rows(facts, here, number, silence, 0.9 * sure, closes["evidence_frames"]))
 
-    def columns(self, timeouts: dict[str, Any]) -> dict[str, Any]:
-        """Return the columns of `findings`; `timeouts` are the columns of that table."""
-        found = _of_flows(self._parts.rows()) + _of_timeouts(timeouts) + _mismatched(timeouts)
+    def columns(self, timeouts: dict[str, Any], peers: Sequence[str | None] = ()) -> dict[str, Any]:
+        """Return the columns of `findings`; timeouts: the columns of that table, peers: the only client of each row."""
+        found = _of_flows(self._parts.rows()) + of_timeouts(timeouts) + mismatched(timeouts)
+        found += behind(timeouts, peers) + little_room(timeouts, self._paces.rows())
         found += _at_once(self._closes.rows()) + _limited(self._served.rows())
         found += _gave_up(self._gave_up.rows())
         found.sort(key=lambda f: (SEVERITIES.index(f["severity"]), -f["flows"], f["code"], f["endpoint"] or ""))
@@ -129,6 +131,10 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     advertised = facts.app["keepalive_timeout"].astype(np.int64) - 1  # seconds; -1 = none was
     early = (advertised > 1) & (flow["close_idle_payload"] < (advertised - 1) * 1_000_000_000)
     code[(code < 0) & early & (trigger == TRIGGERS.index("idle_timeout"))] = _NUMBER["http.closes_early"]
+    met = (verdict.kind == KIND["handshake_aborted"]) & (facts.server["syns"] == 0) & (facts.server["segments"] > 0)
+    code[met] = _NUMBER["connect.half_open"]
+    silent = facts.end_ns - flow["last_ts"] >= facts.settings.zombie_ns
+    code[(code < 0) & (verdict.kind == KIND["open_idle"]) & silent] = _NUMBER["close.zombie"]
     code[(code < 0) & broken(facts)] = _NUMBER["heartbeat.promise_broken"]
     calm = np.maximum(facts.app["goaway_c"], facts.app["goaway_s"]) == _ENHANCE_YOUR_CALM + 1
     code[calm] = _NUMBER["http2.enhance_your_calm"]
@@ -148,6 +154,7 @@ def _seconds(facts: Facts, closes: dict[str, Any]) -> Array:
     asked = facts.app["request_idle"]
     result: Array = np.where(used_again, late, before_close)
     result = np.where(broken(facts), limit_s(facts), result)
+    result = np.where(closes["close_kind"].codes == KIND["open_idle"], closes["idle_wire_s"], result)
     raced = closes["race"].codes > RACES.index("none")
     return np.where(raced & (asked > 0), asked / 1e9, result)
 
@@ -219,7 +226,7 @@ def _one(number: int, rows: Rows, endpoint: str | None, servers: int) -> dict[st
     frames = rows["frames"].ravel()
     frames = frames[frames > 0]
     _, first = np.unique(frames, return_index=True)
-    found = _worded(code, int(flow_ids.size), low, median, high)
+    found = worded(code, int(flow_ids.size), low, median, high)
     if servers > 1:
         found["title"] += f", at {servers} servers"
         if code.least > 1:  # everybody silent or unwilling: a scan, a peer-to-peer program, or this host's own network
@@ -231,63 +238,12 @@ def _one(number: int, rows: Rows, endpoint: str | None, servers: int) -> dict[st
     }  # fmt: skip
 
 
-def _of_timeouts(timeouts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the findings about inferred timeouts: sure ones, and paths that drop connections."""
-    found: list[dict[str, Any]] = []
-    if not timeouts:
-        return found
-    names, sides, clocks = (timeouts[key] for key in ("endpoint", "side", "clock"))
-    for k in range(len(timeouts["timeout_id"])):
-        side, clock = sides.names[sides.codes[k]], clocks.names[clocks.codes[k]]
-        value, confidence = float(timeouts["value_s"][k]), float(timeouts["confidence"][k])
-        flows = int(timeouts["closes"][k])
-        low, high = float(timeouts["lower_bound_s"][k]), float(timeouts["upper_bound_s"][k])
-        if side == "path" and not isnan(low) and confidence >= 0.3:  # bounds on both sides
-            one = _worded(CODES["timeout.path"], flows, low, (low + high) / 2, high)
-        elif not isnan(value) and confidence >= _SURE:
-            one = _worded(CODES["timeout.lifetime" if clock == "age" else "timeout.idle"], flows, value, value, value)
-            one["title"] += f", kept by the {side}, counting {_COUNTING[clock]}"
-        else:
-            continue
-        if known := timeouts["known_as"][k]:
-            one["explanation"] += f" The value is consistent with: {known}."
-        found.append(
-            one | {"endpoint": names[k], "confidence": confidence,
-                   "flow_ids": timeouts["flow_ids"][k], "frames": []}
-        )  # fmt: skip
-    return found
-
-
-def _mismatched(timeouts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the servers whose clients keep idle connections about as long as they do, or longer."""
-    if not timeouts:
-        return []
-    names, sides, clocks = (timeouts[key] for key in ("endpoint", "side", "clock"))
-    kept: dict[str, dict[int, int]] = {}
-    for k in range(len(timeouts["timeout_id"])):
-        sure = not isnan(timeouts["value_s"][k]) and float(timeouts["confidence"][k]) >= _SURE
-        if sure and clocks.names[clocks.codes[k]] != "age":
-            kept.setdefault(names[k], {}).setdefault(int(sides.codes[k]), k)
-    found = []
-    for endpoint, rows in kept.items():
-        if not {0, 1} <= set(rows):
-            continue
-        client, server = (float(timeouts["value_s"][rows[side]]) for side in (0, 1))
-        if client > server - _LEAST_MARGIN_S:
-            flows = int(timeouts["closes"][rows[0]] + timeouts["closes"][rows[1]])
-            confidence = min(float(timeouts["confidence"][rows[side]]) for side in (0, 1))
-            ids = " ".join(timeouts["flow_ids"][rows[side]] for side in (0, 1))
-            one = _worded(CODES["timeout.pair_mismatch"], flows, server, client, client)
-            found.append(one | {"endpoint": endpoint, "confidence": confidence, "flow_ids": ids, "frames": []})
-    return found
-
-
 def _at_once(closes: Rows) -> list[dict[str, Any]]:
     """Return the moments at which a server ended many connections."""
     found = []
     for burst in bursts(closes):
         seconds = np.ptp(burst["ts"]) / 1e9
-        one = _worded(CODES["close.burst"], burst.size, seconds, seconds, seconds)
+        one = worded(CODES["close.burst"], burst.size, seconds, seconds, seconds)
         found.append(one | {"confidence": 0.8} | _where(burst))
     return found
 
@@ -297,7 +253,7 @@ def _limited(served: Rows) -> list[dict[str, Any]]:
     found = []
     for reached in limits(served):
         requests = float(reached["responses"][0])
-        one = _worded(CODES["http.max_requests"], reached.size, requests, requests, requests)
+        one = worded(CODES["http.max_requests"], reached.size, requests, requests, requests)
         found.append(one | {"confidence": 0.8} | _where(reached))
     return found
 
@@ -306,7 +262,7 @@ def _gave_up(rows: Rows) -> list[dict[str, Any]]:
     """Return the servers and sides that give up on data after the same time."""
     found = []
     for mine, low, high in giving_up.limits(rows):
-        one = _worded(CODES["timeout.unacknowledged"], mine.size, low, (low + high) / 2, high)
+        one = worded(CODES["timeout.unacknowledged"], mine.size, low, (low + high) / 2, high)
         one["title"] += f", by the {INITIATORS[mine['side'][0]]}"
         found.append(one | {"confidence": 0.7 if low == high else 0.5} | _where(mine))
     return found
@@ -320,63 +276,6 @@ def _where(rows: Rows) -> dict[str, Any]:
         "flow_ids": ids,
         "frames": rows["frame"][:_MOST_FRAMES].tolist(),
     }
-
-
-_COUNTING = {
-    "wire": "any segment",
-    "payload": "payload",
-    "app": "messages without heartbeats",
-    "response": "from the end of a response",
-    "age": "from the start",
-}
-
-
-def _worded(code: Code, flows: int, low: float, median: float, high: float) -> dict[str, Any]:
-    """Return code, flows and the texts with their numbers."""
-    numbers = {
-        "flows": f"{flows:,}",
-        "low": _short(low),
-        "median": _short(median),
-        "high": _short(high),
-        "span": _short(low) if _short(low) == _short(high) else f"{_short(low)} to {_short(high)}",
-        "half": _short(low / 2),
-        "third": _short(low / 3),
-        "plus5": _short(low + 5),
-        "minus1": _short(max(low - 1, low / 2)),
-    }
-    title = code.title.format(**numbers)
-    if flows == 1:
-        title = _singular(title)
-    return {
-        "code": code.code,
-        "severity": code.severity_of(flows),
-        "flows": flows,
-        "title": title,
-        "explanation": code.explanation.format(**numbers),
-        "recommendation": code.recommendation.format(**numbers),
-    }
-
-
-def _short(seconds: float) -> str:
-    """Return seconds with three significant digits, no exponent."""
-    digits = 0 if seconds >= 100 else 1 if seconds >= 10 else 2
-    text = f"{seconds:.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-_PLURALS = (
-    ("1 connections were", "1 connection was"), ("1 connections", "1 connection"),
-    ("1 requests were", "1 request was"), ("1 requests", "1 request"), ("1 keep-alive probes", "1 keep-alive probe"),
-    ("1 idle connections were", "1 idle connection was"), ("1 resets are", "1 reset is"), ("1 stalls", "1 stall"),
-    ("when they were used", "when it was used"), ("the end they name", "the end it names"),
-    ("on connections", "on a connection"),
-)  # fmt: skip
-
-
-def _singular(title: str) -> str:
-    for many, one in _PLURALS:
-        title = title.replace(many, one)
-    return title
 
 
 def _table(found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ Limits  One timeout per server, side and way of closing (FIN or RST). Without ke
         the clocks cannot be told apart; then `payload` is named, or `response` if an HTTP response was the last thing
         said, and defaults of every clock that fits are listed. Gap rows that left the tracker before their flow (more
         than a million held) are not counted.
-Memory  72 bytes per flow that was closed, until the end (live: of the last LIVE_FLOWS), and at most MOST_GAPS silences
+Memory  88 bytes per flow that was closed, until the end (live: of the last LIVE_FLOWS), and at most MOST_GAPS silences
         of 55 bytes (15 MB); if there are more, the longest are kept, the ones that can contradict or bound.
 """
 
@@ -19,8 +19,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analyzer.classify.closing import KIND, Verdict
@@ -29,6 +27,7 @@ from analyzer.classify.facts import Facts
 from analyzer.classify.grouped import Latest
 from analyzer.classify.idle_gap import trailing_rows
 from analyzer.classify.known import names_of
+from analyzer.classify.ranges import distinct_in, flow_lists
 from analyzer.flows.state import AFTER_HALF_CLOSE, END_RST, STALLED_UNACKED, STALLED_ZERO_WINDOW, THINK_TIME, TRAILING
 from analyzer.kernel import I64, Mask, Records
 from analyzer.knowledge.load import Knowledge
@@ -43,7 +42,6 @@ _SIDES = ("client", "server", "path")
 _CLIENT, _SERVER, _PATH = range(3)
 
 MOST_GAPS = 1 << 18
-_MOST_FLOW_IDS = 1000  # named in a row; a cell of 8 kB still opens in a spreadsheet
 _LEAST_AGE_US = 30_000_000  # shorter lives that are alike are the same errand run again, not a limit
 _LEAST_AGED = 5
 _CLOSE_S = 0.25
@@ -56,8 +54,9 @@ _KILLED = tuple(
 _DIED, _SURVIVED, _RUNNING = range(3)
 
 _CLOSE = np.dtype(
-    [("hi", np.int64), ("lo", np.int64), ("port", np.int32), ("version", np.int8), ("side", np.int8), ("rst", np.int8),
-     ("answered", np.int8), ("ts", np.int64), ("flow_id", np.int64), ("silence", np.int64, (4,))],
+    [("hi", np.int64), ("lo", np.int64), ("client_hi", np.int64), ("client_lo", np.int64), ("port", np.int32),
+     ("version", np.int8), ("side", np.int8), ("rst", np.int8), ("answered", np.int8), ("ts", np.int64),
+     ("flow_id", np.int64), ("silence", np.int64, (4,))],
 )  # fmt: skip
 _GAP = np.dtype(
     [("hi", np.int64), ("lo", np.int64), ("port", np.int32), ("version", np.int8), ("thinking", np.int8),
@@ -72,6 +71,8 @@ class Timeouts:
         """`limit`: closes that are looked back on, 0 = all."""
         self.knowledge = knowledge
         self.least_us = least_ns // 1000
+        self.peers: list[str | None] = []
+        """The one client of each row of the table, None if there were several; known once `columns` was called."""
         self._closes = Latest(_CLOSE, limit)
         self._gaps: list[Rows] = []
         self._held = 0
@@ -108,6 +109,7 @@ class Timeouts:
         rows = np.concatenate([sided, path])
         unsure = rows["value_s"] != rows["value_s"]
         rows = rows[np.lexsort((rows["endpoint"], -rows["closes"], unsure))]
+        self.peers = _peers(rows, closes)
         return _table(rows, heads)
 
 
@@ -120,6 +122,7 @@ def _closes_of(facts: Facts, verdict: Verdict, idle_app_ns: I64 | None) -> Rows:
     part = flow[here]
     rows = np.zeros(here.size, _CLOSE)
     rows["hi"], rows["lo"] = part["server_hi"], part["server_lo"]
+    rows["client_hi"], rows["client_lo"] = part["client_hi"], part["client_lo"]
     rows["port"], rows["version"] = part["server_port"], part["ip_version"]
     rows["side"], rows["rst"] = part["close_dir"], part["close_rst"]
     c, s = facts.client[here], facts.server[here]
@@ -218,7 +221,8 @@ class _Silences:
 _FOUND = np.dtype(
     [("endpoint", np.int64), ("side", np.int8), ("clock", np.int8), ("value_s", np.float64), ("spread_s", np.float64),
      ("closes", np.int64), ("above", np.int64), ("lower_s", np.float64), ("upper_s", np.float64),
-     ("known", object), ("confidence", np.float64), ("flows", object)]
+     ("known", object), ("confidence", np.float64), ("flows", object),
+     ("peer", np.int64)]  # a close of its only client, counted from 1; 0 = there were several
 )  # fmt: skip
 
 
@@ -290,12 +294,15 @@ def _rows_of(
         rows["upper_s"] = rows["value_s"] + rows["spread_s"]
         first, last = pile.first[groups], pile.last[groups]
         when = closes["ts"][order] // 1_000_000_000
-        apart = _distinct(when, first, last)
+        apart = distinct_in(when, first, last)
         rows["confidence"] = _confidence(rows, apart, pile.above[groups], pile.sweep[groups])
         fitting = _fitting_clocks(found, groups, c, value)
         rows["known"] = names_of(knowledge, rows["value_s"], fitting, rows["side"], labels[groups] % 2)
         rows["confidence"] += 0.2 * (1 - rows["confidence"]) * (rows["known"] != "")
-        rows["flows"] = _flow_lists(closes["flow_id"][order], first, last)
+        rows["flows"] = flow_lists(closes["flow_id"][order], first, last)
+        alone = distinct_in(closes["client_lo"][order], first, last) == 1
+        alone &= distinct_in(closes["client_hi"][order], first, last) == 1
+        rows["peer"] = np.where(alone, order[first] + 1, 0)
         parts.append(rows)
     return np.concatenate(parts) if parts else np.zeros(0, _FOUND)
 
@@ -350,7 +357,7 @@ def _few(
     rows["known"] = names_of(knowledge, value / 1e6, fits, rows["side"], labels[groups] % 2, least_slack_s=_CLOSE_S)
     rows["confidence"] = 0.15 * rows["closes"]
     first = np.searchsorted(group[member], groups)
-    rows["flows"] = _flow_lists(closes["flow_id"][member], first, first + count[groups])
+    rows["flows"] = flow_lists(closes["flow_id"][member], first, first + count[groups])
     fitting: Rows = rows[(rows["known"] != "") & (rows["above"] == 0)]
     return fitting
 
@@ -375,39 +382,20 @@ def _path(gaps: Rows, endpoint: I64, heads: Rows, bounds: _Silences, knowledge: 
     fits = np.zeros((where.size, len(CLOCKS)), np.bool_)
     fits[:, _WIRE] = True
     rows["known"] = names_of(knowledge, rows["upper_s"], fits, rows["side"], np.full(where.size, 2), rows["lower_s"])
-    rows["flows"] = _flow_lists(gaps["flow_id"][died], first, last)
+    rows["flows"] = flow_lists(gaps["flow_id"][died], first, last)
     # One connection that died proves no timeout, and a silence that was survived longer by most proves there is none.
     proven: Rows = rows[(rows["closes"] >= 2) & (rows["above"] < rows["closes"])]
     return proven
 
 
 # ------------------------------------------------------------------------------------------------ small parts
-def _distinct(values: I64, first: I64, last: I64) -> I64:
-    """Return how many different values each [first, last) holds. The ranges do not overlap."""
-    size = last - first
-    owner = np.repeat(np.arange(first.size), size)
-    at = np.arange(owner.size) - np.repeat(np.cumsum(size) - size, size) + np.repeat(first, size)
-    order = np.lexsort((values[at], owner))
-    v, o = values[at][order], owner[order]
-    fresh = np.r_[True, (v[1:] != v[:-1]) | (o[1:] != o[:-1])] if v.size else np.zeros(0, np.bool_)
-    result: I64 = np.bincount(o[fresh], minlength=first.size)
-    return result
+def _peers(rows: Rows, closes: Rows) -> list[str | None]:
+    """Return the address of each row's only client."""
+    from analyzer.classify.community import address_text
 
-
-def _flow_lists(flow_id: I64, first: I64, last: I64) -> NDArray[np.object_]:
-    """Return the flows of each [first, last) as text, ascending, the first thousand."""
-    size = last - first
-    owner = np.repeat(np.arange(first.size), size)
-    at = np.arange(owner.size) - np.repeat(np.cumsum(size) - size, size) + np.repeat(first, size)
-    order = np.lexsort((flow_id[at], owner))
-    ids = flow_id[at][order]
-    rank = np.arange(ids.size) - np.repeat(np.cumsum(size) - size, size)
-    keep = rank < _MOST_FLOW_IDS
-    offsets = np.r_[0, np.cumsum(np.bincount(owner[keep], minlength=first.size))]
-    words = pa.array(ids[keep]).cast(pa.string())
-    lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), words)
-    joined: NDArray[np.object_] = np.array(pc.binary_join(lists, " ").to_pylist(), dtype=object)
-    return joined
+    heads = closes[np.maximum(rows["peer"] - 1, 0)] if closes.size else np.zeros(rows.size, _CLOSE)
+    names = address_text(heads["client_hi"], heads["client_lo"], heads["version"]).to_pylist()
+    return [name if peer else None for name, peer in zip(names, rows["peer"].tolist(), strict=True)]
 
 
 def _table(rows: Rows, heads: Records) -> dict[str, Any]:

@@ -26,8 +26,9 @@ def whole_tables(
 ) -> Iterator[tuple[str, pa.Table]]:
     """Yield the tables that need all flows, or none."""
     inferred = timeouts.columns() if timeouts is not None else {}
+    peers = timeouts.peers if timeouts is not None else []
     yield "timeouts", to_arrow("timeouts", inferred)
-    yield "findings", to_arrow("findings", findings.columns(inferred) if findings is not None else {})
+    yield "findings", to_arrow("findings", findings.columns(inferred, peers) if findings is not None else {})
     yield "endpoints", to_arrow("endpoints", (endpoints or Endpoints()).columns())
     yield "captures", captures(files)
     yield "anomalies", anomalies(ledger)

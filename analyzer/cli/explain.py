@@ -65,6 +65,6 @@ def _plain(text: str, code: Code) -> str:
     """Return a template with letters in place of the numbers that a capture would give."""
     words = {
         "flows": "N", "low": "T", "median": "T (median)", "high": "T (longest)", "half": "T/2", "third": "T/3",
-        "plus5": "T+5", "minus1": "T-1", "span": "T to T (longest)",
+        "plus5": "T+5", "above5": "T (longest)+5", "minus1": "T-1", "span": "T to T (longest)",
     }  # fmt: skip
     return text.format(**words)

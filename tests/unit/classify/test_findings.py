@@ -114,6 +114,33 @@ def given_up(k: int, tried: float, reset: bool = True) -> Talk:
     return talk.orig_rst(at=40 + k + tried) if reset else talk
 
 
+def old_connection() -> list[Packet]:
+    """A host that restarted takes the ports of a connection that its server still has (RFC 9293 section 3.5.1)."""
+    anew = Talk(("10.0.1.1", 40000), ("10.0.0.2", 80), isn=(900_000_000, 2_000_000))
+    old = used()
+    anew.syn(at=300).resp_ack(seq=old.server.snd_nxt, ack=1_000_000 + old.client.snd_nxt - 900_000_000)
+    return merge(old, anew.orig_rst(bare=True, seq=1_000_000 + old.client.snd_nxt - 900_000_000))
+
+
+def balanced(front_s: float, back_s: float) -> list[Packet]:
+    """Clients, a load balancer that they talk to, and its backend."""
+    front = fleet(Timer(front_s), 40, early=0.0, survivors=0.0, server=("10.0.0.2", 443))
+    back = []
+    for k in range(40):
+        talk = Talk(("10.0.0.2", 30000 + k), ("10.0.9.1", 8080)).handshake(at=7 * k).orig(b"x" * 99).resp(b"y" * 99)
+        talk.orig_ack().wait(back_s).resp_fin().orig_fin().resp_ack()
+        back.append(talk)
+    return merge(front, *back)
+
+
+def beating_near_a_timeout() -> list[Packet]:
+    """One client keeps its connection open, just so; the others are closed after a minute."""
+    talk = Talk(("10.0.7.7", 40000), ("10.0.0.2", 443)).handshake(at=3)
+    for k in range(1, 6):
+        talk.orig(b"PING\r\n", at=50 * k).resp(b"+PONG\r\n").orig_ack()
+    return merge(talk.orig_fin().resp_fin().orig_ack(), fleet(Timer(60), 40, early=0.0, survivors=0.0))
+
+
 CASES: dict[str, Callable[[], Any]] = {
     "peer.dead": dead_peer,
     "close.stale_connection": lambda: used().orig(b"more", at=300).resp_rst(bare=True),
@@ -128,6 +155,10 @@ CASES: dict[str, Callable[[], Any]] = {
     "http.max_requests": lambda: merge(*(limited(k, 20) for k in range(4)), limited(5, 12)),
     "close.burst": lambda: merge(*(ended(k, 300 + 0.2 * k) for k in range(8))),
     "heartbeat.promise_broken": silent_subscriber,
+    "heartbeat.little_room": beating_near_a_timeout,
+    "close.zombie": lambda: closes.later(used(), 1000),
+    "connect.half_open": old_connection,
+    "timeout.backend_first": lambda: balanced(60, 5),
     "timeout.unacknowledged": lambda: merge(*(given_up(k, 20 + 0.05 * k) for k in range(1, 5))),
     "http.keepalive_race": raced,
     "http.closes_early": broken_promise,
@@ -150,7 +181,7 @@ def test_each_code_as_a_trace(code: str) -> None:
     assert 0 < row["confidence"] <= 1
     for text in (row["title"], row["explanation"], row["recommendation"]):
         assert "{" not in text and "nan" not in text
-    if not code.startswith("timeout"):
+    if not code.startswith("timeout") and code != "heartbeat.little_room":
         assert row["evidence_frames"]
 
 
@@ -233,6 +264,22 @@ def test_a_limit_for_unacknowledged_data_without_a_reset_is_bounded() -> None:
 def test_different_times_are_no_limit(tried: tuple[float, ...]) -> None:
     rows = findings(merge(*(given_up(k + 1, seconds) for k, seconds in enumerate(tried))))
     assert "timeout.unacknowledged" not in {row["code"] for row in rows}
+
+
+def test_a_backend_that_waits_longer_is_right() -> None:
+    codes = {row["code"] for row in findings(balanced(60, 75))}
+    assert codes == {"timeout.idle"}
+    (row,) = [row for row in findings(balanced(60, 5)) if row["code"] == "timeout.backend_first"]
+    assert row["endpoint"] == "10.0.9.1:8080"
+    assert "after 5.02 s, the load balancer before it after 60 s" in row["title"]
+    assert "timeout 65 s or more" in row["recommendation"] and "before 4.02 s" in row["recommendation"]
+
+
+def test_a_quiet_connection_that_is_probed_is_no_zombie() -> None:
+    talk = used()
+    for at in range(200, 1000, 200):
+        talk.orig_probe(at=at).resp_ack()
+    assert findings(closes.later(talk, 1000)) == []
 
 
 def test_the_path_is_bounded() -> None:
