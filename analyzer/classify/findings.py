@@ -27,6 +27,7 @@ from analyzer.classify.promises import broken, limit_s
 from analyzer.classify.request_limits import SERVED, limits, served
 from analyzer.classify.timeout_findings import PACE, behind, little_room, mismatched, of_timeouts, paces
 from analyzer.classify.wording import worded
+from analyzer.classify.zombies import SEEN, seen, watched
 from analyzer.flows.state import STALLED_ZERO_WINDOW
 from analyzer.kernel import I64, Mask, distinct
 from analyzer.tables.build import Coded
@@ -67,6 +68,7 @@ class Findings:
         """`limit`: troubles, closes and servers' last responses that are looked back on, 0 = all."""
         self._parts = Latest(_ROW, limit)
         self._closes, self._served = Latest(CLOSE, limit), Latest(SERVED, limit)
+        self._seen = Latest(SEEN, 2 * limit)
         self._gave_up, self._paces = Latest(GAVE_UP, limit), Latest(PACE, limit)
 
     def add(self, facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> None:
@@ -84,6 +86,7 @@ class Findings:
         self._parts.add(_stalls(facts))
         self._closes.add(closes_of(facts, verdict))
         self._served.add(served(facts, verdict))
+        self._seen.add(seen(facts))
         self._gave_up.add(gave_up(facts, verdict))
 
     def add_beats(
@@ -105,7 +108,10 @@ class Findings:
 
     def columns(self, timeouts: dict[str, Any], peers: Sequence[str | None] = ()) -> dict[str, Any]:
         """Return the columns of `findings`; timeouts: the columns of that table, peers: the only client of each row."""
-        found = _of_flows(self._parts.rows()) + of_timeouts(timeouts) + mismatched(timeouts)
+        rows = self._parts.rows()
+        zombie = rows["code"] == _NUMBER["close.zombie"]
+        rows = rows[~zombie | watched(rows["seconds"], self._seen.rows())]
+        found = _of_flows(rows) + of_timeouts(timeouts) + mismatched(timeouts)
         found += behind(timeouts, peers) + little_room(timeouts, self._paces.rows())
         found += _at_once(self._closes.rows()) + _limited(self._served.rows())
         found += _gave_up(self._gave_up.rows())
