@@ -21,7 +21,7 @@ LEAST_HAZARD = 0.3  # share of the connections still silent at T that must have 
 CONTRAST = 3.0  # a pile is this much denser than what is just below it; a smooth distribution is not
 TRIM = 20  # one close in twenty at either end of a pile may be a stranger
 SWEEP_CLOSES = 12  # fewer cannot be told from a bell
-SWEEP_KS = 1.36  # Kolmogorov-Smirnov at 5 %: D * sqrt(n) of evenly spread silences stays below it
+SWEEP_KS = 1.63  # Kolmogorov-Smirnov at 1 %: D * sqrt(n) of evenly spread silences stays below it
 CHANCE = 1e-3  # of a window as full and narrow, if silences were spread evenly
 _LONGEST_US = 1 << 40  # 12.7 days; what is longer counts as that
 NONE = -1
@@ -40,6 +40,7 @@ class Piles:
     value_us, spread_us  where it begins and how wide it is    limit_us  what is longer outlived it
     first, last  its members, as places in the sorted order    above  closes of the same group that outlived it
     sweep  True if it is spread evenly over a period
+    step_us  then: how far apart its closes are on average, which is how well its beginning is known; else 0
     """
 
     value_us: I64
@@ -49,12 +50,15 @@ class Piles:
     last: I64
     above: I64
     sweep: Mask
+    step_us: I64
 
     @classmethod
     def none(cls, groups: int) -> Piles:
         """Return no pile for each of so many groups."""
         value, spread, limit, first, last, above = (np.full(groups, NONE, np.int64) for _ in range(6))
-        return cls(value, spread, limit, first, last, above, np.zeros(groups, np.bool_))
+        return cls(
+            value, spread, limit, first, last, above, np.zeros(groups, np.bool_), np.zeros(groups, np.int64)
+        )  # fmt: skip
 
     @property
     def found(self) -> Mask:
@@ -160,26 +164,42 @@ def _windows(made: Piles, g: _Groups, least_us: int) -> None:
     good = (n >= LEAST_CLOSES) & (g.hazard(groups, n, limit) >= LEAST_HAZARD)
     good &= n >= CONTRAST * np.maximum(below - trim, 0)
     good &= _chance(g.end[groups] - half, n, spread, value) <= CHANCE
+    # A few of many that are spread around it are no pile: a sweep's closes crowd here and there by chance.
+    around = np.searchsorted(g.key, groups * _LONGEST_US + limit + limit // 2, "right")
+    good &= np.minimum(around, g.end[groups]) - half - n <= n
     _enter(made, groups[good], value[good], spread[good], limit[good], at[good], stop[at][good], g)
 
 
 def _sweeps(made: Piles, g: _Groups, least_us: int) -> None:
     """Piles spread evenly over [T, T + period], period <= T: the longest run of each group without a jump in it.
 
-    One close in twenty may come later than the period explains: its FIN was lost, or its host was slow.
+    One close in twenty may come later than the period explains: its FIN was lost, or its host was slow. Where closes
+    are few, evenly spread ones have jumps: then all are tried that may be of one period by their length.
     """
     value, owner = g.value, g.owner
     jump = np.r_[True, (owner[1:] != owner[:-1]) | (value[1:] > value[:-1] + value[:-1] // 50 + 1_000_000)]
     begin = np.flatnonzero(jump)
     end = np.r_[begin[1:], value.size]
-    group, n = owner[begin], end - begin
+    filled = np.flatnonzero(g.end > g.start)
+    last = g.end[filled]
+    top = value[last - 1 - (last - g.start[filled]) // TRIM]
+    half = np.minimum(np.searchsorted(g.key, filled * _LONGEST_US + (top - 1_000_000) // 2), last - 1)
+    order = np.argsort(np.concatenate([owner[begin], filled]), kind="stable")
+    _runs(made, g, np.concatenate([begin, half])[order], np.concatenate([end, last])[order], least_us)
+
+
+def _runs(made: Piles, g: _Groups, begin: I64, end: I64, least_us: int) -> None:
+    """Enter the fullest of the runs [begin, end) of each group, in order, that are spread as evenly as a sweep."""
+    group, n = g.owner[begin], end - begin
+    value = g.value
     held = n - n // TRIM
     low, high = value[begin], value[begin + held - 1]
     span = np.maximum(high - low, 1)
-    rank = np.arange(value.size) - np.repeat(begin, n)
-    even = (value - np.repeat(low, n)) / np.repeat(span, n)
+    first = np.cumsum(n) - n  # of each run, where all stand side by side
+    rank = np.arange(int(n.sum())) - np.repeat(first, n)
+    even = (value[rank + np.repeat(begin, n)] - np.repeat(low, n)) / np.repeat(span, n)
     off = np.abs((rank + 0.5) / np.repeat(held, n) - even)
-    distance = np.maximum.reduceat(np.where(rank < np.repeat(held, n), off, 0.0), begin)
+    distance = np.maximum.reduceat(np.where(rank < np.repeat(held, n), off, 0.0), first)
     limit = np.maximum(high + window_us(high), value[end - 1])
     below = begin - np.maximum(np.searchsorted(g.key, g.key[begin] - span), g.start[group])
     good = (n >= SWEEP_CLOSES) & (low >= least_us) & (span <= low + 1_000_000) & (span > window_us(low) // 2)
@@ -192,9 +212,10 @@ def _sweeps(made: Piles, g: _Groups, least_us: int) -> None:
     chosen = np.flatnonzero(fullest != NONE)
     run = fullest[chosen]
     # The least of n evenly spread silences lies span / (n - 1) above where they begin, on average.
-    start = low[run] - span[run] // (held[run] - 1)
+    step = span[run] // (held[run] - 1)
+    start = low[run] - step
     _enter(made, chosen, start, high[run] - start, limit[run], begin[run], end[run], g)
-    made.sweep[chosen] = True
+    made.sweep[chosen], made.step_us[chosen] = True, step
 
 
 def _enter(made: Piles, group: I64, value: I64, spread: I64, limit: I64, first: I64, last: I64, g: _Groups) -> None:
@@ -203,13 +224,13 @@ def _enter(made: Piles, group: I64, value: I64, spread: I64, limit: I64, first: 
 
 
 def _chance(of: I64, n: I64, spread_us: I64, value_us: I64) -> F64:
-    """Return how many windows as narrow as this one hold n of `of` closes that are spread over [0, T] by chance.
+    """Return how many windows as narrow as this one hold n of `of` closes that are spread over [T/2, T] by chance.
 
-    The scan statistic's first term: of * C(of - 1, n - 1) * (spread / T) ** (n - 1). Closer than 10 ms is luck of the
-    clock, not evidence.
+    The scan statistic's first term: of * C(of - 1, n - 1) * (spread / (T/2)) ** (n - 1). Closer than 10 ms is luck of
+    the clock, not evidence.
     """
     log_factorial = np.r_[0.0, np.cumsum(np.log(np.arange(1, int(of.max(initial=1)) + 1)))]
-    narrow = np.log(np.clip(spread_us, 10_000, None) / np.maximum(value_us, 1))
+    narrow = np.log(np.clip(spread_us, 10_000, None) / np.maximum(value_us // 2, 1))
     choose = log_factorial[of - 1] - log_factorial[n - 1] - log_factorial[np.maximum(of - n, 0)]
     result: F64 = np.exp(np.minimum(np.log(of) + choose + (n - 1) * narrow, 0.0))
     return result

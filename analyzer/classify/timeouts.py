@@ -45,6 +45,8 @@ MOST_GAPS = 1 << 18
 _LEAST_AGE_US = 30_000_000  # shorter lives that are alike are the same errand run again, not a limit
 _LEAST_AGED = 5
 _CLOSE_S = 0.25
+_STEPS = 5
+_SURE_SWEEP = 40  # closes; few that are spread evenly may be spread so by something else than a sweep
 _TIE_US = 100_000  # delayed ACKs and the way to us blur a clock by this much
 
 # What killed data after a silence: the path had forgotten the connection, or the host was gone
@@ -299,6 +301,7 @@ def _rows_of(
         fitting = _fitting_clocks(found, groups, c, value)
         rows["known"] = names_of(knowledge, rows["value_s"], fitting, rows["side"], labels[groups] % 2)
         rows["confidence"] += 0.2 * (1 - rows["confidence"]) * (rows["known"] != "")
+        _only_bounded(rows, pile.step_us[groups] / 1e6, fitting, labels[groups] % 2, knowledge)
         rows["flows"] = flow_lists(closes["flow_id"][order], first, last)
         alone = distinct_in(closes["client_lo"][order], first, last) == 1
         alone &= distinct_in(closes["client_hi"][order], first, last) == 1
@@ -307,10 +310,29 @@ def _rows_of(
     return np.concatenate(parts) if parts else np.zeros(0, _FOUND)
 
 
+def _only_bounded(rows: Rows, step_s: NDArray[np.float64], clocks: Mask, how: I64, knowledge: Knowledge) -> None:
+    """Take back the value of sweeps whose closes are too far apart to tell where they begin: bounds are left.
+
+    The first of evenly spread closes comes as much later than the timeout as they are apart on average, and more than
+    _STEPS times that in one of a hundred and fifty.
+    """
+    vague = np.flatnonzero(step_s > np.maximum(_CLOSE_S, 0.01 * rows["value_s"]))
+    if vague.size == 0:
+        return
+    first = rows["value_s"][vague] + step_s[vague]
+    rows["upper_s"][vague] = first
+    rows["lower_s"][vague] = np.fmax(rows["lower_s"][vague], first - _STEPS * step_s[vague])
+    rows["lower_s"][vague] = np.minimum(rows["lower_s"][vague], first)
+    rows["value_s"][vague] = rows["spread_s"][vague] = np.nan
+    upper, lower = rows["upper_s"][vague], rows["lower_s"][vague]
+    rows["known"][vague] = names_of(knowledge, upper, clocks[vague], rows["side"][vague], how[vague], lower)
+
+
 def _confidence(rows: Rows, apart: I64, above: I64, sweep: Mask) -> NDArray[np.float64]:
     """How many closes at different times agree, how closely, and how many silences speak against them."""
     width = window_us((rows["value_s"] * 1e6).astype(np.int64)) / 1e6
-    blur = np.where(sweep, 0.4, 0.5 * np.minimum(rows["spread_s"] / width, 1.0))
+    swept = np.where(rows["closes"] >= _SURE_SWEEP, 0.4, 0.6)
+    blur = np.where(sweep, swept, 0.5 * np.minimum(rows["spread_s"] / width, 1.0))
     agree = rows["closes"] / (rows["closes"] + above + rows["above"])
     result: NDArray[np.float64] = apart / (apart + 2.0) * (1 - blur) * agree
     return result

@@ -25,16 +25,16 @@ def measure(each: int, seed: int) -> tuple[dict[str, float], dict[str, float]]:
     return shares[0], shares[1]
 
 
-def main(each: int = 200, seed: int = 1) -> None:
-    """Print the report."""
+def lines(each: int = 200, seed: int = 1) -> list[str]:
+    """Return the report."""
     found, alarms = measure(each, seed)
+    out = []
     for title, shares in (("found", found), ("false alarms", alarms)):
-        print(title)
-        for name, share in shares.items():
-            print(f"  {name:28} {share:7.1%}")
+        out += [title, *(f"  {name:28} {share:7.1%}" for name, share in shares.items())]
     true, false = sum(found.values()), sum(alarms.values())
-    print(f"recall {true / len(found):.1%}, precision {true / max(true + false, 1e-9):.1%} ({each} flows of each kind)")
+    precision = true / max(true + false, 1e-9)
+    return [*out, f"recall {true / len(found):.1%}, precision {precision:.1%} ({each} flows of each kind)"]
 
 
 if __name__ == "__main__":
-    main(*(int(word) for word in sys.argv[1:3]))
+    print("\n".join(lines(*(int(word) for word in sys.argv[1:3]))))
