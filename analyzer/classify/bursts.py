@@ -55,10 +55,12 @@ def _of_server(rows: Rows) -> list[Rows]:
     ts, found, k = rows["ts"], [], 0
     end = np.searchsorted(ts, ts + WINDOW_NS, "right")
     usual = CONTRAST * WINDOW_NS / max(int(ts[-1] - ts[0]), WINDOW_NS)
-    for first in np.flatnonzero(end - np.arange(rows.size) >= LEAST).tolist():
+    held = end - np.arange(rows.size)
+    for first in np.flatnonzero((held >= LEAST) & (held >= usual * (rows.size - held))).tolist():
+        if first < k:
+            continue
         burst = rows[first : end[first]]
-        different = np.ptp(burst["age"]) >= _SPREAD_NS and np.ptp(burst["idle"]) >= _SPREAD_NS
-        if first >= k and different and burst.size >= usual * (rows.size - burst.size):
+        if np.ptp(burst["age"]) >= _SPREAD_NS and np.ptp(burst["idle"]) >= _SPREAD_NS:
             found.append(burst)
             k = int(end[first])
     return found

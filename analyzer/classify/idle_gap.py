@@ -68,9 +68,10 @@ def _phases(facts: Facts, rows: Records) -> Array:
     ids = facts.flow["flow_id"][order]
     if ids.size:
         place = np.minimum(np.searchsorted(ids, rows["flow_id"]), ids.size - 1)
-        app = facts.app[order[place]]
-        last = (ids[place] == rows["flow_id"]) & (app["last_ts"] <= rows["start_ts"]) & (app["last_ts"] != 0)
-        known[last] = app["phase"][last]
+        row = order[place]
+        said = facts.app["last_ts"][row]
+        last = (ids[place] == rows["flow_id"]) & (said <= rows["start_ts"]) & (said != 0)
+        known[last] = facts.app["phase"][row[last]]
     if quiet.shape[0]:
         flow = np.concatenate([quiet["flow_id"], rows["flow_id"]])
         start = np.concatenate([quiet["start_ts"], rows["start_ts"]])
@@ -90,12 +91,11 @@ def trailing_rows(facts: Facts) -> Records:
     length = facts.end_ns - flow["active_ts"]
     here = np.flatnonzero(still_open(facts) & (length >= facts.settings.idle_min_ns))
     rows = np.zeros(here.size, GAP)
-    chosen = flow[here]
-    rows["flow_id"] = chosen["flow_id"]
-    rows["start_ts"], rows["end_ts"] = chosen["active_ts"], facts.capture_end_ns
-    rows["start_frame"], rows["end_frame"] = chosen["active_frame"], -1
-    rows["longest_wire"] = np.maximum(chosen["gap_wire"], facts.capture_end_ns - chosen["last_ts"])
-    rows["fills"] = chosen["gap_fills"]
+    rows["flow_id"] = flow["flow_id"][here]
+    rows["start_ts"], rows["end_ts"] = flow["active_ts"][here], facts.capture_end_ns
+    rows["start_frame"], rows["end_frame"] = flow["active_frame"][here], -1
+    rows["longest_wire"] = np.maximum(flow["gap_wire"][here], facts.capture_end_ns - flow["last_ts"][here])
+    rows["fills"] = flow["gap_fills"][here]
     rows["gap_class"], rows["ended_by"] = TRAILING, END_CAPTURE
     return rows
 

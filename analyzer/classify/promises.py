@@ -25,6 +25,8 @@ _EARLY = 0.98  # of the promised time: clocks of both ends and the way between t
 def broken(facts: Facts) -> Mask:
     """Return which flows a side closed after the other had been silent for longer than it promised."""
     app, flow = facts.app, facts.flow
+    if not app["patience"].any():
+        return np.zeros(facts.n, np.bool_)
     by = app["promised_by"].astype(np.int64)
     silence = flow["close_ts"] - facts.of(by, "payload_ts")
     promised = (app["patience"] > 0) & (flow["close_ts"] != 0) & (flow["close_dir"] == 1 - by)

@@ -121,19 +121,21 @@ def _closes_of(facts: Facts, verdict: Verdict, idle_app_ns: I64 | None) -> Rows:
     by_fin = (flow["close_rst"] == 0) & (verdict.kind != KIND["fin_simultaneous"])
     chosen = (flow["close_ts"] != 0) & (flow["close_idle_payload"] >= 0)
     here = np.flatnonzero(chosen & (by_fin | (verdict.kind == KIND["rst_on_idle"])))
-    part = flow[here]
     rows = np.zeros(here.size, _CLOSE)
-    rows["hi"], rows["lo"] = part["server_hi"], part["server_lo"]
-    rows["client_hi"], rows["client_lo"] = part["client_hi"], part["client_lo"]
-    rows["port"], rows["version"] = part["server_port"], part["ip_version"]
-    rows["side"], rows["rst"] = part["close_dir"], part["close_rst"]
-    c, s = facts.client[here], facts.server[here]
+    for name, field in (
+        ("hi", "server_hi"), ("lo", "server_lo"), ("client_hi", "client_hi"), ("client_lo", "client_lo"),
+        ("port", "server_port"), ("version", "ip_version"), ("side", "close_dir"), ("rst", "close_rst"),
+        ("ts", "close_ts"), ("flow_id", "flow_id"),
+    ):  # fmt: skip
+        rows[name] = flow[field][here]
     # A response ended it if the server had the last word and there was a question: after a FIN nothing counts.
-    rows["answered"] = (s["payload_ts"] > c["payload_ts"]) & (c["payload_bytes"] > 0) & (s["payload_bytes"] > 0)
-    rows["ts"], rows["flow_id"] = part["close_ts"], part["flow_id"]
-    app = part["close_idle_payload"] if idle_app_ns is None else idle_app_ns[here]
-    payload = part["close_idle_payload"]
-    silences = (part["close_idle_wire"], payload, app, part["close_ts"] - part["first_ts"])
+    last_c, last_s, said_c, said_s = (
+        side[name][here] for name in ("payload_ts", "payload_bytes") for side in (facts.client, facts.server)
+    )
+    rows["answered"] = (last_s > last_c) & (said_c > 0) & (said_s > 0)
+    payload = flow["close_idle_payload"][here]
+    app = payload if idle_app_ns is None else idle_app_ns[here]
+    silences = (flow["close_idle_wire"][here], payload, app, rows["ts"] - flow["first_ts"][here])
     for k, silence in enumerate(silences):
         rows["silence"][:, k] = silence // 1000
     return rows
@@ -149,24 +151,24 @@ def _gaps_of(facts: Facts, verdict: Verdict) -> Rows:
         return np.zeros(0, _GAP)
     place = np.minimum(np.searchsorted(ids, gaps["flow_id"]), ids.size - 1)
     row = order[place]
-    flow = facts.flow[row]
+    flow = facts.flow
     half = (facts.client["fin_seq"][row] != 0) | (facts.server["fin_seq"][row] != 0)
     running = (gaps["gap_class"] == TRAILING) & ~half
     killed = np.isin(verdict.kind[row], _KILLED) & ~half & (gaps["survived"] == 0) & ~running
-    killed &= (gaps["end_ts"] >= flow["payload_ts"]) | (gaps["ended_by"] >= END_RST)  # the last one of its flow
+    killed &= (gaps["end_ts"] >= flow["payload_ts"][row]) | (gaps["ended_by"] >= END_RST)  # the last one of its flow
     stalled = np.isin(gaps["gap_class"], (STALLED_UNACKED, STALLED_ZERO_WINDOW, AFTER_HALF_CLOSE))
     keep = (ids[place] == gaps["flow_id"]) & ~stalled & ((gaps["survived"] == 1) | running | killed)
-    gaps, flow, row = gaps[keep], flow[keep], row[keep]
+    gaps, row = gaps[keep], row[keep]
     rows = np.zeros(gaps.shape[0], _GAP)
-    rows["hi"], rows["lo"] = flow["server_hi"], flow["server_lo"]
-    rows["port"], rows["version"] = flow["server_port"], flow["ip_version"]
+    rows["hi"], rows["lo"] = flow["server_hi"][row], flow["server_lo"][row]
+    rows["port"], rows["version"] = flow["server_port"][row], flow["ip_version"][row]
     server_last = facts.server["payload_ts"][row] > facts.client["payload_ts"][row]
     rows["thinking"] = np.where(running[keep], server_last, gaps["gap_class"] == THINK_TIME)
     rows["fate"] = np.where(running[keep], _RUNNING, np.where(killed[keep], _DIED, _SURVIVED))
     rows["flow_id"] = gaps["flow_id"]
     rows["payload"] = (gaps["end_ts"] - gaps["start_ts"]) // 1000
     rows["wire"] = gaps["longest_wire"] // 1000
-    rows["age"] = np.where(running[keep], gaps["end_ts"] - flow["first_ts"], 0) // 1000
+    rows["age"] = np.where(running[keep], gaps["end_ts"] - flow["first_ts"][row], 0) // 1000
     return rows
 
 
@@ -269,7 +271,7 @@ def _best_clock(found: list[Piles], where: I64, bounds: _Silences) -> I64:
         use = pile.found & (mine < score - 0.02)
         if clock == _AGE:  # alike lives mean a limit only if no silence explains them
             use &= ~others & (pile.closes >= _LEAST_AGED)
-        others |= pile.found
+        others |= pile.found & ~pile.sweep  # what a lifetime cuts off is spread evenly, too
         best[use], score[use] = clock, mine[use]
     return best
 

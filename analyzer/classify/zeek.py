@@ -10,6 +10,7 @@ import numpy as np
 from analyzer.classify.facts import Facts
 from analyzer.flows.history import CLOSED, ESTABLISHED, INACTIVE, PARTIAL, RESET, SYN_ACK_SENT, SYN_SENT
 from analyzer.flows.state import HISTORY_MAX
+from analyzer.kernel import Mask
 from analyzer.tables.build import Coded
 
 STATES = ("S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH")
@@ -26,7 +27,7 @@ def conn_state(facts: Facts) -> Coded:
         (r_reset & (o_opening | (o_reset & nothing_sent)), "REJ"),
         (r_reset & o_inactive, "RSTRH"),
         (r_reset, "RSTR"),
-        (o_reset & r_inactive & _syn_then_rst(facts), "RSTOS0"),
+        (_syn_then_rst(facts, o_reset & r_inactive), "RSTOS0"),
         (o_reset & r_inactive, "OTH"),
         (o_reset, "RSTO"),
         ((r == CLOSED) & (o == CLOSED), "SF"),
@@ -41,15 +42,14 @@ def conn_state(facts: Facts) -> Coded:
     return Coded(codes, STATES)
 
 
-def _syn_then_rst(facts: Facts) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _syn_then_rst(facts: Facts, among: Mask) -> Mask:
     """History matches /S[^HAFGIQ]*R/: a SYN, nothing that would make it a connection, a RST."""
-    letters = facts.flow["history"]
+    result = among.copy()
+    letters = facts.flow["history"][among]
     is_rst = letters == ord("R")
     before_rst = np.cumsum(is_rst, axis=1) == 0
     spoils = np.isin(letters, np.frombuffer(b"HAFGIQ", np.uint8)) & before_rst
-    result: np.ndarray[tuple[int], np.dtype[np.bool_]] = (
-        (letters[:, 0] == ord("S")) & is_rst.any(axis=1) & ~spoils.any(axis=1)
-    )
+    result[among] = (letters[:, 0] == ord("S")) & is_rst.any(axis=1) & ~spoils.any(axis=1)
     return result
 
 

@@ -33,7 +33,7 @@ def lines(each: int = 200, seed: int = 1) -> list[str]:
         out += [title, *(f"  {name:28} {share:7.1%}" for name, share in shares.items())]
     true, false = sum(found.values()), sum(alarms.values())
     precision = true / max(true + false, 1e-9)
-    return [*out, f"recall {true / len(found):.1%}, precision {precision:.1%} ({each} flows of each kind)"]
+    return [*out, f"recall {true / len(found):.1%}, precision {precision:.2%} ({each} flows of each kind)"]
 
 
 if __name__ == "__main__":
