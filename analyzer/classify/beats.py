@@ -1,7 +1,8 @@
 """The tables of inferred heartbeats: units of finished flows in, rows of `heartbeats` and `heartbeat_series` out.
 
 Gives   heartbeats, heartbeat_series (method "inferred")
-Limits  Flows in which a protocol was read that has beats of its own are left to that protocol.
+Limits  Flows in which a protocol was read that has beats of its own are left to that protocol. Known defaults are named
+        only where their protocol may be inside: in TLS any of them, in plain text none that would have been read.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analyzer.classify.explicit_beats import longest_run, overdue
 from analyzer.classify.facts import Facts
@@ -16,11 +18,13 @@ from analyzer.classify.heartbeat import Series, infer_series
 from analyzer.kernel import I64, Mask, Records
 from analyzer.knowledge.load import Knowledge
 from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, WEBSOCKET
-from analyzer.protocols.messages.state import APPLICATIONS
+from analyzer.protocols.messages.state import APPLICATIONS, SSH
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.kinds import DIRECTIONS
 
-_WITH_BEATS_OF_THEIR_OWN = (HTTP1, HTTP2, WEBSOCKET, *range(MESSAGES + 1, len(APPLICATIONS)))
+_SSH = MESSAGES + SSH
+_WITH_BEATS_OF_THEIR_OWN = (HTTP1, HTTP2, WEBSOCKET, *(set(range(MESSAGES + 1, len(APPLICATIONS))) - {_SSH}))
+_WORDS = ("unknown", "ssh")  # what an inferred beat may belong to
 
 
 def inferred(
@@ -41,16 +45,19 @@ def inferred(
     number[order] = np.arange(flow.size) - first
     number[order] += np.searchsorted(theirs, flow, "right") - np.searchsorted(theirs, flow)
     rows = _rows(units, found, facts)
-    return _beats(rows, found, number), _series(rows, found, number, knowledge)
+    at = facts.rows_of(found.flow_id)
+    ssh = (facts.app["reader"][at] == _SSH).astype(np.int8)
+    hidden = (facts.app["tls"][at] == 1).tolist()
+    return _beats(rows, found, number, ssh), _series(rows, found, number, ssh, hidden, knowledge)
 
 
 def kinds(facts: Facts, read: dict[str, Any], inferred: dict[str, Any]) -> list[str | None]:
-    """Return flows.heartbeat_kinds: the protocols of a flow's series, `unknown` for those that were only inferred."""
+    """Return flows.heartbeat_kinds: the protocols of a flow's series, `unknown` or ssh for those only inferred."""
     words: dict[int, dict[str, None]] = {}
     for flow_id, code in zip(read["flow_id"].tolist(), read["protocol"].codes.tolist(), strict=True):
         words.setdefault(flow_id, {})[read["protocol"].names[code]] = None
-    for flow_id in inferred["flow_id"].tolist():
-        words.setdefault(flow_id, {})["unknown"] = None
+    for flow_id, code in zip(inferred["flow_id"].tolist(), inferred["protocol"].codes.tolist(), strict=True):
+        words.setdefault(flow_id, {})[_WORDS[code]] = None
     return [",".join(words[flow_id]) if flow_id in words else None for flow_id in facts.flow["flow_id"].tolist()]
 
 
@@ -84,13 +91,13 @@ def _rows(units: Records, found: Series, facts: Facts) -> _Rows:
     )  # fmt: skip
 
 
-def _beats(rows: _Rows, found: Series, number: I64) -> dict[str, Any]:
+def _beats(rows: _Rows, found: Series, number: I64, ssh: NDArray[np.int8]) -> dict[str, Any]:
     unit, n = rows.unit, rows.series.size
     has = rows.answered == 1
     return {
         "flow_id": unit["flow_id"],
         "series_id": number[rows.series],
-        "protocol": Coded(np.zeros(n, np.int8), ("unknown",)),
+        "protocol": Coded(ssh[rows.series], _WORDS),
         "method": Coded(np.zeros(n, np.int8), ("inferred",)),
         "dir": Coded(unit["dir"], DIRECTIONS),
         "ts": unit["ts"],
@@ -105,16 +112,21 @@ def _beats(rows: _Rows, found: Series, number: I64) -> dict[str, Any]:
     }
 
 
-def _series(rows: _Rows, found: Series, number: I64, knowledge: Knowledge) -> dict[str, Any]:
+def _series(
+    rows: _Rows, found: Series, number: I64, ssh: NDArray[np.int8], hidden: list[bool], knowledge: Knowledge
+) -> dict[str, Any]:  # fmt: skip
     k = found.flow_id.size
     known = np.bincount(rows.series, weights=rows.answered >= 0, minlength=k)
     good = np.bincount(rows.series, weights=rows.answered == 1, minlength=k)
     share = np.where(known > 0, good / np.maximum(known, 1), np.nan)
-    names = ["; ".join(beat.name for beat in knowledge.beats(period / 1e9)) for period in found.period_ns.tolist()]
+    names = [
+        "; ".join(beat.name for beat in knowledge.beats(period / 1e9) if any_of_them or beat.protocol in _WORDS)
+        for period, any_of_them in zip(found.period_ns.tolist(), hidden, strict=True)
+    ]
     return {
         "flow_id": found.flow_id,
         "series_id": number,
-        "protocol": Coded(np.zeros(k, np.int8), ("unknown",)),
+        "protocol": Coded(ssh, _WORDS),
         "method": Coded(np.zeros(k, np.int8), ("inferred",)),
         "dir": Coded(found.dir, DIRECTIONS),
         "beats": found.beats,

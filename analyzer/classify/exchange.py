@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from analyzer.classify.facts import Array, Facts
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, WEBSOCKET
+from analyzer.protocols.messages.state import SSH
 from analyzer.tables.build import Coded
 from analyzer.tables.tcp import CLOSE_KINDS, GRACE, RACES, TRIGGERS
 
@@ -43,7 +44,8 @@ _RACE_SENTENCES = {
 def knows_its_beats(app: Records) -> Mask:
     """True where the clock of the application leaves its heartbeats out."""
     events = (app["reader"] == HTTP1) & (app["sse"] == 1)
-    result: Mask = events | np.isin(app["reader"], (WEBSOCKET, HTTP2)) | (app["reader"] > MESSAGES)
+    framed = (app["reader"] > MESSAGES) & (app["reader"] != MESSAGES + SSH)
+    result: Mask = events | framed | np.isin(app["reader"], (WEBSOCKET, HTTP2))
     return result
 
 

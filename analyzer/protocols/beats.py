@@ -43,6 +43,7 @@ PAIRING = {
     "bgp": ONE_WAY,
     "kafka": BY_NUMBER,
     "zookeeper": BY_NUMBER,
+    "ssh": ONE_WAY,  # only inferred
 }
 PROTOCOLS = tuple(PAIRING)
 

@@ -151,20 +151,20 @@ class ProtocolStage:
         for reader in self.by_reader.values():
             reader.show_beats()
         beats = name_grpc(self.shared.beats.of(flow_ids), flow_ids[apps["grpc"] == 1])
-        return Applications(apps, self._hosts(slots), *self.tls.names_of(slots), taken, beats)
+        return Applications(apps, self._hosts(slots, apps), *self.tls.names_of(slots), taken, beats)
 
-    def _hosts(self, slots: I32) -> pa.Array:
+    def _hosts(self, slots: I32, apps: Records) -> pa.Array:
         """Return the host that each flow's first request named, null if none did."""
         import pyarrow.compute as pc
 
-        return pc.coalesce(self.http1.hosts(self.shared.apps[slots]), self.http2.hosts(slots))
+        return pc.coalesce(self.http1.hosts(apps), self.http2.hosts(slots))
 
     def look_at(self, slots: I32, flow_ids: I64) -> Applications:
         """Return what is known of these flows so far; they go on."""
         apps = self.shared.apps[slots]
         rows = self.shared.silences[: int(self.shared.stage[0]["n_silences"])]
         mine = rows[np.isin(rows["flow_id"], flow_ids)]
-        return Applications(apps, self._hosts(slots), *self.tls.names_of(slots), mine, np.zeros(0, BEAT))
+        return Applications(apps, self._hosts(slots, apps), *self.tls.names_of(slots), mine, np.zeros(0, BEAT))
 
     def release(self, slots: I32) -> None:
         """The slots will be used for other flows."""

@@ -15,6 +15,7 @@ from analyzer.protocols.messages.nats import looks_like_nats, take_nats
 from analyzer.protocols.messages.postgresql import looks_like_postgresql, take_postgresql
 from analyzer.protocols.messages.redis import looks_like_redis, take_redis
 from analyzer.protocols.messages.sip import looks_like_sip, take_sip
+from analyzer.protocols.messages.ssh import looks_like_ssh, take_ssh
 from analyzer.protocols.messages.state import (
     AMQP_0,
     AMQP_1,
@@ -30,6 +31,7 @@ from analyzer.protocols.messages.state import (
     POSTGRESQL,
     REDIS,
     SIP,
+    SSH,
     STOMP,
     XMPP,
     ZOOKEEPER,
@@ -75,6 +77,8 @@ def _looks_like(kind: int, first: U8, at: int, n: int, midstream: int) -> int:
         return looks_like_zookeeper(first, at, n, midstream)
     if kind == KAFKA:
         return looks_like_kafka(first, at, n, midstream)
+    if kind == SSH:
+        return looks_like_ssh(first, at, n)
     return NO
 
 
@@ -173,4 +177,6 @@ def take(kind: int, s: Records, o: Records, p: Records, direction: int) -> int:
         return take_zookeeper(s, p, direction)
     if kind == KAFKA:
         return take_kafka(s, p, direction)
+    if kind == SSH:
+        return take_ssh(s)
     return BROKEN

@@ -16,12 +16,12 @@ I8, I1 = np.int64, np.int8
 # ------------------------------------------------------------------------------------------------ which protocol
 # In the order in which they are asked: PostgreSQL and ZooKeeper before Kafka, whose first request says less.
 (
-    MQTT, REDIS, AMQP_0, AMQP_1, NATS, POSTGRESQL, MYSQL, IRC, XMPP, STOMP, SIP, FIX, BGP, ZOOKEEPER, KAFKA,
-) = range(1, 16)  # fmt: skip
-LAST_KIND = KAFKA
+    MQTT, REDIS, AMQP_0, AMQP_1, NATS, POSTGRESQL, MYSQL, IRC, XMPP, STOMP, SIP, FIX, BGP, ZOOKEEPER, KAFKA, SSH,
+) = range(1, 17)  # fmt: skip
+LAST_KIND = SSH
 NAMES = (
     "mqtt", "redis", "amqp", "amqp", "nats", "postgresql", "mysql", "irc", "xmpp", "stomp", "sip", "fix", "bgp",
-    "zookeeper", "kafka",
+    "zookeeper", "kafka", "ssh",
 )  # as heartbeats.protocol has them  # fmt: skip
 _NUMBERS = tuple(PROTOCOLS.index(name) for name in NAMES)
 PROTOCOL_OF = np.array([-1, *_NUMBERS], np.int8)
