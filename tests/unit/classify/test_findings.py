@@ -167,6 +167,15 @@ CASES: dict[str, Callable[[], Any]] = {
     "timeout.backend_first": lambda: balanced(60, 5),
     "timeout.unacknowledged": lambda: merge(*(given_up(k, 20 + 0.05 * k) for k in range(1, 5))),
     "http.keepalive_race": raced,
+    "http.stale_reuse": lambda: http().resp_fin(at=6).orig_ack().orig(GET, at=10).resp_rst(bare=True),
+    "http.silent_drop_reuse": lambda: http().orig(GET, at=300).resp_rst(bare=True),
+    "http.half_race": lambda: http().orig(GET, at=1.5).resp_ack().resp_rst(at=1.7),
+    "reset.ignored": lambda: used().resp_rst(bare=True, seq=60_000, at=2).orig(b"go on", at=2.5).resp_ack(),
+    "close.icmp": closes.icmp_abort,
+    "connect.refused": closes.refused,
+    "connect.no_answer": lambda: closes.later(closes.syn_timeout(), 60),
+    "connect.unfinished": lambda: closes.later(closes.synack_timeout(), 60),
+    "timeout.path": lambda: fleet(Timer(350, clock="wire", by="path", how="silent"), 40, early=0.0, survivors=1.0),
     "http.closes_early": broken_promise,
     "close.unread_data": lambda: used().orig(b"more", at=1.3).resp_ack().resp_rst(at=1.5),
     "timeout.idle": lambda: fleet(Timer(60), 40, early=0.0, survivors=0.0),
@@ -336,6 +345,10 @@ def test_batching_is_invisible() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ the registry
+def test_every_code_has_its_trace() -> None:
+    assert set(CASES) == set(CODES)
+
+
 def test_every_code_is_complete() -> None:
     for name, code in CODES.items():
         assert re.fullmatch(r"[a-z][a-z0-9]*\.[a-z_]+", name)
