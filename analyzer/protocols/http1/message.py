@@ -126,7 +126,9 @@ def end_response_head(
         e.response_seen, e.response_ts, e.response_frame, e.status = 0, 0, 0, 0
         s.state, app.answering = START, 0
         return
-    if e.request_seen and e.upgrade and _is_switch(s, e):
+    if not e.request_seen and c.midstream and s.upgrade:
+        _take_grant(s, e)
+    if e.upgrade and _is_switch(s, e):
         e.framing_s, s.state = NO_BODY, START
         c.reader = UNDECIDED
         if e.upgrade == UPGRADE_WEBSOCKET:
@@ -162,6 +164,17 @@ def end_response_head(
         e.framing_s = BY_LENGTH
         s.left = s.length
         s.state = BODY_LENGTH if s.length > 0 else START
+
+
+@helper
+def _take_grant(s: Records, e: Records) -> None:
+    """The request came before the capture: what the answer grants (RFC 9110 section 7.8) is what it asked for."""
+    if s.websocket:
+        e.upgrade = UPGRADE_WEBSOCKET
+    elif s.h2c:
+        e.upgrade = UPGRADE_H2C
+    elif e.upgrade_s_at >= 0:
+        e.upgrade = UPGRADE_OTHER
 
 
 @helper

@@ -88,8 +88,8 @@ class Http1:
         texts_of = (e["ws_key_at"], e["ws_key_len"]), (e["ws_accept_at"], e["ws_accept_len"])
         key, accept = (self._bytes(int(at), int(length)) for at, length in texts_of)
         extensions = self._bytes(int(e["ws_extensions_at"]), int(e["ws_extensions_len"]))
-        handshake = Handshake(int(e["channel"]), int(e["response_frame"]), key, accept, extensions)
-        self.shared.open_websocket(handshake)
+        place = int(e["channel"]), int(e["response_frame"])
+        self.shared.open_websocket(Handshake(*place, key, accept, extensions, keyed=bool(e["request_seen"])))
 
     def _tell_http2(self, e: Records) -> None:
         method, target, host = (
@@ -207,13 +207,15 @@ def exchange_rows(done: Records, heap: Any) -> pa.Table:
             "decrypted": done["decrypted"] == 1,
             "websocket_protocol": text["ws_protocol"],
             "websocket_extensions": text["ws_extensions"],
-            "websocket_accepted": _accepted(text["ws_key"], text["ws_accept"], switched & (done["upgrade"] == 1)),
+            "websocket_accepted": _accepted(
+                text["ws_key"], text["ws_accept"], switched & asked & (done["upgrade"] == 1)
+            ),
         },
     )  # fmt: skip
 
 
 def _accepted(key: pa.Array, accept: pa.Array, asked: Any) -> Any:
-    """Return 1 where Sec-WebSocket-Accept is the answer to the key, 0 where not, -1 where nobody asked."""
+    """Return 1 where Sec-WebSocket-Accept is the answer to the key, 0 where not, -1 where nobody was seen to ask."""
     told = np.full(asked.size, -1, np.int8)
     for row in np.flatnonzero(asked).tolist():
         said, wanted = key[row].as_py(), accept[row].as_py()

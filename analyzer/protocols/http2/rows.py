@@ -135,7 +135,7 @@ def request_rows(done: Records, said: Sequence[Said]) -> pa.Table:
     response_ts = np.where(later > 0, later, done["response_ts"])
     response_frame = np.where(later > 0, later_frame, done["response_frame"])
     whole = asked & final & (done["request_end_ts"] != 0) & (response_ts >= done["request_end_ts"])
-    request_done, response_done = done["request_done"] == 1, done["response_done"] == 1
+    request_done, response_done = asked & (done["request_done"] == 1), done["response_done"] == 1
     return to_arrow(
         "http_requests",
         {
@@ -152,7 +152,7 @@ def request_rows(done: Records, said: Sequence[Said]) -> pa.Table:
             "response_ts": _known(response_ts, final),
             "response_end_ts": _known(done["response_end_ts"], response_done),
             "ttfb_s": np.where(whole, (response_ts - done["request_end_ts"]) / 1e9, np.nan),
-            "request_bytes": _known(done["request_bytes"], request_done & asked),
+            "request_bytes": _known(done["request_bytes"], request_done),
             "response_bytes": _known(done["response_bytes"], response_done),
             "idle_before_s": np.where(done["idle_before"] >= 0, done["idle_before"] / 1e9, np.nan),
             "reused": done["reused"] == 1,

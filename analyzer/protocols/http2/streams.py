@@ -93,7 +93,8 @@ def open_upgraded(
     e = exchanges[index]
     _weigh(h, e, -1)
     e.serial, e.reused = h.upgrade_serial, h.upgrade_reused
-    e.request_seen, e.request_done, e.request_bytes = 1, 1, h.upgrade_bytes
+    e.request_seen = 1 if h.upgrade_ts != 0 else 0  # it may have come before the capture
+    e.request_done, e.request_bytes = 1, h.upgrade_bytes
     e.request_ts, e.request_end_ts, e.request_frame = h.upgrade_ts, h.upgrade_end_ts, h.upgrade_frame
     e.idle_before = h.upgrade_idle
     _weigh(h, e, 1)

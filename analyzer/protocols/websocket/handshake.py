@@ -26,7 +26,8 @@ class Handshake:
     """An opening handshake that was accepted.
 
     channel  whose bytes are WebSocket from here on    frame  of the response
-    key, accept  header values, None = there was none    extensions  of the response    keyed  False for HTTP/2
+    key, accept  header values, None = there was none    extensions  of the response
+    keyed  False if there was no key to see: in HTTP/2, and where the request came before the capture
     """
 
     channel: int

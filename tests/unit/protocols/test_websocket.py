@@ -273,3 +273,13 @@ def test_a_draft_before_the_rfc_is_left_alone() -> None:
     result = run(talk.resp(response(None) + b"8jKS'y:G*Co,Wxa-").orig(b"\x00hello\xff", at="2s"))
     assert odd(result) == {"websocket.old_draft": 1}
     assert frames(result, "opcode") == []
+
+
+def test_granted_to_a_request_before_the_capture() -> None:
+    """The answer alone says that this is a WebSocket; whether its accept value is right cannot be told."""
+    talk = Talk().resp(response()).orig(of_client(TEXT, b"hi")).resp(frame(TEXT, b"hello"))
+    result = run(talk)
+    assert frames(result, "opcode", "payload_len") == [("text", 2), ("text", 5)]
+    (row,) = result.rows("http_requests")
+    assert (row["status"], row["upgrade"], row["websocket_accepted"]) == (101, "websocket", None)
+    assert odd(result) == {}

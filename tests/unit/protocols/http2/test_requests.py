@@ -171,6 +171,22 @@ def test_upgraded_from_http1() -> None:
     assert result.anomalies == {}
 
 
+def test_upgraded_by_a_request_before_the_capture() -> None:
+    """The answer says to what; the request of stream 1 is not known."""
+    talk = H2()
+    talk.resp(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + settings())
+    talk.orig(PREFACE + settings()).answer(1, b"hello").ask(3, "/next").answer(3)
+    result = run(talk)
+    first, one, three = exchanges(result)
+    assert show(first, "status", "upgrade", "request_ts") == (101, "h2c", None)
+    assert show(one, "method", "status", "request_ts", "request_end_ts", "response_bytes", "complete") == (
+        None, 200, None, None, 5, False,
+    )  # fmt: skip
+    assert show(three, "target", "complete") == ("/next", True)
+    assert (result.flow["app_protocol"], result.flow["requests"]) == ("http2", 1)
+    assert result.anomalies == {}
+
+
 # ------------------------------------------------------------------------------------------------ what is not known
 def test_a_lost_block_makes_the_table_unknown_not_wrong() -> None:
     """The second request is lost; the third refers to lines that it put into the table, and to older ones."""
