@@ -38,6 +38,11 @@ def goaway(last: int, error: int = 0, debug: bytes = b"") -> bytes:
     return frame(GOAWAY, struct.pack("!II", last, error) + debug)
 
 
+def widened(increment: int, stream: int = 0) -> bytes:
+    """Return a WINDOW_UPDATE."""
+    return frame(WINDOW_UPDATE, struct.pack("!I", increment), stream=stream)
+
+
 def data(stream: int, payload: bytes = b"", *, end: bool = False, pad: int | None = None) -> bytes:
     """Return a DATA frame."""
     flags = END_STREAM if end else 0

@@ -216,6 +216,16 @@ _CODES = (
         "RFC 9293 section 3.8.6.1", "length of the stall",
     ),
     Code(
+        "http2.window_stall", "warning",
+        "{flows} connections on which HTTP/2 flow control held a body back (up to {high} s)",
+        "A side had used up the window of a stream, or of the connection, in the middle of a body, and the other sent "
+        "no WINDOW_UPDATE: its program did not read, or its HTTP/2 library gives windows back too late. TCP was open.",
+        "Look at the receiver of the body (`window_wait_c_s` and `window_wait_s_s` of http_requests say whose): a "
+        "consumer that is slow or blocked, one stream that fills the connection's window for all, or windows (65,535 "
+        "bytes unless set) that are too small for the path.",
+        "RFC 9113 sections 5.2 and 6.9", "the longest wait of each connection",
+    ),
+    Code(
         "reset.middlebox", "warning",
         "{flows} resets are consistent with a middlebox, not with the end they name",
         "What can be compared (TTL, IP-ID, options, timing, what the end did afterwards) differs between the "

@@ -84,6 +84,7 @@ class Findings:
         unknown, unsure = np.full(facts.n, np.nan), np.full(facts.n, 0.6)
         self._parts.add(_rows(facts, ignored, number, unknown, unsure, frames))
         self._parts.add(_stalls(facts))
+        self._parts.add(_window_waits(facts))
         self._closes.add(closes_of(facts, verdict))
         self._served.add(served(facts, verdict))
         self._seen.add(seen(facts))
@@ -200,6 +201,17 @@ def _stalls(facts: Facts) -> Rows:
     rows["seconds"] = (gaps["end_ts"] - gaps["start_ts"]) / 1e9
     rows["frames"][:, 0], rows["frames"][:, 1] = gaps["start_frame"], np.maximum(gaps["end_frame"], 0)
     rows["confidence"] = 0.9
+    return rows
+
+
+def _window_waits(facts: Facts) -> Rows:
+    """Connections on which HTTP/2's flow control held a body back, one row each."""
+    waited = facts.app["window_wait"]
+    here = np.flatnonzero(waited >= _LEAST_STALL_NS)
+    number = np.full(here.size, _NUMBER["http2.window_stall"])
+    rows = _rows(facts, here, number, waited / 1e9, np.full(facts.n, 0.9), None)
+    for k, name in enumerate(("window_wait_frame", "window_open_frame")):
+        rows["frames"][:, k] = facts.app[name][here]
     return rows
 
 

@@ -78,6 +78,8 @@ APP = np.dtype(
         ("ws_unanswered_c", I4), ("ws_unanswered_s", I4),  # of these, without a pong; complete once the flow is over
         # --- HTTP/2
         ("goaway_c", I8), ("goaway_s", I8),  # error code of the last GOAWAY of client and server + 1; 0 = none
+        ("window_wait", I8),  # longest time that a body waited for a WINDOW_UPDATE
+        ("window_wait_frame", I8), ("window_open_frame", I8),  # last DATA before it; what ended it, 0 = nothing
         ("unsure", I1),  # framing of a direction is lost
         ("grpc", I1),  # a request was gRPC
         # --- TLS, written when the flow is over: goodbye of client and server as TLS_CLOSE

@@ -56,6 +56,11 @@ HTTP_REQUESTS = Table(
         flag("reused", "an earlier request was made on the same connection"),
         flag("pipelined", "sent before the previous response had ended (HTTP/1)"),
         seconds("hol_wait_s", "time its response waited behind an earlier one", "it was not pipelined"),
+        *(
+            seconds(f"window_wait_{side}_s", f"time the {what}'s body waited for a WINDOW_UPDATE (HTTP/2 flow control)",
+                    "HTTP/1, or frames before it were not captured")
+            for side, what in (("c", "request"), ("s", "response"))
+        ),
         text("connection_c", "Connection header of the request", "there was none"),
         text("connection_s", "Connection header of the response", "there was none"),
         seconds("keepalive_timeout_s", "timeout= of the Keep-Alive header", "there was none"),
@@ -224,6 +229,7 @@ HTTP2_FRAMES = Table(
         text("settings", "settings in their order, e.g. ENABLE_PUSH=0, comma-separated", "another type, or an ACK"),
         text("debug", "first 88 bytes of a GOAWAY's debug data, e.g. too_many_pings", "another type, or without any"),
         number("increment", "by how much a WINDOW_UPDATE widens the window", "another type", unit="bytes"),
+        seconds("window_wait_s", "time that DATA of the other side waited for this frame", "none waited"),
         number("ping_of", "frame of the PING that this one acknowledges", "not such a PING"),
         seconds("rtt_s", "time from that PING", "not such a PING"),
         DECRYPTED,

@@ -14,6 +14,7 @@ from analyzer.protocols.http2.state import (
     BUSY_NS,
     ENABLE_CONNECT_PROTOCOL,
     GOAWAY,
+    INITIAL_WINDOW_SIZE,
     MAX_FRAME_SIZE,
     MAX_PINGS,
     PING,
@@ -22,6 +23,7 @@ from analyzer.protocols.http2.state import (
     WINDOW_UPDATE,
 )
 from analyzer.protocols.http2.streams import find, leave, refuse
+from analyzer.protocols.http2.window import end_wait, resize, widen
 
 
 @routine
@@ -41,7 +43,7 @@ def put_frame(s: Records, c: Records, direction: int, frames: Records, m: Record
     row.flow_id, row.decrypted, row.dir = c.flow_id, c.decrypted, direction
     row.stream_id, row.frame, row.ts, row.length = s.stream_id, s.frame, s.ts, s.length
     row.type, row.flags = s.type, s.flags
-    row.error, row.last_stream, row.increment = -1, -1, -1
+    row.error, row.last_stream, row.increment, row.waited = -1, -1, -1, -1
     row.index, row.answers, row.ping_of, row.rtt = -1, -1, -1, -1
     row.text_at, row.text_len, row.busy = -1, 0, 0
     m.n_frames += 1
@@ -92,13 +94,17 @@ def _note_answer(s: Records, h: Records, row: Records, direction: int, place: in
 
 
 @routine
-def _take_settings(s: Records, h: Records, row: Records, from_client: bool, heap: U8, m: Records) -> None:
+def _take_settings(
+    s: Records, h: Records, app: Records, row: Records, from_client: bool, exchanges: Records, heap: U8, m: Records
+) -> None:  # fmt: skip
     if s.flags & ACK:
         return
     row.text_at, row.text_len = put_text(s.kept, 0, s.kept_n, heap, m), s.kept_n
     for at in range(0, s.kept_n - 5, 6):
         if number(s.kept, at, 2) == MAX_FRAME_SIZE:
             s.max_frame = number(s.kept, at + 2, 4)
+        elif number(s.kept, at, 2) == INITIAL_WINDOW_SIZE:
+            row.waited = resize(s, h, app, exchanges, from_client, number(s.kept, at + 2, 4))
         elif number(s.kept, at, 2) == ENABLE_CONNECT_PROTOCOL and not from_client:
             h.connect = 1 if number(s.kept, at + 2, 4) == 1 else 0
 
@@ -134,13 +140,17 @@ def take_control(
         else:
             _note_ping(s, h, row, direction, place, pings)
     elif s.type == SETTINGS:
-        _take_settings(s, h, row, direction == h.client, heap, m)
+        _take_settings(s, h, app, row, direction == h.client, exchanges, heap, m)
     elif s.type == GOAWAY and s.length >= 8:
         _take_goaway(s, h, app, row, direction == h.client, exchanges, heap, m)
     elif s.type == RST_STREAM and s.length == 4:
         row.error = number(s.kept, 0, 4)
         index = find(h, exchanges, s.stream_id)
         if index > 0:
+            e = exchanges[index]
+            end_wait(h, app, e, True, s.ts, s.frame)
+            end_wait(h, app, e, False, s.ts, s.frame)
             leave(index, h, exchanges, done, m)
     elif s.type == WINDOW_UPDATE and s.length == 4:
         row.increment = number(s.kept, 0, 4) & 0x7FFFFFFF
+        row.waited = widen(s, h, app, exchanges, direction == h.client, row.increment)

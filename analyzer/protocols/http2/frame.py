@@ -63,6 +63,7 @@ from analyzer.protocols.http2.state import (
 )
 from analyzer.protocols.http2.streams import find, leave, open_upgraded
 from analyzer.protocols.http2.tunnel import hand_in, is_socket
+from analyzer.protocols.http2.window import end_wait, spend, spend_connection
 from analyzer.protocols.oddities import (
     H2_BAD_CONTINUATION,
     H2_BAD_LENGTH,
@@ -190,9 +191,11 @@ def _end_frame(
     from_client = direction == h.client
     if kind == DATA:
         h.data_ts = s.ts
+        spend_connection(s, h, from_client)
         index = find(h, exchanges, s.stream_id)
         if index > 0:
             e = exchanges[index]
+            spend(s, h, e, from_client, s.flags & END_STREAM == 0)
             size = max(s.length - s.need - s.pad, 0)
             if from_client:
                 e.request_bytes += size
@@ -387,11 +390,14 @@ def frame_http2(
 
 @kernel
 def close_http2(
-    chosen: I32, places: I32, connections: Records, exchanges: Records, done: Records, meta: Records,
+    chosen: I32, places: I32, channels: Records, flows: Records, apps: Records, connections: Records,
+    exchanges: Records, done: Records, meta: Records,
 ) -> None:  # fmt: skip
     """The flows of the channels in `chosen` are over: hand over the streams that never ended."""
     m = meta[0]
     for k in range(chosen.size):
-        h = connections[places[chosen[k]]]
+        h, slot = connections[places[chosen[k]]], channels[chosen[k]].slot
         while h.newest > 0:
+            for by_client in (True, False):  # a window that never opened again held it back to the end
+                end_wait(h, apps[slot], exchanges[h.newest - 1], by_client, flows[slot].last_ts, 0)
             leave(int(h.newest) - 1, h, exchanges, done, m)

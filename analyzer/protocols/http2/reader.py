@@ -264,7 +264,10 @@ class Http2:
             return
         over = self.places[mine]
         self.done = roomy(self.done, int(self.meta[0]["n_done"]), int(self.connections["streams"][over].sum()))
-        close_http2(mine, self.places, self.connections, self.exchanges, self.done, self.meta)
+        a = self.shared
+        close_http2(
+            mine, self.places, a.channels, a.flows, a.apps, self.connections, self.exchanges, self.done, self.meta
+        )  # fmt: skip
         pair = (2 * over.astype(np.int64)[:, None] + np.arange(2)).ravel()
         self.streams[pair] = np.zeros(1, STREAM)
         self.connections[over] = np.zeros(1, CONNECTION)

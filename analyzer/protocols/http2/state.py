@@ -17,8 +17,10 @@ HEAD_BYTES = 9
 PREFACE_BYTES = 24
 
 NO_ERROR = 0
-MAX_FRAME_SIZE, ENABLE_CONNECT_PROTOCOL = 5, 8  # of SETTINGS: RFC 9113 section 6.5.2, RFC 8441 section 3
+# of SETTINGS: RFC 9113 section 6.5.2, RFC 8441 section 3
+INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, ENABLE_CONNECT_PROTOCOL = 4, 5, 8
 DEFAULT_MAX_FRAME = 16384
+WINDOW = 65535  # every window until a frame says otherwise (section 6.9.2)
 
 # What is kept of a control frame's payload: 16 settings (there are seven), or a GOAWAY with 88 bytes of debug data
 KEPT_MAX = 96
@@ -77,6 +79,8 @@ CONNECTION = np.dtype(
         ("pings_c", I2), ("pings_s", I2),  # how many wait for their answer (by flow direction)
         ("pings", I8),  # ever
         ("data_ts", I8),  # last DATA of either side
+        # --- flow control, each less WINDOW: what client and server may still send, and what a new stream begins with
+        ("room_c", I8), ("room_s", I8), ("first_c", I8), ("first_s", I8),
         # --- begun by HTTP/1's Upgrade: its request is stream 1 (RFC 7540 section 3.2); serial 0 = it was not
         ("upgrade_serial", I8), ("upgrade_reused", I1),
         ("upgrade_ts", I8), ("upgrade_end_ts", I8), ("upgrade_frame", I8), ("upgrade_bytes", I8), ("upgrade_idle", I8),
@@ -108,6 +112,11 @@ EXCHANGE = np.dtype(
         ("socket", I1),  # of a WebSocket: asked for, open
         ("child", I4),  # its channel
         ("offset_c", I8), ("offset_s", I8),  # next position of the channel's streams (by flow direction)
+        # --- flow control of the bodies of request and response: see `CONNECTION`; since when one waits, 0 = it does not
+        ("room_c", I8), ("room_s", I8),
+        ("wait_c_ts", I8), ("wait_s_ts", I8), ("wait_c_frame", I8), ("wait_s_frame", I8),
+        ("waited_c", I8), ("waited_s", I8),  # in all
+        ("unsure", I1),  # the windows are not known
     ],
     align=True,
 )  # fmt: skip
@@ -125,6 +134,7 @@ FRAME = np.dtype(
     [
         ("flow_id", I8), ("stream_id", I8), ("frame", I8), ("ts", I8), ("length", I8),
         ("error", I8), ("last_stream", I8), ("increment", I8),  # -1 = none
+        ("waited", I8),  # for how long the body waited that may go on with it, -1 = none did
         ("index", I8),  # of a ping on its connection
         ("answers", I8), ("ping_of", I8), ("rtt", I8),  # index and frame of the ping that it answers, -1 = none
         ("text_at", I4), ("text_len", I4),  # settings or debug data, at -1 = none

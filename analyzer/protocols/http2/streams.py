@@ -65,6 +65,7 @@ def open_stream(
     e.request_seen, e.request_done, e.response_seen, e.response_done = 0, 0, 0, 0
     e.refused = 1 if peer.refused_from > 0 and stream_id >= peer.refused_from else 0
     e.socket, e.child, e.offset_c, e.offset_s = NO_SOCKET, 0, 1, 1
+    e.room_c, e.room_s, e.wait_c_ts, e.wait_s_ts, e.waited_c, e.waited_s = h.first_c, h.first_s, 0, 0, 0, 0
     e.newer, e.older = 0, h.newest
     if h.newest > 0:
         exchanges[h.newest - 1].newer = index + 1
@@ -127,9 +128,9 @@ def end_side(s: Records, h: Records, app: Records, e: Records, of_request: bool)
     """END_STREAM: one side of the stream has said everything."""
     _weigh(h, e, -1)
     if of_request:
-        e.request_done, e.request_end_ts = 1, s.ts
+        e.request_done, e.request_end_ts, e.wait_c_ts = 1, s.ts, 0
     else:
-        e.response_done, e.response_end_ts = 1, s.ts
+        e.response_done, e.response_end_ts, e.wait_s_ts = 1, s.ts, 0
         if not e.pushed:
             app.responses += 1
             app.response_end_ts = s.ts
@@ -148,6 +149,7 @@ def leave(index: int, h: Records, exchanges: Records, done: Records, m: Records)
     if e.older > 0:
         exchanges[e.older - 1].newer = e.newer
     h.streams -= 1
+    e.unsure = h.unsure
     if e.socket == OPEN:
         h.sockets -= 1
     done[m.n_done] = e

@@ -53,6 +53,15 @@ def pinging(*, answered: int, every: int = 10) -> Talk:
     return talk
 
 
+def window_used_up() -> Talk:
+    talk = http2.H2().begin().ask(1)
+    talk.resp(talk.callee.headers(1, http2.OK))
+    for k in range(5):
+        talk.resp(http2.data(1, bytes(13_107)), at=2 + k / 100)
+    talk.orig(http2.widened(70_000, 1) + http2.widened(70_000), at=7)
+    return talk.resp(http2.data(1, b"rest", end=True)).finish()
+
+
 def told_to_calm_down() -> Talk:
     talk = Talk().handshake().orig(http2.PREFACE + http2.settings()).resp(http2.settings()).orig_ack()
     for k in range(3):
@@ -154,6 +163,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "keepalive.not_counted": probes_in_vain,
     "close.half_closed_leak": lambda: closes.later(used().resp_fin(at=2).orig_ack(), 100),
     "stall.zero_window": stalled,
+    "http2.window_stall": window_used_up,
     "reset.middlebox": injected,
     "heartbeat.unanswered": lambda: pinging(answered=3).orig_fin(at=45).resp_fin().orig_ack(),
     "heartbeat.too_slow": lambda: pinging(answered=4, every=40).resp_rst(at=190),
