@@ -55,7 +55,7 @@ CODES: dict[str, str] = {
     "http2.hpack_unknown": "header fields that refer to a table of which the capture lacks a part; they are null",
     "http2.header_list_cap": "a header block that says far more than it is long (an HPACK bomb?); it was not read",
     "http2.hpack_cap": "more connections at once than longwire keeps header tables for; texts of the others are null",
-    "http2.websocket_cap": "more WebSockets, or pieces of them, on an HTTP/2 connection than longwire follows",
+    "http2.websocket_cap": "more WebSockets and tunnels, or pieces of them, on a connection than longwire follows",
     "heartbeat.units_cap": "more small messages than longwire holds; heartbeats among the later ones are not seen",
     "tls.bad_header": "bytes that cannot be a TLS record where one should begin; reading goes on at the next one",
     "tls.record_cap": "the memory for TLS records that wait for their end was full; some were framed, not read",

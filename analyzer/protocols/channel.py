@@ -20,7 +20,7 @@ I8, I4, I2, I1 = np.int64, np.int32, np.int16, np.int8
 CHANNEL = np.dtype(
     [
         ("flow_id", I8),
-        ("stream_id", I8),  # HTTP/2 stream that it is carried by, -1 = none
+        ("stream_id", I8),  # HTTP/2 stream that carries it, also if not directly; -1 = none
         ("handshake_ts", I8), ("handshake_rtt", I8),  # the flow's, as its first bytes found it; 0 = not seen
         ("slot", I4),
         ("parent", I4),  # -1 = the flow's own bytes
@@ -135,6 +135,15 @@ def new_channel(slot: int, flow_id: int, parent: int, slot_channel: I32, channel
         c.next = channels[first].next
         channels[first].next = index
     return int(index)
+
+
+@helper
+def app_of(c: Records, apps: Records) -> Records:
+    """Return where a channel's conversation is noted: APP of its flow.
+
+    What stands inside a stream of HTTP/2 is not how the connection stands: it has the last row, which nobody reads.
+    """
+    return apps[c.slot] if c.stream_id < 0 else apps[apps.size - 1]
 
 
 @helper

@@ -61,7 +61,7 @@ class ProtocolStage:
     ) -> None:  # fmt: skip
         self.slot_channel: I32 = np.full(room, -1, np.int32)
         self.firsts = records(2048, FIRST)
-        self.shared = Shared(flows=records(1, np.dtype("i8")), apps=records(room, APP), spans=records(1, SPAN))
+        self.shared = Shared(flows=records(1, np.dtype("i8")), apps=records(room + 1, APP), spans=records(1, SPAN))
         self.shared.stage["idle_min"] = settings.idle_min_ns
         self.shared.stage["free_channel"] = -1
         self.routed: I32 = np.zeros(1024, np.int32)
@@ -113,7 +113,8 @@ class ProtocolStage:
             longer: I32 = np.full(slots, -1, np.int32)
             longer[: self.slot_channel.size] = self.slot_channel
             self.slot_channel = longer
-            a.apps = grown(a.apps, slots)
+            a.apps[-1] = np.zeros(1, APP)  # see channel.app_of
+            a.apps = grown(a.apps, slots + 1)
         a.spans = roomy(a.spans, 0, (1 + SPANS_PER_SPAN) * n)
         a.channels = grown(a.channels, int(m["n_channels"]) + 2 * n)  # one of its own, and one that it carries
         self.firsts = grown(self.firsts, 2 * a.channels.shape[0])

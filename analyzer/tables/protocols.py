@@ -39,7 +39,7 @@ HTTP_REQUESTS = Table(
     (
         FLOW_ID,
         number("index", "place on the connection, from 0"),
-        number("stream_id", "HTTP/2 stream", "HTTP/1"),
+        number("stream_id", "HTTP/2 stream; of HTTP/1 in a tunnel, the stream that carries it", "HTTP/1"),
         text("method", "request method", "the request was not captured"),
         text("target", "request target or :path", "the request was not captured"),
         text("host", "Host or :authority", "the request has none or was not captured"),

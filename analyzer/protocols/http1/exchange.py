@@ -35,7 +35,7 @@ def open_exchange(
         index = m.n_exchanges
         m.n_exchanges += 1
     e = exchanges[index]
-    e.flow_id, e.channel, e.stream_id, e.decrypted = span.flow_id, span.channel, -1, c.decrypted
+    e.flow_id, e.channel, e.stream_id, e.decrypted = span.flow_id, span.channel, c.stream_id, c.decrypted
     e.index, e.next, e.open = h.opened, 0, 1
     e.request_ts, e.request_end_ts, e.response_ts, e.response_end_ts = 0, 0, 0, 0
     e.request_frame, e.response_frame, e.request_bytes, e.response_bytes = 0, 0, 0, 0

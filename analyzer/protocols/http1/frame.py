@@ -15,6 +15,7 @@ from analyzer.protocols.channel import (
     PHASE_PAUSE,
     PHASE_THINK,
     PHASE_WAIT,
+    app_of,
     hand_on,
     note_app,
     note_span,
@@ -277,8 +278,9 @@ def frame_http1(
             queue[sm.n_queue] = index[k]
             sm.n_queue += 1
             continue
-        s, h, app = streams[2 * span.channel + span.dir], connections[span.channel], apps[c.slot]
-        note_span(span, c, app, silences, sm)
+        s, h, app = streams[2 * span.channel + span.dir], connections[span.channel], app_of(c, apps)
+        if c.stream_id < 0:
+            note_span(span, c, app, silences, sm)
         if span.kind == SPAN_DATA:
             source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data
             m.said = 0
@@ -306,7 +308,7 @@ def close_http1(
     """The flows of the channels in `chosen` are over: hand over the exchanges that never ended."""
     m = meta[0]
     for k in range(chosen.size):
-        h, app = connections[chosen[k]], apps[channels[chosen[k]].slot]
+        h, app = connections[chosen[k]], app_of(channels[chosen[k]], apps)
         outstanding = app.outstanding
         while h.first > 0:
             finish_first(h, app, exchanges, done, m)

@@ -9,9 +9,12 @@ from __future__ import annotations
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.http2.control import number
 from analyzer.protocols.http2.state import (
+    ANY_METHOD,
     ASKED,
     BLOCK_MAX,
     END_STREAM,
+    MAYBE_CONNECT,
+    NO_CONNECT,
     PADDED,
     PIECE_BROKEN,
     PIECE_BYTES,
@@ -35,6 +38,18 @@ def put_piece(
 
 
 @routine
+def _method(byte: int) -> int:
+    """Look for :method among the whole fields that a block begins with (RFC 7541 section 6.1 and appendix A).
+
+    GET and POST are lines of the static table, CONNECT is none: it is spelt out, or a line of the dynamic table.
+    """
+    if byte == 0x82 or byte == 0x83:
+        return NO_CONNECT
+    one_byte = 0x80 <= byte < 0xFF or 0x20 <= byte < 0x3F  # any line of a table; a new size of it
+    return ANY_METHOD if one_byte else MAYBE_CONNECT
+
+
+@routine
 def keep_block(
     source: U8, at: int, n: int, s: Records, stream: int, arena: U8, pieces: Records, m: Records, oddities: Records,
     span: Records,
@@ -48,6 +63,8 @@ def keep_block(
         return
     for k in range(n):
         arena[m.arena + k] = source[at + k]
+        if s.method == ANY_METHOD:
+            s.method = _method(int(source[at + k]))
     put_piece(s, stream, PIECE_BYTES, m.arena, n, pieces, m)
     m.arena += n
 
@@ -56,6 +73,7 @@ def keep_block(
 def begin_block(s: Records, from_client: bool) -> None:
     """A HEADERS or PUSH_PROMISE frame begins; whose block it is turns out at the frame's end."""
     s.block, s.broken, s.block_bytes, s.block_serial, s.block_ends = 1, 0, 0, 0, 0
+    s.method = ANY_METHOD
     s.block_id, s.block_stream, s.block_ts, s.block_frame = s.stream_id, s.stream_id, s.first_ts, s.first_frame
     s.block_request = 1 if from_client or s.type == PUSH_PROMISE else 0
 
@@ -68,7 +86,7 @@ def end_block(
     """END_HEADERS: the block can be read; with it the stream may end."""
     put_piece(s, stream, PIECE_BROKEN if s.broken else PIECE_END, 0, 0, pieces, m)
     s.block = 0
-    if h.connect and not s.broken:
+    if not s.broken:
         _wait(s, h, exchanges, m)
     if not s.block_ends:
         return
@@ -79,13 +97,13 @@ def end_block(
 
 @routine
 def _wait(s: Records, h: Records, exchanges: Records, m: Records) -> None:
-    """What follows may be a WebSocket's (RFC 8441), which only HPACK can tell: let it read this block first.
+    """What follows may be a tunnel's, or a WebSocket's, which only HPACK can tell: let it read this block first.
 
     The answer comes in another span than the request, so for a request the end of the span is soon enough.
     """
     waits = 0
     if s.block_request:
-        waits = 0 if s.block_ends else 1
+        waits = 0 if s.block_ends or s.method == NO_CONNECT else 1
     else:
         index = find(h, exchanges, s.block_stream)
         waits = 2 if index > 0 and exchanges[index].socket == ASKED else 0

@@ -16,10 +16,12 @@ from analyzer.protocols.channel import (
     HTTP2,
     PHASE_PAUSE,
     PHASE_THINK,
+    PHASE_TUNNEL,
     PHASE_UNKNOWN,
     PHASE_WAIT,
     PHASE_WEBSOCKET,
     WEBSOCKET,
+    app_of,
     note_app,
     note_span,
 )
@@ -61,9 +63,9 @@ from analyzer.protocols.http2.state import (
     SETTINGS,
     WINDOW_UPDATE,
 )
-from analyzer.protocols.http2.streams import find, leave, open_upgraded
+from analyzer.protocols.http2.streams import find, open_upgraded
 from analyzer.protocols.http2.tunnel import hand_in, is_socket
-from analyzer.protocols.http2.window import end_wait, spend, spend_connection
+from analyzer.protocols.http2.window import spend, spend_connection
 from analyzer.protocols.oddities import (
     H2_BAD_CONTINUATION,
     H2_BAD_LENGTH,
@@ -138,7 +140,7 @@ def _begin_frame(
             end_block(s, h, app, stream, span.dir == h.client, exchanges, done, pieces, m)
     if s.type == DATA and h.sockets > 0:
         index = find(h, exchanges, s.stream_id)
-        s.socket = index + 1 if index > 0 and exchanges[index].socket == OPEN else 0
+        s.socket = index + 1 if index > 0 and exchanges[index].socket >= OPEN else 0
     if s.type == HEADERS or s.type == PUSH_PROMISE:
         begin_block(s, span.dir == h.client)
     elif s.type == CONTINUATION and not s.block:
@@ -201,7 +203,7 @@ def _end_frame(
                 e.request_bytes += size
             else:
                 e.response_bytes += size
-            if s.flags & END_STREAM and e.socket == OPEN:
+            if s.flags & END_STREAM and e.socket >= OPEN:
                 hand_in(span, e, SPAN_FIN, 0, 0, spans, queue, sm, oddities)
             if s.flags & END_STREAM:
                 end_stream(index, s, h, app, from_client, exchanges, done, m)
@@ -228,9 +230,9 @@ def _lose(
         else:
             put_piece(s, stream, PIECE_BROKEN, 0, 0, pieces, m)
         place = int(h.newest) if h.sockets > 0 else 0
-        while place > 0:  # how much of it was a WebSocket's cannot be known: a byte stands for it
+        while place > 0:  # how much of it was a tunnel's cannot be known: a byte stands for it
             e = exchanges[place - 1]
-            if e.socket == OPEN:
+            if e.socket >= OPEN:
                 hand_in(span, e, SPAN_HOLE, 0, 1, spans, queue, sm, oddities)
             place = int(e.older)
     s.state, s.head_len, h.unsure = LOST, 0, 1
@@ -318,7 +320,7 @@ def _set_phase(app: Records, h: Records, s: Records, peer: Records) -> None:
     elif h.open > 0:
         app.phase = PHASE_WAIT
     elif h.sockets > 0:
-        app.phase = PHASE_WEBSOCKET
+        app.phase = PHASE_WEBSOCKET if h.sockets > h.tunnels else PHASE_TUNNEL
     else:
         app.phase = PHASE_UNKNOWN if h.unsure and h.opened == 0 else PHASE_THINK
 
@@ -354,13 +356,14 @@ def frame_http2(
             continue
         place = int(places[span.channel])
         stream = 2 * place + span.dir
-        s, peer, h, app = streams[stream], streams[stream ^ 1], connections[place], apps[c.slot]
+        s, peer, h, app = streams[stream], streams[stream ^ 1], connections[place], app_of(c, apps)
         if h.waits > 0:
             queue[sm.n_queue] = index[k]
             sm.n_queue += 1
             continue
-        note_span(span, c, app, silences, sm)
-        app.reader = WEBSOCKET if h.sockets_ever > 0 else HTTP2
+        if c.stream_id < 0:
+            note_span(span, c, app, silences, sm)
+        app.reader = WEBSOCKET if h.sockets_ever > h.tunnels_ever else HTTP2
         source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data
         if h.seen == 0:
             h.seen, h.client = 1, c.client
@@ -386,18 +389,3 @@ def frame_http2(
                 oddities,
             )  # fmt: skip
         _set_phase(app, h, s, peer)
-
-
-@kernel
-def close_http2(
-    chosen: I32, places: I32, channels: Records, flows: Records, apps: Records, connections: Records,
-    exchanges: Records, done: Records, meta: Records,
-) -> None:  # fmt: skip
-    """The flows of the channels in `chosen` are over: hand over the streams that never ended."""
-    m = meta[0]
-    for k in range(chosen.size):
-        h, slot = connections[places[chosen[k]]], channels[chosen[k]].slot
-        while h.newest > 0:
-            for by_client in (True, False):  # a window that never opened again held it back to the end
-                end_wait(h, apps[slot], exchanges[h.newest - 1], by_client, flows[slot].last_ts, 0)
-            leave(int(h.newest) - 1, h, exchanges, done, m)

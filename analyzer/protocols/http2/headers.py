@@ -88,7 +88,19 @@ class Said:
     websocket_protocol: str | None = None
     websocket_extensions: str | None = None
     unknown: bool = False  # a line was not known
-    asked: bool = False  # for a WebSocket, and not answered yet
+    asked: bool = False  # for a WebSocket or a tunnel, and not answered yet
+
+    @property
+    def is_tunnel(self) -> bool:
+        """True for CONNECT as RFC 9113 section 8.5 has it; RFC 8441 adds :protocol."""
+        return self.method == "CONNECT" and self.protocol is None
+
+    @property
+    def switched(self) -> str | None:
+        """What the stream turned to."""
+        if self.status is None or self.status >= 300:
+            return None
+        return "CONNECT" if self.is_tunnel else self.protocol
 
     @property
     def size(self) -> int:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.kernel import I32, U8, distinct, grown, records, roomy
-from analyzer.protocols.channel import HTTP2
-from analyzer.protocols.http2.frame import close_http2, frame_http2
+from analyzer.protocols.channel import HTTP2, UNDECIDED, WEBSOCKET
+from analyzer.protocols.http2.frame import frame_http2
 from analyzer.protocols.http2.headers import BlockError, Fields, HeaderTable, Said, said_by, take_request, take_response
 from analyzer.protocols.http2.rows import frame_rows, heartbeats, request_rows
 from analyzer.protocols.http2.state import (
@@ -29,9 +29,10 @@ from analyzer.protocols.http2.state import (
     PIECE_BYTES,
     PINGS,
     STREAM,
+    TUNNEL,
 )
 from analyzer.protocols.http2.state import HTTP2 as COUNTERS
-from analyzer.protocols.http2.streams import set_socket, stream_of
+from analyzer.protocols.http2.streams import close_http2, set_socket, stream_of
 from analyzer.protocols.http2.tunnel import open_tunnel
 from analyzer.protocols.http2.upgrade import Upgraded
 from analyzer.protocols.oddities import (
@@ -217,16 +218,16 @@ class Http2:
         slot = int(self.shared.channels[int(self.connections[stream >> 1]["channel"])]["slot"])
         if said.grpc:
             self.shared.apps[slot]["grpc"] = 1
-        if said.protocol == "websocket":
+        if said.is_tunnel or said.protocol == "websocket":
             self._take_socket(stream >> 1, serial, said, frame, of_request=bool(of_request))
         if of_request and said.host:
             self._hosts.setdefault(slot, said.host)
 
     def _take_socket(self, place: int, serial: int, said: Said, frame: int, *, of_request: bool) -> None:
-        """A WebSocket was asked for (RFC 8441), or was granted: then its stream's bytes get a channel."""
+        """A WebSocket or a tunnel was asked for, or was granted: then its stream's bytes get a channel."""
         h = self.connections[place]
         if of_request:
-            if not h["connect"] or said.method != "CONNECT":
+            if said.status is not None or said.method != "CONNECT" or not (said.is_tunnel or h["connect"]):
                 return
             if int(h["sockets_ever"]) >= MAX_SOCKETS:
                 self._note(H2_WEBSOCKET_CAP, 2 * place, frame)
@@ -243,8 +244,12 @@ class Http2:
             stream_id = stream_of(place, serial, self.connections, self.exchanges)
             if stream_id < 0:  # the answer ended it
                 return
-            child = open_tunnel(parent, stream_id, int(h["client"]), a.slot_channel, a.channels, a.stage)
-            set_socket(place, serial, OPEN, child, self.connections, self.exchanges)
+            reader = UNDECIDED if said.is_tunnel else WEBSOCKET
+            child = open_tunnel(parent, stream_id, int(h["client"]), reader, a.slot_channel, a.channels, a.stage)
+            what = TUNNEL if said.is_tunnel else OPEN
+            set_socket(place, serial, what, child, self.connections, self.exchanges)
+            if said.is_tunnel:
+                return
             extensions = (said.websocket_extensions or "").encode() or None
             a.open_websocket(Handshake(child, frame, None, None, extensions, keyed=False))
 

@@ -162,7 +162,7 @@ def request_rows(done: Records, said: Sequence[Said]) -> pa.Table:
             "pipelined": np.zeros(done.shape[0], np.bool_),
             "body_framing_c": Coded(np.where(asked, 0, -1), ("h2",)),
             "body_framing_s": Coded(np.where(final, 0, -1), ("h2",)),
-            "upgrade": [one.protocol if one.status is not None and one.status < 300 else None for one in said],
+            "upgrade": [one.switched for one in said],
             "complete": request_done & response_done,
             "request_frame": _known(done["request_frame"], asked),
             "response_frame": _known(response_frame, final),

@@ -46,6 +46,7 @@ STREAM = np.dtype(
         ("ts", I8), ("frame", I8),  # its last byte so far
         # --- the header block being read
         ("block", I1), ("broken", I1),
+        ("method", I1),  # what is known of it without HPACK
         ("block_ends", I1),  # the stream ends with it
         ("block_request", I1),  # it is a request's
         ("block_id", I8),  # stream of its frames
@@ -59,6 +60,8 @@ STREAM = np.dtype(
     align=True,
 )  # fmt: skip
 
+ANY_METHOD, NO_CONNECT, MAYBE_CONNECT = range(3)  # of STREAM.method: the first is that its field has not come
+
 # ------------------------------------------------------------------------------------------------ a connection
 CONNECTION = np.dtype(
     [
@@ -69,7 +72,8 @@ CONNECTION = np.dtype(
         ("client", I1),  # direction of the client
         ("connect", I1),  # the server takes extended CONNECT (RFC 8441)
         ("waits", I1),  # for HPACK: 1 the next span has to, 2 the rest of this one too
-        ("sockets", I4), ("sockets_ever", I4),  # WebSocket streams
+        ("sockets", I4), ("sockets_ever", I4),  # WebSocket streams and tunnels
+        ("tunnels", I4), ("tunnels_ever", I4),  # of these, tunnels
         ("newest", I4),  # open streams, newest first: place in the pool + 1
         ("streams", I4),
         ("open", I4), ("asking", I4), ("answering", I4),  # requests without whole response; in the middle of either
@@ -109,10 +113,10 @@ EXCHANGE = np.dtype(
         ("pushed", I1),  # opened by the server
         ("refused", I1),  # after the last stream that a GOAWAY still serves
         ("reused", I1), ("decrypted", I1), ("open", I1),
-        ("socket", I1),  # of a WebSocket: asked for, open
+        ("socket", I1),  # of a WebSocket or a tunnel: asked for, open
         ("child", I4),  # its channel
         ("offset_c", I8), ("offset_s", I8),  # next position of the channel's streams (by flow direction)
-        # --- flow control of the bodies of request and response: see `CONNECTION`; since when one waits, 0 = it does not
+        # --- flow control of the bodies of request and response: see CONNECTION; since when one waits, 0 = none does
         ("room_c", I8), ("room_s", I8),
         ("wait_c_ts", I8), ("wait_s_ts", I8), ("wait_c_frame", I8), ("wait_s_frame", I8),
         ("waited_c", I8), ("waited_s", I8),  # in all
@@ -121,8 +125,8 @@ EXCHANGE = np.dtype(
     align=True,
 )  # fmt: skip
 
-NO_SOCKET, ASKED, OPEN = range(3)
-MAX_SOCKETS = 1024  # WebSockets that one connection may ever open: each makes the stage go round once more
+NO_SOCKET, ASKED, OPEN, TUNNEL = range(4)  # the last: of any protocol
+MAX_SOCKETS = 1024  # WebSockets and tunnels that one connection may ever open: each makes the stage go round once more
 
 # Streams of one connection that may be open: servers allow 100 to 256, gRPC as many as one likes. The search goes
 # through them all, so the number bounds the work for a frame.

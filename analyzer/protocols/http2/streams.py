@@ -6,15 +6,17 @@ Source  RFC 9113 sections 5.1 (states), 5.1.1 (identifiers only grow), 6.8 (GOAW
 
 from __future__ import annotations
 
-from analyzer.kernel import Records, kernel, routine
-from analyzer.protocols.http2.state import MAX_EXCHANGES, MAX_STREAMS, NO_SOCKET, OPEN
+from analyzer.kernel import I32, Records, kernel, routine
+from analyzer.protocols.channel import app_of
+from analyzer.protocols.http2.state import MAX_EXCHANGES, MAX_STREAMS, NO_SOCKET, OPEN, TUNNEL
+from analyzer.protocols.http2.window import end_wait
 from analyzer.protocols.oddities import H2_STREAM_CAP, note_odd
 
 
 @routine
 def _weigh(h: Records, e: Records, sign: int) -> None:
     """Count an exchange among those that are open, or take it out, as it stands."""
-    if e.pushed or e.refused or e.socket == OPEN:
+    if e.pushed or e.refused or e.socket >= OPEN:
         return
     h.open += sign
     if e.request_seen and not e.request_done:
@@ -150,8 +152,10 @@ def leave(index: int, h: Records, exchanges: Records, done: Records, m: Records)
         exchanges[e.older - 1].newer = e.newer
     h.streams -= 1
     e.unsure = h.unsure
-    if e.socket == OPEN:
+    if e.socket >= OPEN:
         h.sockets -= 1
+    if e.socket == TUNNEL:
+        h.tunnels -= 1
     done[m.n_done] = e
     m.n_done += 1
     e.open = 0
@@ -172,7 +176,7 @@ def stream_of(place: int, serial: int, connections: Records, exchanges: Records)
 def set_socket(
     place: int, serial: int, what: int, child: int, connections: Records, exchanges: Records
 ) -> int:  # fmt: skip
-    """HPACK told that a stream is asked to be a WebSocket, or is one: return 1 if it is still open."""
+    """HPACK told that a stream is asked to be a WebSocket or a tunnel, or is one: return 1 if it is still open."""
     h = connections[place]
     at = int(h.newest)
     while at > 0 and exchanges[at - 1].serial != serial:
@@ -183,9 +187,12 @@ def set_socket(
     _weigh(h, e, -1)
     e.socket, e.child = what, child
     _weigh(h, e, 1)
-    if what == OPEN:
+    if what >= OPEN:
         h.sockets += 1
         h.sockets_ever += 1
+    if what == TUNNEL:
+        h.tunnels += 1
+        h.tunnels_ever += 1
     return 1
 
 
@@ -199,3 +206,19 @@ def refuse(h: Records, exchanges: Records, above: int, odd: int) -> None:
         if e.stream_id > above and e.stream_id % 2 == odd and not e.refused:
             _weigh(h, e, -1)
             e.refused = 1
+
+
+@kernel
+def close_http2(
+    chosen: I32, places: I32, channels: Records, flows: Records, apps: Records, connections: Records,
+    exchanges: Records, done: Records, meta: Records,
+) -> None:  # fmt: skip
+    """The flows of the channels in `chosen` are over: hand over the streams that never ended."""
+    m = meta[0]
+    for k in range(chosen.size):
+        h, c = connections[places[chosen[k]]], channels[chosen[k]]
+        app, last_ts = app_of(c, apps), flows[c.slot].last_ts
+        while h.newest > 0:
+            for by_client in (True, False):  # a window that never opened again held it back to the end
+                end_wait(h, app, exchanges[h.newest - 1], by_client, last_ts, 0)
+            leave(int(h.newest) - 1, h, exchanges, done, m)

@@ -1,6 +1,6 @@
-"""A WebSocket on a stream: its DATA becomes spans of a channel of its own, which the WebSocket reader reads.
+"""A WebSocket or a tunnel on a stream: its DATA becomes spans of a channel of its own, which are routed like others.
 
-Source  RFC 8441 (extended CONNECT).
+Source  RFC 9113 section 8.5 (CONNECT), RFC 8441 (extended CONNECT).
 Limits  Silences, and the clock of the application, are HTTP/2's: they are of the connection, not of a stream, and there
         a WebSocket's pings are DATA like any other.
 """
@@ -8,7 +8,7 @@ Limits  Silences, and the clock of the application, are HTTP/2's: they are of th
 from __future__ import annotations
 
 from analyzer.kernel import I32, Records, kernel, routine
-from analyzer.protocols.channel import WEBSOCKET, new_channel
+from analyzer.protocols.channel import new_channel
 from analyzer.protocols.http2.state import OPEN
 from analyzer.protocols.oddities import H2_WEBSOCKET_CAP, note_odd
 
@@ -18,13 +18,13 @@ _ROOM = 64
 
 @kernel
 def open_tunnel(
-    parent: int, stream_id: int, client: int, slot_channel: I32, channels: Records, stage: Records
+    parent: int, stream_id: int, client: int, reader: int, slot_channel: I32, channels: Records, stage: Records
 ) -> int:  # fmt: skip
     """Open the channel of a stream and return its number; there is room for it."""
     p = channels[parent]
     index = new_channel(p.slot, p.flow_id, parent, slot_channel, channels, stage[0])
     c = channels[index]
-    c.decrypted, c.stream_id, c.reader, c.client = channels[parent].decrypted, stream_id, WEBSOCKET, client
+    c.decrypted, c.stream_id, c.reader, c.client = channels[parent].decrypted, stream_id, reader, client
     return index
 
 
@@ -33,7 +33,7 @@ def hand_in(
     span: Records, e: Records, kind: int, at: int, length: int, spans: Records, queue: I32, sm: Records,
     oddities: Records,
 ) -> None:  # fmt: skip
-    """Queue bytes of `span` from `at` on, missing ones or the end, for the WebSocket on a stream."""
+    """Queue bytes of `span` from `at` on, missing ones or the end, for what a stream carries."""
     if sm.n_spans >= spans.size - _ROOM or sm.n_queue >= queue.size - _ROOM:
         note_odd(oddities, H2_WEBSOCKET_CAP, span)
         return
@@ -54,5 +54,5 @@ def hand_in(
 
 @routine
 def is_socket(e: Records, s: Records, c: Records) -> bool:
-    """True if the pool's place still is the WebSocket stream whose frame is being read."""
-    return bool(e.open and e.socket == OPEN and e.stream_id == s.stream_id and e.flow_id == c.flow_id)
+    """True if the pool's place still is the WebSocket or tunnel whose frame is being read."""
+    return bool(e.open and e.socket >= OPEN and e.stream_id == s.stream_id and e.flow_id == c.flow_id)

@@ -9,7 +9,7 @@ Limits  A protocol counts once both sides have said what only it says (`proof`);
 from __future__ import annotations
 
 from analyzer.kernel import I32, U8, Records, helper, kernel, routine
-from analyzer.protocols.channel import MESSAGES, OPAQUE, TLS, note_app, note_span
+from analyzer.protocols.channel import MESSAGES, OPAQUE, TLS, app_of, note_app, note_span
 from analyzer.protocols.messages.kinds import begin, kind_of, take
 from analyzer.protocols.messages.state import (
     ANSWER,
@@ -192,8 +192,9 @@ def frame_messages(
             queue[sm.n_queue] = index[k]
             sm.n_queue += 1
             continue
-        p, app = connections[place], apps[c.slot]
-        note_span(span, c, app, silences, sm)
+        p, app = connections[place], app_of(c, apps)
+        if c.stream_id < 0:
+            note_span(span, c, app, silences, sm)
         if span.kind == SPAN_DATA:
             if _read(source, span, s, o, p, c, place, rows, m):
                 note_app(p, span.ts_ns)

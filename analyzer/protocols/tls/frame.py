@@ -13,6 +13,7 @@ from analyzer.kernel import I32, U8, Records, helper, kernel, routine
 from analyzer.protocols.channel import (
     PHASE_PAUSE,
     PHASE_UNKNOWN,
+    app_of,
     note_app,
     note_span,
 )
@@ -291,9 +292,9 @@ def frame_tls(
             sm.n_queue += 1
             continue
         number = 2 * span.channel + span.dir
-        s, peer, h, app = streams[number], streams[number ^ 1], connections[span.channel], apps[c.slot]
+        s, peer, h, app = streams[number], streams[number ^ 1], connections[span.channel], app_of(c, apps)
         inner = m.keep_data != 0 and h.want != STEPPED_OVER  # then what is inside decides the phase
-        if not inner:
+        if not inner and c.stream_id < 0:
             note_span(span, c, app, silences, sm)
         if h.seen == 0:
             h.seen, app.reader, app.tls = 1, READ_BY_TLS, 1

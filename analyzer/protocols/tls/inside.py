@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def open_channel(slot: int, flow_id: int, parent: int, slot_channel: I32, channels: Records, stage: Records) -> int:
     """Open a channel of plaintext and return its number; there is room for it."""
     index = new_channel(slot, flow_id, parent, slot_channel, channels, stage[0])
-    channels[index].decrypted = 1
+    channels[index].decrypted, channels[index].stream_id = 1, channels[parent].stream_id
     return index
 
 

@@ -251,7 +251,8 @@ class Tls:
         flow, app = self.shared.flows[slot], self.shared.apps[slot]
         row = session_row(session, last, self.connections[channel], flow)
         self.done.append(row)
-        app_close(app, row, session)
+        if c["stream_id"] < 0:  # else it is a tunnel's end, not the connection's
+            app_close(app, row, session)
         sni, alpn = self.names.get(slot, (None, None))
         self.names[slot] = sni or row["sni"], alpn or row["alpn"]
 
