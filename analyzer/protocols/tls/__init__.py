@@ -12,13 +12,14 @@ is ever copied. With one, records of connections that are not ruled out yet are 
     wants(terms: Terms) -> bool
         Asked once a ClientHello (and, where it was captured, a ServerHello) was read, again when more became known
         (the encrypted premaster). False: the kernel steps over this connection from now on. True: records go to `open`.
-    open(channel: int, terms: Terms, rows: Records, kept: U8) -> list[Opened]
+    open(channel: int, terms: Terms, rows: Records, kept: U8, room: U8, at: int) -> Contents
         `rows` (n,) SEALED, all encrypted records of one connection that this batch completed, both directions, in the
         order in which they came; `kept[row.at : row.at + row.length]` are the bytes after the five-byte header, which
         is content_type, version, length. `row.whole` is 0 if bytes are missing (a hole): at is then -1, and sequence
         numbers count the record all the same. `row.lost` is 1 if framing was lost before this record, so that it is not
         known how many records came between. `row.epoch` counts the ChangeCipherSpecs of that direction before it.
-        Answers one Opened per row that authenticated: (place in rows, inner content type, plaintext bytes).
+        Answers for every row its inner content type, 0 if it did not authenticate, and where its content stands in
+        `room`: contents follow each other from `at` on, so what is handed on is never copied.
     close(channel: int) -> Tally
         The connection is over: forget it, and say how many records were and were not opened.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 
-from analyzer.protocols.tls.decrypt import Bytes, Opened, Opener, Stream, opener
+from analyzer.protocols.tls.decrypt import Bytes, Head, Opened, Opener, Stream, opener
 from analyzer.protocols.tls.schedule import TLS13, Keys, next_secret, traffic_keys
 from analyzer.protocols.tls.suites import Suite
 
@@ -21,7 +21,7 @@ EARLY, SHAKING, APPLICATION = range(3)  # the phases of a TLS 1.3 sender
 
 _SMALLEST_RECORD = 5 + 17  # header, and one byte with its tag (RFC 8446)
 MAX_GUESSES = 256  # record numbers tried after a hole; a wrong one costs one decryption
-_MAX_PLAIN = (1 << 14) + 1024  # RFC 5246 section 6.2.2: no record may expand beyond this
+MAX_PLAIN = (1 << 14) + 1024  # RFC 5246 section 6.2.2: no record may expand beyond this
 
 
 class Messages:
@@ -79,10 +79,16 @@ class Ciphered:
         if self.inflate is None:
             return opened
         try:
-            return kind, self.inflate.decompress(opened[1], _MAX_PLAIN)
+            return kind, self.inflate.decompress(opened[1], MAX_PLAIN)
         except zlib.error:
             self.dead = True
             return None
+
+    def run(self, heads: list[Head], data: memoryview, room: memoryview, at: int) -> list[int]:
+        """Open what follows without surprises; see `decrypt.Opener`."""
+        if self.dead or self.guesses or self.inflate is not None:
+            return []
+        return self.opener.run(heads, data, room, at)
 
     def skip(self, length: int) -> None:
         """A record of known length passed unseen."""
@@ -137,6 +143,12 @@ class Traffic:
             for message in self.messages.ended(opened[1]):
                 self._after(message)
         return opened
+
+    def run(self, heads: list[Head], data: memoryview, room: memoryview, at: int) -> list[int]:
+        """Open what follows without surprises; see `decrypt.Opener`."""
+        if self.current is None or self.guesses:
+            return []
+        return self.current.run(heads, data, room, at)
 
     def skip(self, length: int) -> None:
         """A record passed unseen."""

@@ -14,7 +14,8 @@ import numpy as np
 from analyzer.kernel import I32, I64, Records, distinct, grown, kernel
 from analyzer.protocols.channel import new_channel
 from analyzer.protocols.reader import Shared
-from analyzer.protocols.tls.sealed import Opened, Opener
+from analyzer.protocols.tls.direction import MAX_PLAIN
+from analyzer.protocols.tls.sealed import Contents, Opener
 from analyzer.protocols.tls.session import Session
 from analyzer.protocols.tls.state import ALERT, DATA, HANDSHAKE, STEPPED_OVER, UNSETTLED, WANTED
 from analyzer.streams.inorder import IN_ASIDE, SPAN_DATA, SPAN_FIN, SPAN_HOLE
@@ -42,6 +43,9 @@ class _Child:
         self.ended = [False, False]
 
 
+# Compressed records that are opened at once: room is made for the longest contents that they may have
+_FEW = 64
+
 # Rows of the span table that routing needs to give back what it held
 FIRST_ROOM = 64
 
@@ -59,9 +63,12 @@ class Inside:
         a = self.shared
         touched = distinct(a.spans["channel"][index]).tolist()
         sealed = np.flatnonzero(rows["encrypted"] == 1)
-        by_channel: dict[int, list[int]] = {}
-        for k, channel in zip(sealed.tolist(), rows["channel"][sealed].tolist(), strict=True):
-            by_channel.setdefault(channel, []).append(k)
+        owners = rows["channel"][sealed]
+        order = np.argsort(owners, kind="stable")
+        begins = np.flatnonzero(np.diff(owners[order], prepend=-1))
+        by_channel = dict(
+            zip(owners[order[begins]].tolist(), np.split(sealed[order], begins[1:]), strict=True)
+        )  # fmt: skip
         for channel in touched:
             if channel >= self.tls.connections.shape[0]:
                 continue
@@ -71,7 +78,7 @@ class Inside:
             if connection["want"] == WANTED and channel in by_channel:
                 session = self.tls.session(channel)
                 if session is not None:
-                    self._open(channel, session, rows, np.array(by_channel[channel]))
+                    self._open(channel, session, rows, by_channel[channel])
 
     def _wants(self, channel: int) -> int:
         session = self.tls.session(channel)
@@ -86,50 +93,57 @@ class Inside:
 
     def _open(self, channel: int, session: Session, rows: Records, chosen: I64) -> None:
         """Open one connection's records. After a renegotiation the next ones need its terms: one epoch at a time."""
-        epochs = rows["epoch"][chosen]
-        turns = np.flatnonzero(np.diff(epochs)) + 1 if not session.tls13 else np.zeros(0, np.int64)
-        for part in np.split(chosen, turns):
+        parts = [chosen]
+        if not session.tls13 and chosen.size > 1:
+            parts = np.split(chosen, np.flatnonzero(np.diff(rows["epoch"][chosen])) + 1)
+        if session.terms.compression:  # contents may be longer than their records
+            parts = [few for part in parts for few in np.split(part, range(_FEW, part.size, _FEW))]
+        for part in parts:
             mine = rows[part]
-            opened = self.opener.open(channel, session.terms, mine, self.tls.kept)
-            self._read(channel, session, rows, part, opened)
+            self._make_room(part.size * MAX_PLAIN if session.terms.compression else int(mine["length"].sum()))
+            a = self.shared
+            at = int(a.stage[0]["n_aside"])
+            contents = self.opener.open(channel, session.terms, mine, self.tls.kept, a.aside, at)
+            a.stage[0]["n_aside"] = at + int(contents.length.sum())
+            self._read(channel, session, rows, part, contents)
 
-    def _read(
-        self, channel: int, session: Session, rows: Records, part: I64,
-        opened: list[Opened],
-    ) -> None:  # fmt: skip
+    def _make_room(self, size: int) -> None:
+        """Make room in `aside` for `size` bytes, and for what routing puts there."""
         a = self.shared
-        m = a.stage[0]
-        size = sum(len(one.plaintext) for one in opened)
-        slack = a.queue.size
-        if int(m["n_aside"]) + size + slack > a.aside.size:
-            longer = np.empty(2 * (int(m["n_aside"]) + size) + slack, np.uint8)
-            longer[: int(m["n_aside"])] = a.aside[: int(m["n_aside"])]
+        used, slack = int(a.stage[0]["n_aside"]), a.queue.size
+        if used + size + slack > a.aside.size:
+            longer = np.empty(2 * (used + size) + slack, np.uint8)
+            longer[:used] = a.aside[:used]
             a.aside = longer
-        if opened:
+
+    def _read(self, channel: int, session: Session, rows: Records, part: I64, contents: Contents) -> None:
+        """Read what was in records, in their order; runs of application data are handed on as one."""
+        kind = contents.kind
+        opened = part[kind > 0]
+        if opened.size:
             session.opened = True
-            read = part[[one.row for one in opened]]
-            rows["decrypted"][read] = 1
-            rows["inner_type"][read] = [one.inner_type for one in opened]
-        places: dict[int, Opened] = {one.row: one for one in opened}
-        run: list[tuple[int, bytes | memoryview]] = []  # rows of application data that follow each other
-        for place, k in enumerate(part.tolist()):
-            one = places.get(place)
-            if one is not None and one.inner_type == DATA:
-                run.append((k, one.plaintext))
-                continue
-            row = rows[k]
-            direction = int(row["dir"])
-            if one is None:
-                self._hand_on(channel, rows, run)
-                self._missing(channel, row)
-            elif one.inner_type == HANDSHAKE:
-                self.tls.take_messages(session, row, bytes(one.plaintext), direction)
-            elif one.inner_type == ALERT and len(one.plaintext) >= 2:
-                self.tls.take_alert(session, row, bytes(one.plaintext[:2]), direction)
-                if one.plaintext[1] == 0:
-                    self._hand_on(channel, rows, run)
-                    self._end(channel, row)
-        self._hand_on(channel, rows, run)
+            rows["decrypted"][opened] = 1
+            rows["inner_type"][opened] = kind[kind > 0]
+        begin = 0
+        for place in [*np.flatnonzero(kind != DATA).tolist(), part.size]:
+            if begin < place:
+                self._hand_on(channel, rows[part[begin:place]], contents.at[begin], contents.length[begin:place])
+            begin = place + 1
+            if place < part.size:
+                at, length = int(contents.at[place]), int(contents.length[place])
+                content = self.shared.aside[at : at + length].tobytes()
+                self._take(channel, session, rows[part[place]], int(kind[place]), content)
+
+    def _take(self, channel: int, session: Session, row: Records, kind: int, content: bytes) -> None:
+        """Read a record that is no application data; kind 0: it was not opened."""
+        if kind == 0:
+            self._missing(channel, row)
+        elif kind == HANDSHAKE:
+            self.tls.take_messages(session, row, content, int(row["dir"]))
+        elif kind == ALERT and len(content) >= 2:
+            self.tls.take_alert(session, row, content[:2], int(row["dir"]))
+            if content[1] == 0:
+                self._end(channel, row)
 
     # -------------------------------------------------------------------------------------- spans of the plaintext
     def _child(self, channel: int) -> _Child:
@@ -165,48 +179,39 @@ class Inside:
         m["n_spans"] += 1
         child.offset[direction] += length
 
-    def _hand_on(self, channel: int, rows: Records, run: list[tuple[int, bytes | memoryview]]) -> None:
-        """Queue plaintext for whoever reads it, and empty the run.
+    def _hand_on(self, channel: int, rows: Records, at: int, sizes: I64) -> None:
+        """Queue plaintext that stands in `aside` from `at` on for whoever reads it.
 
         Records of one direction that end in one segment make one span: so there is room.
         """
-        mine = np.array([k for k, _ in run], np.int64)
-        texts = [text for _, text in run]
-        run.clear()
-        sizes: I64 = np.array([len(text) for text in texts], np.int64)
         if not sizes.any():
             return
         a, child = self.shared, self._child(channel)
-        direction, frame = rows["dir"][mine], rows["frame"][mine]
-        if any(child.ended):
-            kept = np.flatnonzero(~np.array(child.ended)[direction])
-            mine, direction, frame, sizes = mine[kept], direction[kept], frame[kept], sizes[kept]
-            texts = [texts[k] for k in kept.tolist()]
-            if not sizes.any():
-                return
-        first = np.append(0, np.flatnonzero((np.diff(direction) != 0) | (np.diff(frame) != 0)) + 1)
+        direction, frame = rows["dir"], rows["frame"]
+        first = np.flatnonzero(np.diff(direction, prepend=-1) | np.diff(frame, prepend=-1))
         length = np.add.reduceat(sizes, first)
+        places = at + np.cumsum(length) - length
+        if any(child.ended):
+            live = ~np.array(child.ended)[direction[first]]
+            first, length, places = first[live], length[live], places[live]
         m = a.stage[0]
-        place, queued, at = int(m["n_spans"]), int(m["n_queue"]), int(m["n_aside"])
-        n = first.size
+        place, queued, n = int(m["n_spans"]), int(m["n_queue"]), first.size
+        if n == 0:
+            return
         if place + n > a.spans.shape[0] - FIRST_ROOM or queued + n > a.queue.size:
             child.ended = [True, True]
             return
-        room, end = memoryview(a.aside.data), at
-        for text in texts:
-            room[end : end + len(text)] = text
-            end += len(text)
         spans = a.spans[place : place + n]
-        spans["flow_id"], spans["slot"] = rows["flow_id"][mine[0]], a.channels[child.channel]["slot"]
+        spans["flow_id"], spans["slot"] = rows["flow_id"][0], a.channels[child.channel]["slot"]
         spans["channel"], spans["kind"], spans["source"] = child.channel, SPAN_DATA, IN_ASIDE
-        spans["dir"], spans["frame"], spans["ts_ns"] = direction[first], frame[first], rows["ts_ns"][mine[first]]
-        spans["length"], spans["at"] = length, at + np.cumsum(length) - length
+        spans["dir"], spans["frame"], spans["ts_ns"] = direction[first], frame[first], rows["ts_ns"][first]
+        spans["length"], spans["at"] = length, places
         for side in (0, 1):
             own = np.flatnonzero(direction[first] == side)
             spans["offset"][own] = child.offset[side] + np.cumsum(length[own]) - length[own]
             child.offset[side] += int(length[own].sum())
         a.queue[queued : queued + n] = np.arange(place, place + n)
-        m["n_spans"], m["n_queue"], m["n_aside"] = place + n, queued + n, end
+        m["n_spans"], m["n_queue"] = place + n, queued + n
 
     def _missing(self, channel: int, row: Records) -> None:
         """A record that was not opened, after others that were: its plaintext is a hole."""

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analyzer.anomalies import Ledger
-from analyzer.kernel import U8, Records
+from analyzer.kernel import I64, U8, Records
 from analyzer.protocols.tls import keylog
-from analyzer.protocols.tls.decrypt import UnsupportedError
+from analyzer.protocols.tls.decrypt import DATA, UnsupportedError
 from analyzer.protocols.tls.direction import Ciphered, Traffic
 from analyzer.protocols.tls.hello import is_tls13
 from analyzer.protocols.tls.keylog import KeyLog
 from analyzer.protocols.tls.names import cipher_name
 from analyzer.protocols.tls.schedule import extended_master_secret, key_block, master_secret
-from analyzer.protocols.tls.sealed import Opened, Tally, Terms
+from analyzer.protocols.tls.sealed import Contents, Tally, Terms
 from analyzer.protocols.tls.suites import Suite, suite_named
 
 _TLS13_SUITES = (0x1301, 0x1302, 0x1303, 0x1304, 0x1305)
@@ -84,37 +84,63 @@ class Plaintext:
         self.unknown += terms.server_random is not None  # else the question comes again
         return False
 
-    def open(self, channel: int, terms: Terms, rows: Records, kept: U8) -> list[Opened]:
+    def open(self, channel: int, terms: Terms, rows: Records, kept: U8, room: U8, at: int) -> Contents:
         """Open records of one connection; see `sealed`."""
         c = self.connections.get(channel)
         if c is None:
             c = self.connections[channel] = Connection()
-        data = memoryview(kept.data)
-        out: list[Opened] = []
+        n = rows.shape[0]
+        types, sizes = [0] * n, [0] * n
+        data, space, first = memoryview(kept.data), memoryview(room.data), at
         columns = [rows[name].tolist() for name in _COLUMNS]
-        for row, (direction, kind, version, length, epoch, whole, lost, at) in enumerate(zip(*columns, strict=True)):
-            side = c.sides[direction]
-            if epoch != side.epoch:  # in TLS 1.3 this means nothing (RFC 8446 appendix D.4)
-                side.epoch, side.ciphered = epoch, None
-            reader = side.ciphered or side.traffic or self._reader_of(side, terms, direction)
+        directions, kinds, versions, lengths, epochs, wholes, losts, places = columns
+        plain = [  # records that make runs, by direction and epoch
+            2 * epoch + direction if kind == DATA and whole and place >= 0 and not lost else -1
+            for direction, kind, _, _, epoch, whole, lost, place in zip(*columns, strict=True)
+        ]
+        row = 0
+        while row < n:
+            side = c.sides[directions[row]]
+            if epochs[row] != side.epoch:  # in TLS 1.3 this means nothing (RFC 8446 appendix D.4)
+                side.epoch, side.ciphered = epochs[row], None
+            reader = side.ciphered or side.traffic or self._reader_of(side, terms, directions[row])
+            end = row + 1
+            while end < n and plain[end] == plain[row] >= 0:
+                end += 1
+            if reader is not None and end > row + 1:
+                alike = slice(row, end)
+                heads = list(zip(kinds[alike], versions[alike], places[alike], lengths[alike], strict=True))
+                done = reader.run(heads, data, space, at)
+                types[row : row + len(done)], sizes[row : row + len(done)] = [DATA] * len(done), done
+                at += sum(done)
+                row += len(done)
+                if row == end:
+                    continue
+            seen = bool(wholes[row] and places[row] >= 0)
+            opened = None
             if reader is not None:
-                if lost:
+                if losts[row]:
                     reader.lose(_missing(rows, row, side))
-                if whole and at >= 0:
-                    opened = reader.open(kind, version, data[at : at + length])
-                    if opened is not None:
-                        out.append(Opened(row, *opened))
-                        continue
+                if seen:
+                    opened = reader.open(kinds[row], versions[row], data[places[row] : places[row] + lengths[row]])
                 else:
-                    reader.skip(length)
-            self._count(side, rows[row], terms, seen=whole and at >= 0)
-        c.opened += len(out)
-        c.failed += rows.shape[0] - len(out)
+                    reader.skip(lengths[row])
+            if opened is not None:
+                types[row], sizes[row] = opened[0], len(opened[1])
+                space[at : at + sizes[row]] = opened[1]
+                at += sizes[row]
+            else:
+                self._count(side, rows[row], terms, seen=seen)
+            row += 1
+        kind: I64 = np.array(types, np.int64)
+        length: I64 = np.array(sizes, np.int64)
+        opened_ones = int(np.count_nonzero(kind))
+        c.opened += opened_ones
+        c.failed += n - opened_ones
         for direction, side in enumerate(c.sides):
-            mine = np.flatnonzero(rows["dir"] == direction)
-            if mine.size:
-                side.end_offset = int(rows["end_offset"][mine[-1]])
-        return out
+            if direction in directions:
+                side.end_offset = int(rows["end_offset"][n - 1 - directions[::-1].index(direction)])
+        return Contents(kind, first + np.cumsum(length) - length, length)
 
     def close(self, channel: int) -> Tally:
         """The connection is over: forget it."""

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from analyzer.kernel import U8, Records
+from analyzer.kernel import I64, U8, Records
 
 I8, I4, I2, I1 = np.int64, np.int32, np.int16, np.int8
 
@@ -56,12 +56,12 @@ class Terms:
         return b"".join(self.transcript)
 
 
-class Opened(NamedTuple):
-    """A record that authenticated."""
+class Contents(NamedTuple):
+    """What was in n records: (n,) inner content type, 0 = it was not opened; (n,) place and length of the content."""
 
-    row: int
-    inner_type: int
-    plaintext: bytes | memoryview
+    kind: I64
+    at: I64
+    length: I64
 
 
 class Tally(NamedTuple):
@@ -77,8 +77,8 @@ class Opener(Protocol):
     def wants(self, terms: Terms) -> bool:
         """Say whether secrets for this connection are there."""
 
-    def open(self, channel: int, terms: Terms, rows: Records, kept: U8) -> list[Opened]:
-        """Open the records that can be opened."""
+    def open(self, channel: int, terms: Terms, rows: Records, kept: U8, room: U8, at: int) -> Contents:
+        """Open the records that can be opened; their contents go into `room`, one after the other, from `at` on."""
 
     def close(self, channel: int) -> Tally:
         """Forget the connection."""

@@ -105,8 +105,11 @@ def opened(plaintext: Plaintext, framed: Framed, batch: int = 1 << 30) -> list[t
     for start in range(0, len(framed.records), batch):
         part = framed.records[start : start + batch]
         rows, kept = sealed(part)
-        for place, inner, content in plaintext.open(0, framed.terms, rows, kept):
-            out.append((part[place].direction, inner, bytes(content)))
+        room = np.zeros(7 + kept.size, np.uint8)
+        contents = plaintext.open(0, framed.terms, rows, kept, room, 7)
+        for record, inner, at, length in zip(part, *(column.tolist() for column in contents), strict=True):
+            if inner:
+                out.append((record.direction, inner, room[at : at + length].tobytes()))
     return out
 
 
