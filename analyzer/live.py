@@ -119,6 +119,10 @@ class Watch:
         """Yield rows that are ready and wait for company, and the tables about the whole as they stand now."""
         yield from self.engine.so_far()
 
+    def standing(self) -> Iterator[tuple[str, pa.Table]]:
+        """Yield the rows of connections that are open or linger, as they stand; their final rows come later."""
+        yield from self.engine.standing()
+
     def snapshot(self) -> Snapshot:
         """Return what the open connections are doing now."""
         from analyzer.classify.watching import snapshot

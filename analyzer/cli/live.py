@@ -275,6 +275,8 @@ class _Session:
             self._sink.write(name, rows)
             if name not in self._sink.whole:
                 self._collector.add(name, rows)
+        for name, rows in self._watch.standing():
+            self._sink.stand(name, rows)
         self._sink.rotate(self._about())
         if self._sink.trouble:
             self._watch.note(self._sink.trouble)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -186,6 +186,24 @@ class FlowTracker:
         flows, sides = _rows(self.flows, chosen), _rows(self.sides, pair)
         none = np.full(2 * slots.size, -1, np.int64)
         return Finished(flows, sides, none, none, self.probes[:0], self.gaps[:0], chosen)
+
+    def standing(self, most: int) -> Finished:
+        """Return up to `most` flows that were not handed over, with their probes and silences, copied; they go on.
+
+        Closed ones come first, those that closed last before others; then open ones, the oldest first.
+        """
+        n = int(self.meta[0]["n_slots"])
+        here = np.flatnonzero(self.flows["live"][:n] == 1)
+        closed = np.isin(here, self.over(np.iinfo(np.int64).max))
+        when = self.flows["last_ts"][here], self.flows["first_ts"][here]
+        here = here[np.lexsort((np.where(closed, -when[0], when[1]), ~closed))][:most]
+        chosen: Mask = np.zeros(self.flows.shape[0], np.bool_)
+        chosen[here] = True
+        probes, gaps = self.probes[: self.meta[0]["n_probes"]], self.gaps[: self.meta[0]["n_gaps"]]
+        done = self.look_at(here)
+        p50, p95 = quantiles(done.sides, self.samples)
+        probes, gaps = probes[chosen[probes["slot"]]], gaps[chosen[gaps["slot"]]]
+        return replace(done, rtt_p50=p50, rtt_p95=p95, probes=probes, gaps=gaps)
 
     def collect(self) -> tuple[Finished, Records]:
         """Hand over the flows that are over, and if too many are open also those that have least left to tell.

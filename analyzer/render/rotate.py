@@ -2,11 +2,13 @@
 
     DIR/flows/part-00001.parquet, part-00002.parquet, ...    rows in the table's order within each part
     DIR/captures/part-00000.parquet, ...                     tables about the whole: one part, replaced at each rotation
+    DIR/flows/part-00000.parquet, ...                        connections that are open or linger, as they stood at the
+                                                             last rotation: also replaced, empty in the end
     DIR/summary.json                                         replaced at each rotation
 
 `pandas.read_parquet("DIR/flows")` reads what there is. Every folder has a part from the start, so it always can. A part
-is written under a hidden name and renamed, so what has a name is complete; a crash loses the rows since the last
-rotation and nothing else.
+is written under a hidden name and renamed, so what has a name is complete; a crash loses what came since the last
+rotation and nothing else. One in the middle of a rotation may leave a connection's row twice, final and as it stood.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ from analyzer.tables.schema import TABLES, empty_table
 
 WHOLE = ("endpoints", "captures", "anomalies")
 """Tables about the whole capture: their rows replace the earlier ones."""
+
+STANDING = ("flows", "closes", "keepalives", "idle_gaps")
+"""Tables with a part of rows that are not final."""
 
 ROTATE_S = 60.0
 ROTATE_BYTES = 32 << 20
@@ -58,6 +63,7 @@ class PartSink:
         self.whole = WHOLE
         self._rotate_s, self._rotate_bytes, self._clock = rotate_s, rotate_bytes, clock
         self._held: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
+        self._standing: dict[str, list[pa.Table]] = {}
         self._bytes = 0
         self._number = 0
         self._due = clock() + rotate_s
@@ -77,6 +83,10 @@ class PartSink:
         self._held[name].append(rows)
         self._bytes += rows.nbytes
 
+    def stand(self, name: str, rows: pa.Table) -> None:
+        """Take rows of one of STANDING that are not final: the next rotation writes them in place of the last ones."""
+        self._standing.setdefault(name, []).append(rows)
+
     @property
     def due(self) -> bool:
         """True if it is time for the next part."""
@@ -93,6 +103,9 @@ class PartSink:
                     write_table(self._path(name, number), "parquet", name, in_order(name, parts))
                     self._bytes -= 0 if name in WHOLE else sum(part.nbytes for part in parts)
                     self._held[name] = []
+            for name in STANDING:
+                rows = self._standing.pop(name, None)
+                write_table(self._path(name, 0), "parquet", name, in_order(name, rows) if rows else empty_table(name))
             if summary is not None:
                 write_summary(self.folder, summary)
         except OSError as error:

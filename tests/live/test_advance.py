@@ -54,6 +54,7 @@ def live(packets: list[Packet], cuts: list[int], settings: Settings, told: list[
         last = int(batch.packets["ts_ns"][-1])
         for name, rows in [*engine.feed(batch), *engine.advance(last, NS)]:
             parts[name].append(rows)
+        list(engine.standing())  # a look that changes nothing
     for name, rows in engine.finish():
         parts[name].append(rows)
     return Result({name: in_order(name, rows) for name, rows in parts.items()})
@@ -94,6 +95,24 @@ def test_a_segment_after_the_linger_begins_another_flow_whenever_the_first_left(
     assert len(expected.rows("flows")) == 2
     assert live(list(talk.packets), cuts, LIVE).fingerprints() == expected.fingerprints()
     assert len(run(talk).rows("flows")) == 1  # a file is read as a whole
+
+
+@examples(max_examples=20)
+@given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=12), st.integers(0, 9))
+def test_connections_as_they_stand_are_what_an_end_would_say(kinds: list[str], seed: int) -> None:
+    engine = Engine(replace(LIVE, linger_ns=10**6 * NS), Ledger())
+    for batch in batches(mixed(kinds, seed)):
+        list(engine.feed(batch))
+    standing = dict(engine.standing())
+    ended: dict[str, list[pa.Table]] = {}
+    for name, rows in engine.finish():
+        ended.setdefault(name, []).append(rows)
+    for name in ("flows", "closes", "keepalives", "idle_gaps"):
+        left, right = (
+            in_order(name, parts).drop_columns([c for c in ("heartbeat_kinds",) if c in parts[0].column_names])
+            for parts in ([standing[name]], ended[name])
+        )
+        assert left.to_pylist() == right.to_pylist()
 
 
 def test_each_close_is_told_once_and_early() -> None:

@@ -114,3 +114,18 @@ def test_tables_of_another_capture_are_not_mixed_in(tmp_path: Path) -> None:
     PartSink(tmp_path)
     with pytest.raises(AnalyzerError, match="already holds tables"):
         PartSink(tmp_path)
+
+
+def test_rows_that_are_not_final_are_replaced_and_gone_in_the_end(tmp_path: Path) -> None:
+    sink = PartSink(tmp_path)
+    sink.write("idle_gaps", gaps(1))
+    sink.stand("idle_gaps", gaps(2, 3))
+    sink.rotate()
+    assert sorted(ids(tmp_path)) == [1, 2, 3]
+    sink.write("idle_gaps", gaps(2))
+    sink.stand("idle_gaps", gaps(3))
+    sink.rotate()
+    assert sorted(ids(tmp_path)) == [1, 2, 3]
+    sink.write("idle_gaps", gaps(3))
+    sink.close({})
+    assert sorted(ids(tmp_path)) == [1, 2, 3]

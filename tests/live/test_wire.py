@@ -280,6 +280,24 @@ def test_kill_9_loses_the_open_rotation_at_most(tmp_path: Path) -> None:
         assert api.analyze(tmp_path / "r.pcapng").flows.shape[0] == 6
 
 
+def test_kill_9_keeps_what_lingers_and_what_is_open(tmp_path: Path) -> None:
+    """Rows of connections are final a minute after their close; what a rotation knew of them is in its files."""
+    with net() as made:
+        serve(made)
+        live = made.live("a", "eth1", "--out", str(tmp_path / "t"), "--out-every", "1s")
+        made.finish(made.run("a", CLIENT, "10.9.1.2", "fin", "rst"))
+        made.run("a", CLIENT.replace("c.recv(1)", "time.sleep(99)"), "10.9.1.2", "keep")
+        time.sleep(4)
+        live.end(number=signal.SIGKILL, code=-signal.SIGKILL)
+        tables = tables_in(tmp_path / "t")
+        ids = tables["flows"]["flow_id"].to_pylist()
+        assert sorted(ids) == sorted(set(ids)) == tables["closes"]["flow_id"].to_pylist()
+        kinds = tables["closes"]["close_kind"].to_pylist()
+        assert len(kinds) == 3
+        assert kinds[2].startswith("open")
+        assert not any(kind.startswith("open") for kind in kinds[:2])
+
+
 def test_an_interface_that_vanishes_is_reported(tmp_path: Path) -> None:
     with net() as made:
         serve(made)
