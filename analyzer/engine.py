@@ -203,6 +203,14 @@ class Engine:
         applications = self.protocols.look_at(done.slots, done.flows["flow_id"])
         yield from rows_of(done, applications, self.end_ns, self.settings)
 
+    def findings(self) -> pa.Table:
+        """Return the findings about the connections that were handed over so far."""
+        from analyzer.tables.build import to_arrow
+
+        if self._findings is None or self._timeouts is None:
+            return to_arrow("findings", {})
+        return to_arrow("findings", self._findings.columns(self._timeouts.columns()))
+
     def whole(self) -> Iterator[Chunk]:
         """Yield the tables about the whole, as they stand now."""
         from analyzer.classify.whole import whole_tables

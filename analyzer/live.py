@@ -119,6 +119,10 @@ class Watch:
         """Yield rows that are ready and wait for company, and the tables about the whole as they stand now."""
         yield from self.engine.so_far()
 
+    def findings(self) -> pa.Table:
+        """Return the findings about the connections that ended so far, as they are now."""
+        return self.engine.findings()
+
     def standing(self) -> Iterator[tuple[str, pa.Table]]:
         """Yield the rows of connections that are open or linger, as they stand; their final rows come later."""
         yield from self.engine.standing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import pkgutil
 import signal
@@ -21,14 +22,17 @@ from analyzer.errors import AnalyzerError
 from analyzer.settings import NS, Settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from analyzer.api import Watch
-    from analyzer.render.live import Now, Screen
+    from analyzer.render.live import Firm, Now, Screen
     from analyzer.render.live_metrics import Metrics
     from analyzer.render.rotate import PartSink
     from analyzer.render.summary import Collector
 
 SCREEN_EVERY_S = 0.5
 STATUS_EVERY_S = 60.0
+FINDINGS_EVERY_S = 5.0
 INCOMPLETE, PIPE_CLOSED = 1, 141
 
 
@@ -145,8 +149,11 @@ class _Session:
         self._server: Any = None
         self._screen: Screen | None = None
         self._collector: Collector
+        self._firm: Firm
         self._started = time.monotonic()
         self._next_show = self._next_status = 0.0
+        self._next_findings = self._started + FINDINGS_EVERY_S
+        self._whole: dict[str, pa.Table] = {}  # tables about the whole, as the last rotation found them
         self._rate = (self._started, 0, 0.0)  # when, packets then, packets per second
         self._said = 0
         self._pipe_closed = False
@@ -158,6 +165,7 @@ class _Session:
         request = self._request
         self._live = live
         self._collector = Collector()
+        self._firm = live.Firm()
         if request.out is not None:
             from analyzer.render import rotate
 
@@ -182,6 +190,8 @@ class _Session:
             self._collector.add(name, rows)
             if name == "heartbeats" and self._metrics is not None:
                 self._metrics.heartbeats(rows)
+            if name == "heartbeats" and self._screen is not None:
+                self._screen.beaten(rows)
             if self._sink is not None:
                 self._sink.write(name, rows)
             if name == "findings" and rows.num_rows and self._request.json:
@@ -200,6 +210,8 @@ class _Session:
                 console.say(f"warning: {problem}")
         if self._sink is not None and self._sink.due:
             self._rotate()
+        if now >= self._next_findings:
+            self._look_for_findings()
         if now < self._next_show:
             return
         self._next_show = now + SCREEN_EVERY_S
@@ -224,6 +236,7 @@ class _Session:
 
     def finish(self) -> int:
         """Write what is left, print the summary; return the exit code."""
+        self._whole.clear()  # the capture's end told them once more
         watch, summary = self._watch, self._collector.result()
         if self._sink is not None:
             self._sink.close(self._about())
@@ -268,12 +281,25 @@ class _Session:
             self._pipe_closed = True
             self._watch.stop()
 
+    def _look_for_findings(self) -> None:
+        """Tell findings once they are there. What it takes grows with the connections: so the pause does, too."""
+        begun = time.monotonic()
+        new = self._firm.new(self._watch.findings())
+        if self._request.json:
+            self._write(self._live.finding_json(new))
+        elif self._screen is None:
+            self._write("".join(line + "\n" for line in self._live.finding_lines(new)).encode(errors="replace"))
+        now = time.monotonic()
+        self._next_findings = now + max(FINDINGS_EVERY_S, 50 * (now - begun))
+
     def _rotate(self) -> None:
         """Write parts; only from `tick`, where no table is half way out of the engine."""
         assert self._sink is not None
         for name, rows in self._watch.so_far():
             self._sink.write(name, rows)
-            if name not in self._sink.whole:
+            if name in self._sink.whole:
+                self._whole[name] = rows
+            else:
                 self._collector.add(name, rows)
         for name, rows in self._watch.standing():
             self._sink.stand(name, rows)
@@ -284,7 +310,10 @@ class _Session:
 
     def _about(self) -> dict[str, Any]:
         about = {"longwire": self._version, "settings": self._watch.settings.as_dict(), "where": None}
-        return about | self._collector.result().as_dict()
+        collector = copy.deepcopy(self._collector) if self._whole else self._collector
+        for name, rows in self._whole.items():
+            collector.add(name, rows)
+        return about | collector.result().as_dict()
 
     def _numbers(self, now: float) -> Now:
         watch = self._watch
@@ -297,5 +326,5 @@ class _Session:
         return self._live.Now(
             ", ".join(self._request.interfaces), now - self._started, packets, rate, max(0, watch.source.dropped()),
             watch.tcp_segments, f"recording {files[-1]}" if files else "",
-            watch.problems[-1] if watch.problems else "", watch.snapshot(),
+            watch.problems[-1] if watch.problems else "", watch.snapshot(), self._firm.all,
         )  # fmt: skip

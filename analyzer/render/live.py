@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from analyzer.classify.finding_codes import SEVERITIES
 from analyzer.classify.watching import OpenFlow, Snapshot
 from analyzer.render.escape import visible
 from analyzer.render.rows import json_lines
@@ -39,6 +41,7 @@ class Now:
     recorded: str = ""
     problem: str = ""
     snapshot: Snapshot = field(default_factory=Snapshot)
+    findings: list[str] = field(default_factory=list)
 
 
 def close_json(rows: pa.Table) -> bytes:
@@ -55,6 +58,35 @@ def _json(event: str, declared: Table, rows: pa.Table, more: tuple[Column, ...])
     columns = (_EVENT["event"], *declared.columns, *more)
     named = rows.append_column("event", pa.array([event] * rows.num_rows, pa.string()))
     return bytes(json_lines(Table(event, declared.row, declared.doc, (), columns), named))
+
+
+class Firm:
+    """Findings as they firm up: each is told when it is first there, and again when it became more severe."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, str | None], int] = {}
+        self.all: list[str] = []  # every finding that is there now, as a line
+
+    def new(self, rows: pa.Table) -> pa.Table:
+        """Take the findings of this moment; return those to tell."""
+        chosen = []
+        codes, endpoints, severities = (rows[name].to_pylist() for name in ("code", "endpoint", "severity"))
+        for k, (code, endpoint, severity) in enumerate(zip(codes, endpoints, severities, strict=True)):
+            weight = len(SEVERITIES) - SEVERITIES.index(severity)
+            if weight > self._told.get((code, endpoint), 0):
+                self._told[code, endpoint] = weight
+                chosen.append(k)
+        self.all = finding_lines(rows)
+        return rows.take(pa.array(chosen, pa.int64()))
+
+
+def finding_lines(rows: pa.Table) -> list[str]:
+    """Return findings as lines for people, without line ends."""
+    columns = (rows[name].to_pylist() for name in ("severity", "title", "endpoint"))
+    return [
+        f"{severity}: {visible(title)}{' at ' + visible(endpoint) if endpoint else ''}"
+        for severity, title, endpoint in zip(*columns, strict=True)
+    ]
 
 
 def close_lines(rows: pa.Table) -> list[str]:
@@ -90,6 +122,11 @@ class Screen:
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._recent: deque[str] = deque(maxlen=RECENT)
         self._closes: Counter[str] = Counter()
+        self._missed: Counter[str] = Counter()  # by protocol, of connections that ended
+
+    def beaten(self, rows: pa.Table) -> None:
+        """Take rows of `heartbeats`: how many were missed is shown."""
+        self._missed.update(rows.filter(pc.fill_null(rows["missed"], False))["protocol"].to_pylist())
 
     def closed(self, rows: pa.Table) -> None:
         """Take closes to be shown."""
@@ -124,6 +161,11 @@ class Screen:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in self._closes.most_common(8))
         parts += [line(""), line("Closed", "bold"), line(f"  {kinds or 'none yet'}")]
         parts += [line(f"  {words}") for words in self._recent]
+        if now.findings:
+            parts += [line(""), line("Findings", "bold"), *(line(f"  {words}") for words in now.findings[:RECENT])]
+        if self._missed:
+            missed = ", ".join(f"{protocol} {count:,}" for protocol, count in self._missed.most_common(8))
+            parts += [line(""), line("Heartbeats missed", "bold"), line(f"  {missed}")]
         parts += [line(""), line("Silent now", "bold")]
         parts += [line(f"  {seconds(flow.for_ns / 1e9):>10}  {_ends(flow)}") for flow in now.snapshot.silent]
         if now.snapshot.probing:

@@ -26,7 +26,7 @@ from analyzer.render.folder import make_folder
 from analyzer.tables.order import in_order
 from analyzer.tables.schema import TABLES, empty_table
 
-WHOLE = ("endpoints", "captures", "anomalies")
+WHOLE = ("timeouts", "findings", "endpoints", "captures", "anomalies")
 """Tables about the whole capture: their rows replace the earlier ones."""
 
 STANDING = ("flows", "closes", "keepalives", "idle_gaps")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import json
 import urllib.request
+from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from analyzer.classify.finding_codes import SEVERITIES
 from analyzer.classify.watching import OpenFlow, Snapshot
 from analyzer.cli.live_request import address, size_or_span
 from analyzer.errors import AnalyzerError
-from analyzer.render.live import Now, Screen, close_json, close_lines, status_line
+from analyzer.render.live import Firm, Now, Screen, close_json, close_lines, finding_json, finding_lines, status_line
 from analyzer.render.live_metrics import MAX_ENDPOINTS, Metrics, MetricsServer
 from analyzer.tables.build import Coded, to_arrow
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS
@@ -54,6 +57,41 @@ def test_json_is_a_line_per_close() -> None:
 def test_lines_hold_nothing_a_terminal_obeys() -> None:
     (line,) = close_lines(closes(["10.0.0.2:443"], "a\x1b[2Jb"))
     assert line == "22:13:20.123Z rst_on_idle by server  10.0.0.1:4000 -> 10.0.0.2:443 after 60.2 s. a\\x1b[2Jb"
+
+
+def findings(*severities: str, title: str = "it hangs") -> pa.Table:
+    n = len(severities)
+    codes = np.array([SEVERITIES.index(word) for word in severities], np.int8)
+    made = {"code": [f"a.b{k}" for k in range(n)], "severity": Coded(codes, SEVERITIES), "title": [title] * n}
+    return to_arrow("findings", {"finding_id": list(range(n)), "endpoint": ["10.0.0.2:443"] * n} | made)
+
+
+def test_a_finding_is_told_once_and_again_when_it_is_worse() -> None:
+    firm = Firm()
+    assert firm.new(findings())["code"].to_pylist() == []
+    assert firm.new(findings("note", "error"))["code"].to_pylist() == ["a.b0", "a.b1"]
+    assert firm.new(findings("warning", "error"))["code"].to_pylist() == ["a.b0"]
+    assert firm.new(findings("note", "note"))["code"].to_pylist() == []
+    assert firm.all == ["note: it hangs at 10.0.0.2:443"] * 2
+
+
+def test_json_is_a_line_per_finding() -> None:
+    (line,) = finding_json(findings("error")).decode().splitlines()
+    row = json.loads(line)
+    assert (row["event"], row["severity"], row["code"]) == ("finding", "error", "a.b0")
+
+
+def test_the_screen_shows_findings_and_missed_heartbeats() -> None:
+    out = io.StringIO()
+    with Screen(out) as screen:
+        told = Coded(np.array([0, 0, 1], np.int8), ("websocket", "redis"))
+        missed = np.array([1, 1, 0], np.int8)
+        screen.beaten(to_arrow("heartbeats", {"flow_id": [1, 1, 2], "protocol": told, "missed": missed}))
+        screen.show(replace(now(), findings=finding_lines(findings("error", title="it \x1b hangs"))))
+        shown = out.getvalue()
+    assert "error: it \\x1b hangs at 10.0.0.2:443" in shown
+    assert "websocket 2" in shown
+    assert "redis" not in shown
 
 
 def test_the_status_counts() -> None:

@@ -130,6 +130,22 @@ def test_closes_are_told_as_they_happen() -> None:
         assert live.end() == ""
 
 
+def test_findings_are_told_while_it_runs_and_are_in_the_tables_once(tmp_path: Path) -> None:
+    with net() as made:
+        live = made.live("a", "eth1", "--json", "--linger", "0.2", "--out", str(tmp_path / "t"), "--out-every", "1s")
+        for _ in range(3):  # nobody listens
+            client = made.run("a", CLIENT, "10.9.1.2", "fin")
+            assert "refused" in client.communicate()[1]
+        assert live.process.stdout is not None
+        lines = (json.loads(line) for line in live.process.stdout)
+        told = next(row for row in lines if row["event"] == "finding")
+        assert (told["code"], told["endpoint"]) == ("connect.refused", "10.9.1.2:80")
+        live.end()
+        assert tables_in(tmp_path / "t")["findings"]["code"].to_pylist() == ["connect.refused"]
+        summary = json.loads((tmp_path / "t" / "summary.json").read_text())
+        assert [row["count"] for row in summary["troubles"] if row["kind"].startswith("finding.")] in ([], [3])
+
+
 def test_a_dead_peer_is_found_by_keep_alives() -> None:
     """Probes every second after one second of silence; the peer's link goes down, and the client gives up."""
     script = """
