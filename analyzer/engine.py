@@ -54,6 +54,7 @@ class Followed:
     secrets: list[bytes]
     full: bool
 
+
 # Connections whose rows are made before they are final, while packets wait in the ring: a tenth of a second's work.
 MOST_STANDING = 8192
 

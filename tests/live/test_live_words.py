@@ -87,8 +87,11 @@ def test_the_screen_shows_findings_and_missed_heartbeats() -> None:
         told = Coded(np.array([0, 0, 1], np.int8), ("websocket", "redis"))
         missed = np.array([1, 1, 0], np.int8)
         screen.beaten(to_arrow("heartbeats", {"flow_id": [1, 1, 2], "protocol": told, "missed": missed}))
-        screen.show(replace(now(), findings=finding_lines(findings("error", title="it \x1b hangs"))))
-        shown = out.getvalue()
+        from rich.console import Console
+
+        page = screen._page(replace(now(), findings=finding_lines(findings("error", title="it \x1b hangs"))))
+        Console(file=out, width=120).print(page)
+    shown = out.getvalue()
     assert "error: it \\x1b hangs at 10.0.0.2:443" in shown
     assert "websocket 2" in shown
     assert "redis" not in shown
