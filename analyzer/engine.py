@@ -103,16 +103,18 @@ class Engine:
         self._findings: Findings | None = None
         self.on_close: Callable[[pa.Table], None] | None = None
 
-    def learn(self, secrets: bytes) -> None:
+    def learn(self, secrets: bytes, *, grows: bool = False) -> None:
         """Take whole lines of a TLS key log; they hold for what is fed from now on.
 
-        Before the first ones TLS only steps over what is encrypted.
+        Before the first ones TLS only steps over what is encrypted. grows: more will come, also of connections that
+        have begun, so their first records wait for them (see `protocols.tls.late`).
         """
         if self._plaintext is None:
             from analyzer.protocols.tls.plaintext import Plaintext
 
             self._plaintext = Plaintext()
             self.protocols.tls.use(self._plaintext)
+        self._plaintext.grows = self._plaintext.grows or grows
         self._plaintext.log.add(secrets)
 
     def feed(self, batch: PacketBatch) -> Iterator[Chunk]:
@@ -142,7 +144,7 @@ class Engine:
     def take(self, batch: Followed) -> Iterator[Chunk]:
         """The second half of `feed`: read what the flows carry and yield the (table, rows) that are ready."""
         for text in batch.secrets:
-            self.learn(text)
+            self.learn(text, grows=True)
         self.end_ns = max(self.end_ns, batch.latest)
         if self.want_segments:
             from analyzer.classify.segments import segment_rows

@@ -83,7 +83,7 @@ class Watch:
         self._next_tick = 0
         self._keys = [KeyFile(path) for path in keys]
         if self._keys:
-            self.engine.learn(b"")  # keep what is encrypted from now on
+            self.engine.learn(b"", grows=True)  # keep what is encrypted from now on
 
     def stop(self) -> None:
         """End the capture; may be called by a signal handler or another thread."""

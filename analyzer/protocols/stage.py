@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 # What one span can add in a batch: the held pieces of both directions, and the rest of a span that is handed on.
 SPANS_PER_SPAN = 2 * FIRST_BYTES + 2
 
+# And whatever came: records that waited for their secrets, and what `hand_in` and `inside` leave free for routing.
+MORE_SPANS = 1024
+
 # Silences are kept until their flow ends; past this many (32 MiB) the oldest half is forgotten, and gaps that rested
 # on them are classed by TCP alone.
 MAX_SILENCES = 1 << 20
@@ -115,7 +118,7 @@ class ProtocolStage:
             self.slot_channel = longer
             a.apps[-1] = np.zeros(1, APP)  # see channel.app_of
             a.apps = grown(a.apps, slots + 1)
-        a.spans = roomy(a.spans, 0, (1 + SPANS_PER_SPAN) * n)
+        a.spans = roomy(a.spans, 0, (1 + SPANS_PER_SPAN) * n + MORE_SPANS)
         a.channels = grown(a.channels, int(m["n_channels"]) + 2 * n)  # one of its own, and one that it carries
         self.firsts = grown(self.firsts, 2 * a.channels.shape[0])
         if int(m["n_silences"]) > MAX_SILENCES:

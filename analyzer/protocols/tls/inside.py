@@ -7,14 +7,16 @@ nothing is missing (RFC 8446 section 6.1).
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.kernel import I32, I64, Records, distinct, grown, kernel
+from analyzer.kernel import I32, I64, U8, Records, distinct, grown, kernel
 from analyzer.protocols.channel import new_channel
 from analyzer.protocols.reader import Shared
 from analyzer.protocols.tls.direction import MAX_PLAIN
+from analyzer.protocols.tls.late import Late
 from analyzer.protocols.tls.sealed import Contents, Opener
 from analyzer.protocols.tls.session import Session
 from analyzer.protocols.tls.state import ALERT, DATA, HANDSHAKE, STEPPED_OVER, UNSETTLED, WANTED
@@ -56,6 +58,7 @@ class Inside:
     def __init__(self, shared: Shared, tls: Tls, opener: Opener) -> None:
         self.shared, self.tls, self.opener = shared, tls, opener
         self.children: dict[int, _Child] = {}
+        self.late = Late()
         self.failed = 0  # records that were not opened, of connections that closed
 
     def take(self, rows: Records, index: I32, volume: int) -> None:
@@ -65,34 +68,56 @@ class Inside:
         sealed = np.flatnonzero(rows["encrypted"] == 1)
         owners = rows["channel"][sealed]
         order = np.argsort(owners, kind="stable")
-        begins = np.flatnonzero(np.diff(owners[order], prepend=-1))
-        by_channel = dict(
-            zip(owners[order[begins]].tolist(), np.split(sealed[order], begins[1:]), strict=True)
-        )  # fmt: skip
+        sealed, owners = sealed[order], owners[order]
+        begins = np.flatnonzero(np.diff(owners, prepend=-1)).tolist()
+        by_channel = {int(owners[k]): sealed[k:end] for k, end in pairwise([*begins, sealed.size])}
         for channel in touched:
             if channel >= self.tls.connections.shape[0]:
                 continue
-            connection = self.tls.connections[channel]
+            connection, mine = self.tls.connections[channel], by_channel.get(channel)
             if connection["want"] == UNSETTLED:
                 connection["want"] = self._wants(channel)
-            if connection["want"] == WANTED and channel in by_channel:
-                session = self.tls.session(channel)
-                if session is not None:
-                    self._open(channel, session, rows, by_channel[channel])
+                if connection["want"] == UNSETTLED and self.opener.grows and mine is not None:
+                    if not self.late.hold(channel, rows[mine], self.tls.kept):
+                        connection["want"] = self._settle(channel)
+                    mine = None
+            session = self.tls.session(channel) if connection["want"] == WANTED else None
+            if session is not None:
+                if waited := self.late.take(channel):
+                    self._open(channel, session, waited[0], np.arange(waited[0].shape[0]), waited[1])
+                if mine is not None:
+                    self._open(channel, session, rows, mine, self.tls.kept)
+        for channel in self.late.oldest():
+            self.late.take(channel)
+            self.tls.connections[channel]["want"] = STEPPED_OVER
+            self.opener.forgo()
 
     def _wants(self, channel: int) -> int:
         session = self.tls.session(channel)
         if session is None:
             connection = self.tls.connections[channel]
             return STEPPED_OVER if connection["index"] > 0 else UNSETTLED
-        if session.hello_seen and self.opener.wants(session.terms):
+        grows = self.opener.grows and session.hello_seen
+        if session.hello_seen and self.opener.wants(session.terms) and (not grows or self.opener.ready(session.terms)):
             return WANTED  # 0-RTT data comes before the ServerHello
         if not session.hello_seen or not session.server_seen:
             return UNSETTLED if not session.fatal and self.tls.connections[channel]["index"] < 64 else STEPPED_OVER
+        return UNSETTLED if grows else STEPPED_OVER
+
+    def _settle(self, channel: int) -> int:
+        """No more is held: make do with the secrets that came, or let the connection go by."""
+        session = self.tls.session(channel)
+        if session is not None and self.opener.wants(session.terms):
+            return WANTED
+        self.late.take(channel)
+        self.opener.forgo()
         return STEPPED_OVER
 
-    def _open(self, channel: int, session: Session, rows: Records, chosen: I64) -> None:
-        """Open one connection's records. After a renegotiation the next ones need its terms: one epoch at a time."""
+    def _open(self, channel: int, session: Session, rows: Records, chosen: I64, kept: U8) -> None:
+        """Open one connection's records, whose bytes are in `kept`.
+
+        After a renegotiation the next ones need its terms: one epoch at a time.
+        """
         parts = [chosen]
         if not session.tls13 and chosen.size > 1:
             parts = np.split(chosen, np.flatnonzero(np.diff(rows["epoch"][chosen])) + 1)
@@ -103,7 +128,7 @@ class Inside:
             self._make_room(part.size * MAX_PLAIN if session.terms.compression else int(mine["length"].sum()))
             a = self.shared
             at = int(a.stage[0]["n_aside"])
-            contents = self.opener.open(channel, session.terms, mine, self.tls.kept, a.aside, at)
+            contents = self.opener.open(channel, session.terms, mine, kept, a.aside, at)
             a.stage[0]["n_aside"] = at + int(contents.length.sum())
             self._read(channel, session, rows, part, contents)
 
@@ -234,5 +259,7 @@ class Inside:
     def close(self, channel: int, session: Session) -> None:
         """The connection is over."""
         self.children.pop(channel, None)
+        if self.late.take(channel):
+            self.opener.forgo()
         if session.opened:
             self.failed += self.opener.close(channel).failed

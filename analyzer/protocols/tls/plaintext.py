@@ -70,6 +70,7 @@ class Plaintext:
         self.connections: dict[int, Connection] = {}
         self.bad, self.undecrypted = Count(), Count()
         self.unknown = 0  # connections of which the log says nothing
+        self.grows = False  # see sealed.Opener
 
     # -------------------------------------------------------------------------------------- sealed.Opener
     def wants(self, terms: Terms) -> bool:
@@ -81,8 +82,22 @@ class Plaintext:
             return True
         if log.encrypted and (terms.encrypted_premaster is None or terms.encrypted_premaster[:8] in log.encrypted):
             return True
-        self.unknown += terms.server_random is not None  # else the question comes again
+        if terms.server_random is not None and not self.grows:  # else the question comes again
+            self.forgo()
         return False
+
+    def ready(self, terms: Terms) -> bool:
+        """See `sealed`."""
+        log, random = self.log, terms.client_random
+        if random is None or not self.wants(terms):
+            return False
+        if not is_tls13(terms.version):
+            return terms.server_random is not None
+        return all(log.get(label, random) for labels in _LABELS for label in labels[1:])
+
+    def forgo(self) -> None:
+        """See `sealed`."""
+        self.unknown += 1
 
     def open(self, channel: int, terms: Terms, rows: Records, kept: U8, room: U8, at: int) -> Contents:
         """Open records of one connection; see `sealed`."""
@@ -98,6 +113,9 @@ class Plaintext:
             2 * epoch + direction if kind == DATA and whole and place >= 0 and not lost else -1
             for direction, kind, _, _, epoch, whole, lost, place in zip(*columns, strict=True)
         ]
+        for direction, side in enumerate(c.sides):
+            if side.traffic is not None:
+                self._complete(side.traffic, terms, direction)
         row = 0
         while row < n:
             side = c.sides[directions[row]]
@@ -173,6 +191,14 @@ class Plaintext:
         numbers = (terms.cipher, *(_TLS13_SUITES if not terms.cipher or secrets[0] else ()))
         suites = [s for number in dict.fromkeys(numbers) if (s := _suite(number)) and _HASH_BYTES[s.hash] in sizes]
         return Traffic(secrets, suites) if suites else None
+
+    def _complete(self, traffic: Traffic, terms: Terms, direction: int) -> None:
+        """Give a direction the secrets that came since its first record."""
+        if terms.client_random is not None and not traffic.complete:
+            labels = _LABELS[int(direction != terms.client_dir)]
+            for phase, label in enumerate(labels):
+                if traffic.secrets[phase] is None:
+                    traffic.secrets[phase] = self.log.get(label, terms.client_random)
 
     def _ciphered(self, terms: Terms, direction: int) -> Ciphered | None:
         suite = _suite(terms.cipher)

@@ -72,10 +72,18 @@ class Tally(NamedTuple):
 
 
 class Opener(Protocol):
-    """Decrypts records."""
+    """Decrypts records. grows: secrets may still come for connections that have begun."""
+
+    grows: bool
 
     def wants(self, terms: Terms) -> bool:
         """Say whether secrets for this connection are there."""
+
+    def ready(self, terms: Terms) -> bool:
+        """Say whether all secrets of this connection are there."""
+
+    def forgo(self) -> None:
+        """A connection goes by whose secrets did not come."""
 
     def open(self, channel: int, terms: Terms, rows: Records, kept: U8, room: U8, at: int) -> Contents:
         """Open the records that can be opened; their contents go into `room`, one after the other, from `at` on."""
