@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.kernel import I32, I64, U8, Records, distinct, grown, kernel
-from analyzer.protocols.channel import new_channel
+from analyzer.protocols.channel import HTTP2, new_channel
 from analyzer.protocols.reader import Shared
 from analyzer.protocols.tls.direction import MAX_PLAIN
 from analyzer.protocols.tls.late import Late
@@ -48,6 +48,9 @@ class _Child:
 # Compressed records that are opened at once: room is made for the longest contents that they may have
 _FEW = 64
 
+# Bytes that stand for a hole of unknown size in HTTP/2: no frame is longer, so framing begins anew after it
+_UNKNOWN = 1 << 24
+
 # Rows of the span table that routing needs to give back what it held
 FIRST_ROOM = 64
 
@@ -58,6 +61,7 @@ class Inside:
     def __init__(self, shared: Shared, tls: Tls, opener: Opener) -> None:
         self.shared, self.tls, self.opener = shared, tls, opener
         self.children: dict[int, _Child] = {}
+        self.missed: set[int] = set()  # connections of which data passed unopened before any was opened
         self.late = Late()
         self.failed = 0  # records that were not opened, of connections that closed
 
@@ -149,15 +153,28 @@ class Inside:
             session.opened = True
             rows["decrypted"][opened] = 1
             rows["inner_type"][opened] = kind[kind > 0]
-        begin = 0
-        for place in [*np.flatnonzero(kind != DATA).tolist(), part.size]:
+        begin, lost = 0, rows["lost"][part] == 1
+        for place in [*np.flatnonzero((kind != DATA) | lost).tolist(), part.size]:
             if begin < place:
                 self._hand_on(channel, rows[part[begin:place]], contents.at[begin], contents.length[begin:place])
             begin = place + 1
-            if place < part.size:
-                at, length = int(contents.at[place]), int(contents.length[place])
-                content = self.shared.aside[at : at + length].tobytes()
-                self._take(channel, session, rows[part[place]], int(kind[place]), content)
+            if place == part.size:
+                break
+            row, at, length = rows[part[place]], int(contents.at[place]), int(contents.length[place])
+            if lost[place]:
+                self._lose(channel, session, row)
+            if kind[place] == DATA:
+                self._hand_on(channel, rows[part[place : place + 1]], at, contents.length[place : place + 1])
+            else:
+                self._take(channel, session, row, int(kind[place]), self.shared.aside[at : at + length].tobytes())
+
+    def _lose(self, channel: int, session: Session, row: Records) -> None:
+        """Records went by of which nobody knows how many, nor how much was in them."""
+        child = self.children.get(channel)
+        if child is None:
+            self.missed.add(channel)
+        elif not child.ended[int(row["dir"])]:
+            self._span(child, row, SPAN_HOLE, _UNKNOWN if session.alpn == "h2" else 1)
 
     def _take(self, channel: int, session: Session, row: Records, kind: int, content: bytes) -> None:
         """Read a record that is no application data; kind 0: it was not opened."""
@@ -181,7 +198,15 @@ class Inside:
             child = self.children[channel] = _Child(
                 open_channel(slot, flow_id, channel, a.slot_channel, a.channels, a.stage)
             )
+            if channel in self.missed:
+                self._join(a.channels[child.channel], self.tls.session(channel))
         return child
+
+    def _join(self, c: Records, session: Session | None) -> None:
+        """The first contents were not opened: these begin somewhere, and only ALPN (RFC 7301) can say of what."""
+        c["midstream"] = 1
+        if session is not None and session.alpn == "h2":
+            c["reader"], c["client"] = HTTP2, session.client_dir
 
     def _span(self, child: _Child, row: Records, kind: int, length: int) -> None:
         a = self.shared
@@ -241,7 +266,9 @@ class Inside:
     def _missing(self, channel: int, row: Records) -> None:
         """A record that was not opened, after others that were: its plaintext is a hole."""
         child = self.children.get(channel)
-        if child is not None and row["content_type"] == DATA and not child.ended[int(row["dir"])]:
+        if child is None and row["content_type"] == DATA:
+            self.missed.add(channel)
+        elif child is not None and row["content_type"] == DATA and not child.ended[int(row["dir"])]:
             a = self.shared
             last = a.spans[int(a.stage[0]["n_spans"]) - 1]
             if last["channel"] == child.channel and last["dir"] == row["dir"] and last["kind"] == SPAN_HOLE:
@@ -259,6 +286,7 @@ class Inside:
     def close(self, channel: int, session: Session) -> None:
         """The connection is over."""
         self.children.pop(channel, None)
+        self.missed.discard(channel)
         if self.late.take(channel):
             self.opener.forgo()
         if session.opened:
