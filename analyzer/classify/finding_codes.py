@@ -53,6 +53,15 @@ _CODES = (
         "at most {half} s apart; set TCP_USER_TIMEOUT so that a hang ends in seconds.",
         "RFC 9112 section 9.5; RFC 5382 section 5", "silence before the request",
     ),
+    Code(
+        "tls.heartbleed", "error",
+        "{flows} connections on which a TLS heartbeat was answered with more than it brought",
+        "An answer repeats its request (RFC 6520). A longer one is how Heartbleed (CVE-2014-0160) reads a process's "
+        "memory: keys, passwords and what others sent.",
+        "Update OpenSSL (1.0.1g and later refuse it) or switch heartbeats off, and replace keys and secrets that the "
+        "process held. Look at who connected.",
+        "RFC 6520 section 4; CVE-2014-0160",
+    ),
     # ---------------------------------------------------------------- warnings: requests fail, or will
     Code(
         "heartbeat.unanswered", "warning",

@@ -145,6 +145,7 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     code[(code < 0) & broken(facts)] = _NUMBER["heartbeat.promise_broken"]
     calm = np.maximum(facts.app["goaway_c"], facts.app["goaway_s"]) == _ENHANCE_YOUR_CALM + 1
     code[calm] = _NUMBER["http2.enhance_your_calm"]
+    code[facts.app["tls_bled"] == 1] = _NUMBER["tls.heartbleed"]
     races = closes["race"].codes
     for race, name in _BY_RACE.items():
         code[races == RACES.index(race)] = _NUMBER[name]

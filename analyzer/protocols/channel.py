@@ -86,6 +86,7 @@ APP = np.dtype(
         ("tls_close_c", I1), ("tls_close_s", I1),
         ("tls_truncated", I1),  # TCP ended in the middle of a record
         ("tls_alert", I1),  # a fatal alert was read
+        ("tls_bled", I1),  # a heartbeat's answer was longer than its request
     ],
     align=True,
 )  # fmt: skip

@@ -148,8 +148,9 @@ def session_rows(done: Sequence[SessionRow]) -> pa.Table:
 
 # ------------------------------------------------------------------------------------------------ for classifiers
 def app_close(app: Records, row: SessionRow, session: Session) -> None:
-    """Tell the classifiers how TLS ended: APP fields tls_close_c, tls_close_s, tls_truncated, tls_alert."""
+    """Tell the classifiers how TLS ended: APP fields tls_close_c, tls_close_s, tls_truncated, tls_alert, tls_bled."""
     app["tls_close_c"] = TLS_CLOSE.index(row["close_notify_c"])
     app["tls_close_s"] = TLS_CLOSE.index(row["close_notify_s"])
     app["tls_truncated"] = row["truncated"]
     app["tls_alert"] = session.fatal
+    app["tls_bled"] = row["heartbleed_suspected"]

@@ -11,6 +11,7 @@ import pytest
 from analyzer.classify.finding_codes import CODES, SEVERITIES
 from analyzer.classify.findings import MOST_SERVERS
 from tests import http2
+from tests import tlswire as tls
 from tests.fleet import Timer, fleet
 from tests.messages import MQTT_CONNECT
 from tests.property.harness import run
@@ -60,6 +61,12 @@ def window_used_up() -> Talk:
         talk.resp(http2.data(1, bytes(13_107)), at=2 + k / 100)
     talk.orig(http2.widened(70_000, 1) + http2.widened(70_000), at=7)
     return talk.resp(http2.data(1, b"rest", end=True)).finish()
+
+
+def bled() -> Talk:
+    talk = Talk().handshake().orig(tls.record(22, tls.client_hello(heartbeat=True)))
+    talk.resp(tls.record(22, tls.server_hello(heartbeat=True))).orig(tls.record(24, b"\1\x40\0"))
+    return talk.resp(tls.record(24, b"\2\x40\0" + b"m" * 16381))
 
 
 def told_to_calm_down() -> Talk:
@@ -164,6 +171,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "close.half_closed_leak": lambda: closes.later(used().resp_fin(at=2).orig_ack(), 100),
     "stall.zero_window": stalled,
     "http2.window_stall": window_used_up,
+    "tls.heartbleed": bled,
     "reset.middlebox": injected,
     "heartbeat.unanswered": lambda: pinging(answered=3).orig_fin(at=45).resp_fin().orig_ack(),
     "heartbeat.too_slow": lambda: pinging(answered=4, every=40).resp_rst(at=190),
