@@ -220,12 +220,8 @@ def stream(paths, **options):
 
 analyzer.api = sys.modules["analyzer.api"] = types.ModuleType("analyzer.api")
 analyzer.api.stream = stream
-from analyzer.cli.start import run
-sys.argv = ["longwire", "analyze", "x", "--where", "flow_id == 1", *{options!r}]
-try:
-    run()
-except SystemExit as end:
-    assert end.code == 0
+from analyzer.cli.start import command
+assert command(["analyze", "x", "--where", "flow_id == 1", *{options!r}]) == 0
 print(sorted({{'numba', 'pandas', 'rich'}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
