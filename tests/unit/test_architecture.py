@@ -40,7 +40,6 @@ ALLOWED = {
     ("native.py", "threading"),  # one kernel compiles at a time: the next batch is followed by another thread
     ("compiler.py", "exec"),  # the function that numba wraps for C
     ("rehearsal.py", "subprocess"),  # the second compiler of a first run
-    ("native.py", "threading"),  # one kernel compiles at a time
     ("ahead.py", "threading"),  # reads the next batch meanwhile; the order of results does not depend on it
     ("classify/community.py", "socket"),  # inet_ntop: a function of its argument, no network
     ("tables/where.py", "datetime"),  # reads the time a user writes in a filter
