@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.property.harness import Result, Row, run
-from tests.property.http_streams import Conversation, by_h11, conversations
+from tests.property.http_streams import Conversation, Turn, by_h11, conversations
+from tests.property.traces import shuffled
 from tests.talk import Talk
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -80,6 +83,21 @@ def test_one_byte_a_segment(made: Conversation) -> None:
 @given(conversations(), st.lists(st.integers(20, 200), min_size=1, max_size=4))
 def test_duplicates_do_not_matter(made: Conversation, cuts: list[int]) -> None:
     assert rows(run(spoken(made, cuts, twice=True)), *WHEN) == rows(run(spoken(made)), *WHEN)
+
+
+@given(conversations(), st.lists(st.integers(20, 200), min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_reordering_does_not_matter(made: Conversation, cuts: list[int], rng: random.Random) -> None:
+    assert rows(run(shuffled(spoken(made, cuts), rng)), *WHEN) == rows(run(spoken(made)), *WHEN)
+
+
+@given(st.sampled_from([b"", b"H", b"HTTP/", b"<p>"]), st.binary(min_size=1, max_size=60), st.lists(st.integers(1, 9)))
+def test_an_answer_of_http_0_9_is_all_of_its_bytes(first: bytes, more: bytes, cuts: list[int]) -> None:
+    body = first + more
+    assume(not body.startswith(b"HTTP/1."))
+    talk = spoken(Conversation([Turn(b"GET /x\r\n", body)]), cuts)
+    (row,) = rows(run(talk))
+    assert (row["version"], row["target"], row["response_bytes"], row["complete"]) == ("0.9", "/x", len(body), True)
+    assert run(talk, [5, 6, 8]).fingerprints() == run(talk).fingerprints()
 
 
 @given(conversations())

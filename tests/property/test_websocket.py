@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.tables.schema import problems
 from tests.property.harness import Result, run
-from tests.property.traces import cuts, plain
+from tests.property.traces import cuts, plain, shuffled
 from tests.property.websocket_streams import Conversation, broken_bytes, conversations
 from tests.talk import Talk
 from tests.websocket import frame, frames, messages, upgraded
@@ -49,6 +51,11 @@ def test_segments_copies_and_batches_do_not_matter(
     cut = run(talk)
     assert said(cut) == said(once)
     assert run(talk, where).fingerprints() == cut.fingerprints()
+
+
+@given(conversations(), st.lists(st.integers(0, 10_000), max_size=6), st.randoms(use_true_random=False))
+def test_reordering_does_not_matter(made: Conversation, places: list[int], rng: random.Random) -> None:
+    assert said(run(shuffled(made.talk(tuple(places)), rng))) == said(run(made.talk()))
 
 
 @given(broken_bytes(), broken_bytes(), st.sampled_from([b"", b"permessage-deflate", b"x-unknown"]), cuts())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.talk import Packet, Talk, merge
+from tests.talk import FIN, RST, SYN, Packet, Talk, merge
 
 # What may happen next, and how long after (in units that cross every threshold: RTT, RTO, idle_min, KEEPIDLE)
 _PAUSES = st.sampled_from([0.0, 0.0, 0.0001, 0.004, 0.03, 0.21, 0.95, 1.3, 5.0, 61.0, 7200.0])
@@ -44,6 +45,25 @@ def talks(draw: st.DrawFn, port: int = 40000, *, isn: tuple[int, int] | None = N
         talk.wait(draw(_PAUSES))
         take(talk, step, draw)
     return talk
+
+
+def shuffled(talk: Talk, rng: random.Random) -> Talk:
+    """Let the network reorder what a side of an IPv4 conversation sends in a row: frames change their times."""
+    start = 0
+    for end in range(1, len(talk.packets) + 1):
+        if end < len(talk.packets) and _may_pass(talk.packets[end][1], talk.packets[start][1]):
+            continue
+        frames = [frame for _, frame in talk.packets[start:end]]
+        rng.shuffle(frames)
+        times = [at for at, _ in talk.packets[start:end]]
+        talk.packets[start:end] = zip(times, frames, strict=True)
+        start = end
+    return talk
+
+
+def _may_pass(frame: bytes, other: bytes) -> bool:
+    """Both are from the same side, and none begins or ends its stream."""
+    return frame[6:12] == other[6:12] and not (frame[47] | other[47]) & (FIN | SYN | RST)
 
 
 def take(talk: Talk, step: str, draw: st.DrawFn) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from analyzer.kernel import U8, routine
 from analyzer.protocols.verdict import MORE, NO, YES
 
-_NAME = (72, 84, 84, 80, 47, 49, 46)  # HTTP/1.
+NAME = (72, 84, 84, 80, 47, 49, 46)  # HTTP/1.
 
 
 @routine
 def looks_like_http1(first: U8, at: int, n: int) -> int:
     """Answer from `n` bytes at `first[at]`: a status line, or METHOD SP and what a target begins with."""
     same = 0
-    while same < n and same < 7 and first[at + same] == _NAME[same]:
+    while same < n and same < 7 and first[at + same] == NAME[same]:
         same += 1
     if same == 7:
         return YES

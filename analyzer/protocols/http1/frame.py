@@ -2,6 +2,7 @@
 
 Source  RFC 9112. What a message is made of stands in `message` and `head`, lines in `line`.
 Sees    start lines, the fields that matter, lengths of bodies; body bytes are stepped over, never copied.
+        HTTP/0.9 (RFC 1945) where a client begins with its request line, and the answer has no status line.
 Limits  After bytes that are missing inside a head or a chunk header, reading goes on at the next start line. A client
         that sends before the answer to its Upgrade is not followed.
 """
@@ -20,16 +21,19 @@ from analyzer.protocols.channel import (
     note_app,
     note_span,
 )
+from analyzer.protocols.http1.detect import NAME
 from analyzer.protocols.http1.events import read_events
 from analyzer.protocols.http1.exchange import finish_first
-from analyzer.protocols.http1.head import is_status_line, method_end, take_field
+from analyzer.protocols.http1.head import is_status_line, method_end, simple_target, take_field
 from analyzer.protocols.http1.line import SEMICOLON, SPACE, drop_carry, hexadecimal, skip_blank, take_line, trim_blank
 from analyzer.protocols.http1.message import (
     begin_request,
     begin_response,
+    begin_simple_response,
     end_message,
     end_request_head,
     end_response_head,
+    take_simple_request,
 )
 from analyzer.protocols.http1.state import (
     BODY_CLOSE,
@@ -99,7 +103,7 @@ def _start_in(line: U8, start: int, end: int) -> int:
 
 @routine
 def _take_start(
-    line: U8, start: int, end: int, span: Records, s: Records, c: Records, h: Records, app: Records,
+    line: U8, start: int, end: int, offset: int, span: Records, s: Records, c: Records, h: Records, app: Records,
     exchanges: Records, done: Records, heap: U8, m: Records, carry_free: I32, oddities: Records,
 ) -> None:  # fmt: skip
     """A line where a message should begin."""
@@ -116,6 +120,8 @@ def _take_start(
         begin_response(line, start, span, s, c, h, app, exchanges, done, m, oddities)
     elif as_request and h.requester != 2 - span.dir:
         begin_request(line, start, end, span, s, c, h, app, exchanges, done, heap, m, oddities)
+    elif not h.seen and span.dir == 0 and not c.midstream and s.state == START and simple_target(line, start, end) >= 0:
+        take_simple_request(line, start, end, offset, span, s, c, h, app, exchanges, done, heap, m, oddities)
     elif not h.seen:
         c.reader = OPAQUE
     elif s.state != LOST:
@@ -188,11 +194,23 @@ def _take_line(
     if not m.line_cr and state != LOST:
         note_odd(oddities, BARE_LF, span)
     if state in (START, LOST):
-        _take_start(line, start, end, span, s, c, h, app, exchanges, done, heap, m, carry_free, oddities)
+        _take_start(line, start, end, offset, span, s, c, h, app, exchanges, done, heap, m, carry_free, oddities)
     elif state == FIELDS:
         _take_head_line(line, start, end, offset, span, s, c, h, app, exchanges, done, heap, m, oddities)
     else:
         _take_chunk_line(line, start, end, offset, span, s, h, app, exchanges, done, m, oddities)
+
+
+@routine
+def _is_bare(source: U8, at: int, end: int, s: Records) -> bool:
+    """The first bytes of an answer that is due, behind those that are kept, cannot become a status line."""
+    for k in range(s.carry_len, len(NAME)):
+        if at == end:
+            return False
+        if source[at] != NAME[k]:
+            return True
+        at += 1
+    return False
 
 
 @helper
@@ -227,6 +245,9 @@ def _read(
             _take_body(source, at, end, span, s, comments, m)
             s.body += end - at
             at = end
+        elif h.simple and h.requester == 2 - span.dir and _is_bare(source, at, end, s):
+            begin_simple_response(span, s, h, app, exchanges)
+            drop_carry(s, m, carry_free)
         else:
             m.said = 1 if s.sse == 0 or s.state < CHUNK_SIZE else m.said  # chunk sizes come along with what is in them
             if s.carry_len == 0 and s.line_lost == 0:
@@ -292,6 +313,11 @@ def frame_http1(
                 continue
         elif span.kind == SPAN_FIN:
             s.fin = 1
+            if (
+                h.simple and h.requester == 2 - span.dir and 0 < s.carry_len < len(NAME)
+            ):  # all of an answer that began like one
+                begin_simple_response(span, s, h, app, exchanges)
+                drop_carry(s, m, carry_free)
             if s.state == BODY_CLOSE:
                 end_message(span, span.offset, s, h, app, exchanges, done, m)
         else:

@@ -2,7 +2,7 @@
 
 Source  RFC 9112 sections 3 (request line), 4 (status line), 5 (field syntax); RFC 9110 sections 7.2 (Host), 7.6.1
         (Connection), 7.8 (Upgrade), 8.6 (Content-Length), 10.1.1 (Expect); RFC 6455 section 4 (WebSocket handshake);
-        RFC 2068 section 19.7.1 (Keep-Alive).
+        RFC 2068 section 19.7.1 (Keep-Alive); RFC 1945 section 4.1 (HTTP/0.9).
 Sees    the fields below; all others are stepped over.
 """
 
@@ -25,7 +25,7 @@ from analyzer.protocols.http1.line import (
     skip_blank,
     trim_blank,
 )
-from analyzer.protocols.http1.state import CONNECT, HEAD, OTHER_METHOD
+from analyzer.protocols.http1.state import CONNECT, HEAD, OTHER_METHOD, SIMPLE_MINOR
 from analyzer.protocols.oddities import BAD_FRAMING, BAD_HEAD, OBS_FOLD, TWO_LENGTHS, note_odd
 
 _HOST, _CONNECTION, _KEEP_ALIVE = hash_of(b"host"), hash_of(b"connection"), hash_of(b"keep-alive")
@@ -82,6 +82,21 @@ def method_end(line: U8, start: int, end: int, is_cut: bool) -> int:
     return at
 
 
+@routine
+def simple_target(line: U8, start: int, end: int) -> int:
+    """Return where the target of a Simple-Request begins (RFC 1945 section 5: GET SP path), or -1."""
+    end = trim_blank(line, start, end)
+    if end - start < 5 or line[start] != 71 or line[start + 1] != 69 or line[start + 2] != 84:
+        return -1
+    at = skip_blank(line, start + 3, end)
+    if at == start + 3 or at == end or line[at] != 47:
+        return -1
+    for k in range(at, end):
+        if line[k] <= SPACE or line[k] >= 127:
+            return -1
+    return at
+
+
 @helper
 def begin_head(s: Records) -> None:
     """Forget the fields of the head before."""
@@ -103,6 +118,17 @@ def take_request_line(line: U8, start: int, end: int, s: Records, e: Records, he
     e.method_at, e.method_len = put_text(line, start, stop, heap, m), stop - start
     first = skip_blank(line, stop, end)
     last = end if s.line_long else trim_blank(line, first, end - 8)
+    e.target_at, e.target_len = put_text(line, first, last, heap, m), last - first
+
+
+@routine
+def take_simple_line(line: U8, start: int, end: int, s: Records, e: Records, heap: U8, m: Records) -> None:
+    """Keep method and target of a line that `simple_target` accepted."""
+    s.method, s.minor = OTHER_METHOD, SIMPLE_MINOR
+    e.kind, e.minor_c = s.method, s.minor
+    e.method_at, e.method_len = put_text(line, start, start + 3, heap, m), 3
+    first = simple_target(line, start, end)
+    last = trim_blank(line, first, end)
     e.target_at, e.target_len = put_text(line, first, last, heap, m), last - first
 
 

@@ -1,7 +1,7 @@
 """A message from its start line to the end of its body: which state follows which, and what each end means.
 
 Source  RFC 9112 section 6.3 (how long a body is), 7.1 (chunks), 9.3 and 9.6 (persistence, close);
-        RFC 9110 sections 15.2 (1xx), 9.3.6 (CONNECT), 7.8 (Upgrade).
+        RFC 9110 sections 15.2 (1xx), 9.3.6 (CONNECT), 7.8 (Upgrade); RFC 1945 section 4.1 (Simple-Request, HTTP/0.9).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from analyzer.kernel import U8, Records, helper, routine
 from analyzer.protocols.channel import HTTP1, HTTP2, OPAQUE, PHASE_TUNNEL, UNDECIDED, WEBSOCKET
 from analyzer.protocols.http1.exchange import finish_ended, finish_first, open_exchange
-from analyzer.protocols.http1.head import begin_head, take_request_line, version_at
+from analyzer.protocols.http1.head import begin_head, take_request_line, take_simple_line, version_at
 from analyzer.protocols.http1.line import decimal
 from analyzer.protocols.http1.state import (
     BODY_CLOSE,
@@ -23,6 +23,7 @@ from analyzer.protocols.http1.state import (
     HEAD,
     LOST,
     NO_BODY,
+    SIMPLE_MINOR,
     START,
     UPGRADE_CONNECT,
     UPGRADE_H2C,
@@ -35,11 +36,10 @@ HOST_MAX = 262  # a DNS name has 253 characters at most, and a port may follow
 
 
 @routine
-def begin_request(
-    line: U8, start: int, end: int, span: Records, s: Records, c: Records, h: Records, app: Records,
-    exchanges: Records, done: Records, heap: U8, m: Records, oddities: Records,
+def _open_request(
+    span: Records, s: Records, c: Records, h: Records, app: Records, exchanges: Records, done: Records, m: Records,
+    oddities: Records,
 ) -> None:  # fmt: skip
-    """A request line was read: open its exchange."""
     begin_head(s)
     behind = False  # the request before waits for its response: this one is pipelined
     if h.last > 0:
@@ -52,11 +52,49 @@ def begin_request(
     app.reader = HTTP1
     e.request_seen, e.pipelined = 1, behind
     e.request_ts, e.request_frame, e.idle_before = s.line_ts, s.line_frame, s.line_idle
-    take_request_line(line, start, end, s, e, heap, m)
     app.requests += 1
     app.requester = span.dir
     app.request_ts, app.request_frame, app.request_idle = s.line_ts, s.line_frame, s.line_idle
     app.request_offset, app.request_end_offset = s.line_offset, s.line_offset
+
+
+@routine
+def begin_request(
+    line: U8, start: int, end: int, span: Records, s: Records, c: Records, h: Records, app: Records,
+    exchanges: Records, done: Records, heap: U8, m: Records, oddities: Records,
+) -> None:  # fmt: skip
+    """A request line was read: open its exchange."""
+    _open_request(span, s, c, h, app, exchanges, done, m, oddities)
+    take_request_line(line, start, end, s, exchanges[s.row], heap, m)
+
+
+@routine
+def take_simple_request(
+    line: U8, start: int, end: int, offset: int, span: Records, s: Records, c: Records, h: Records, app: Records,
+    exchanges: Records, done: Records, heap: U8, m: Records, oddities: Records,
+) -> None:  # fmt: skip
+    """A request of HTTP/0.9 is its line, and asks for an answer without a head that ends with the connection."""
+    _open_request(span, s, c, h, app, exchanges, done, m, oddities)
+    e = exchanges[s.row]
+    take_simple_line(line, start, end, s, e, heap, m)
+    e.framing_c, h.simple = NO_BODY, 1
+    h.said_close, app.close_said, app.close_implied = 1, 1, 1
+    end_message(span, offset, s, h, app, exchanges, done, m)
+
+
+@routine
+def begin_simple_response(span: Records, s: Records, h: Records, app: Records, exchanges: Records) -> None:
+    """Bytes that are no status line answer a request of HTTP/0.9: all of them are the body."""
+    begin_head(s)
+    if s.carry_len == 0:
+        s.line_ts, s.line_frame = span.ts_ns, span.frame
+    s.row = h.first - 1
+    e = exchanges[s.row]
+    s.is_request, s.state, s.minor, h.simple = 0, BODY_CLOSE, SIMPLE_MINOR, 0
+    s.body = s.carry_len
+    e.minor_s, e.framing_s = s.minor, BY_CLOSE
+    e.response_seen, e.response_ts, e.response_frame = 1, s.line_ts, s.line_frame
+    app.answering, app.until_close = 1, 1
 
 
 @routine
@@ -66,6 +104,7 @@ def begin_response(
 ) -> None:  # fmt: skip
     """A status line was read: find the exchange that it answers."""
     begin_head(s)
+    h.simple = 0
     if s.resync:  # responses were lost; of a client that does not pipeline only the newest request can be meant
         while h.waiting > 1:
             finish_first(h, app, exchanges, done, m)

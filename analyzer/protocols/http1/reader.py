@@ -23,6 +23,7 @@ from analyzer.protocols.http1.state import (
     TEXTS,
     UPGRADE_H2C,
     UPGRADE_WEBSOCKET,
+    VERSIONS,
 )
 from analyzer.protocols.http2.upgrade import Upgraded
 from analyzer.protocols.reader import Chunk, Shared
@@ -182,7 +183,7 @@ def exchange_rows(done: Records, heap: Any) -> pa.Table:
             "index": done["index"],
             "stream_id": _known(done["stream_id"], done["stream_id"] >= 0),
             "method": text["method"], "target": text["target"], "host": text["host"],
-            "version": Coded(np.where(asked, done["minor_c"], done["minor_s"]), [f"1.{k}" for k in range(10)]),
+            "version": Coded(np.where(asked, done["minor_c"], done["minor_s"]), VERSIONS),
             "status": _known(done["status"], done["status"] > 0),
             "request_ts": _known(done["request_ts"], asked),
             "request_end_ts": _known(done["request_end_ts"], done["request_done"] == 1),

@@ -41,6 +41,9 @@ STREAM = np.dtype(
     align=True,
 )  # fmt: skip
 
+SIMPLE_MINOR = 10  # stands for HTTP/0.9 where HTTP/1.x has its x
+VERSIONS = (*(f"1.{x}" for x in range(10)), "0.9")
+
 # Methods whose responses are framed in a way of their own (RFC 9112 section 6.3)
 OTHER_METHOD, HEAD, CONNECT = 0, 1, 2
 
@@ -51,6 +54,7 @@ CONNECTION = np.dtype(
         ("waiting", I4), ("opened", I4),  # exchanges in the queue; ever
         ("seen", I1),  # a start line was read: this is HTTP
         ("requester", I1),  # direction of requests + 1, 0 = not known
+        ("simple", I1),  # the request was HTTP/0.9, and its answer has not begun
         ("said_close", I1),  # which side announced the close: 1 client, 2 server
         ("response_end_ts", I8),
     ],

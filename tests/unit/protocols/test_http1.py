@@ -114,6 +114,32 @@ def test_inside_a_connect_tunnel() -> None:
     assert (inner["method"], inner["status"], inner["upgrade"]) == ("GET", 200, None)
 
 
+# ------------------------------------------------------------------------------------------------ HTTP/0.9
+@pytest.mark.parametrize("pieces", [(b"<p>", b"hello\n\n"), (b"HTTP", b" is a protocol"), (b"HTTP/", b"\x00\xff")])
+def test_a_simple_request(pieces: tuple[bytes, ...]) -> None:
+    trace = talk(b"GET /old \r\n\r\n")
+    for piece in pieces:
+        trace = trace.resp(piece)
+    result = run(trace.resp_fin().orig_ack().orig_fin().resp_ack())
+    (row,) = exchanges(result)
+    assert (row["method"], row["target"], row["version"], row["status"]) == ("GET", "/old", "0.9", None)
+    assert (row["body_framing_c"], row["body_framing_s"], row["complete"]) == ("none", "close", True)
+    assert (row["response_bytes"], row["response_frame"]) == (sum(map(len, pieces)), 5)
+    assert result.close["graceful_app"] == "yes"
+    assert result.anomalies == {}
+
+
+def test_a_simple_request_answered_by_a_newer_server() -> None:
+    result = run(talk(b"GET /old\r\n").resp(b"HTTP").resp(b"/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno"))
+    (row,) = exchanges(result)
+    assert (row["version"], row["status"], row["response_bytes"], row["complete"]) == ("0.9", 400, 2, True)
+    assert row["response_frame"] == 5
+
+
+def test_a_simple_request_stands_at_the_beginning() -> None:
+    assert exchanges(run(Talk().orig(b"GET /old\r\n").resp(b"<p>"))) == []  # joined midstream
+
+
 # ------------------------------------------------------------------------------------------------ odd heads
 @pytest.mark.parametrize(
     ("response", "code", "complete"),
@@ -152,7 +178,8 @@ def test_a_clean_exchange_has_no_anomalies() -> None:
         b"EHLO a.example\r\n",
         b"GETAWAY now\r\n",
         b"OPTIONS * RTSP/1.0\r\n\r\n",
-        b"GET /\r\n",
+        b"GET key\r\n",
+        b"POST /\r\n",
         b"\x16\x03\x01\x00\x05hello",
     ],
 )
