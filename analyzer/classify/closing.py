@@ -15,7 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.classify.exchange import app_trigger, graceful_app, idle_app, race, with_race
+from analyzer.classify.exchange import (
+    announced_by,
+    app_trigger,
+    graceful_app,
+    idle_app,
+    race,
+    websocket_close,
+    with_race,
+)
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.middlebox import SUSPECTED, Suspicion, suspect
 from analyzer.classify.promises import broken, with_promise
@@ -362,6 +370,8 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "graceful_tcp": graceful_tcp(facts, verdict),
         "graceful_tls": graceful_tls(facts, verdict.kind, verdict.initiator),
         "graceful_app": graceful_app(facts, verdict.kind),
+        "announced_by": announced_by(facts),
+        **websocket_close(facts, verdict.kind),
         "race": Coded(races, RACES),
         "confidence": verdict.confidence,
         "basis": Coded(verdict.inferred.astype(np.int8), ("observed", "inferred")),

@@ -1,15 +1,19 @@
 """What the application's protocol says about a close: was it finished, why did it end, did a request cross the end?
 
-What    Layer grace and triggers of definitions B5, the keep-alive race and stale reuse of B11.
-Source  RFC 9112 sections 9.3 (persistence), 9.5 (asynchronous close), 9.6; RFC 6455 section 7.1.1; RFC 9113
-        section 6.8 (GOAWAY: streams above its last were not served, and count as finished).
+What    Layer grace and triggers of definitions B5, the keep-alive race and stale reuse of B11, who announced the close.
+Source  RFC 9112 sections 9.3 (persistence), 9.5 (asynchronous close), 9.6; RFC 6455 sections 7.1.1, 7.4.1 (1005 and
+        1006 stand for what is not sent); RFC 9113 section 6.8 (GOAWAY: streams above its last were not served, and
+        count as finished).
 Needs   app: how the last exchange stood; flows: FINs, RSTs and acknowledgements around it
-Gives   closes.graceful_app, closes.trigger, closes.race
+Gives   closes.graceful_app, closes.trigger, closes.race, closes.announced_by, closes.ws_initiator, closes.ws_code_c
+        and ws_code_s
 Limits  Whether a client closed an idle connection by a timer or by decision cannot be seen: "consistent with".
         A WebSocket counts as graceful also if the client closed TCP first, though the server should (RFC 6455 7.1.1).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +23,12 @@ from analyzer.classify.facts import Array, Facts
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, WEBSOCKET
 from analyzer.protocols.messages.state import SSH
-from analyzer.tables.build import Coded
-from analyzer.tables.tcp import CLOSE_KINDS, GRACE, RACES, TRIGGERS
+from analyzer.tables.build import MISSING, Coded
+from analyzer.tables.tcp import CLOSE_KINDS, GRACE, RACES, SIDES, TRIGGERS
 
 _STILL_OPEN = tuple(CLOSE_KINDS.index(k) for k in ("open_active", "open_idle"))
+_END_UNSEEN = (*_STILL_OPEN, *(CLOSE_KINDS.index(k) for k in ("half_closed_open", "capture_gap")))
+_ABNORMAL = 1006  # RFC 6455 section 7.4.1: closed without a close frame
 _DROPPED = tuple(CLOSE_KINDS.index(k) for k in ("abort_retransmit", "silent_death"))
 _GIVEN_UP = tuple(TRIGGERS.index(k) for k in ("rto", "probe_miss"))
 _NO_ERROR = 1  # of APP.goaway_c and goaway_s
@@ -80,6 +86,29 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
         GRACE.index("n/a"),
     )
     return Coded(codes, GRACE)
+
+
+def announced_by(facts: Facts) -> Coded:
+    """Return who said in HTTP/1 that the connection would end: `Connection: close`, or HTTP/1.0 without keep-alive."""
+    app = facts.app
+    said = app["close_said"].astype(np.int64) - 1  # by whom among those who ask and answer
+    side = np.where(app["requester"] == 0, said, 1 - said)
+    return Coded(np.where((app["reader"] == HTTP1) & (said >= 0), side, -1), SIDES)
+
+
+def websocket_close(facts: Facts, kind: I64) -> dict[str, Any]:
+    """Return who sent the first close frame, and the code of each side's."""
+    app = facts.app
+    websocket = app["reader"] == WEBSOCKET
+    never = websocket & ~np.isin(kind, _END_UNSEEN)
+    out: dict[str, Any] = {
+        "ws_initiator": Coded(np.where(websocket, app["ws_close_first"].astype(np.int64), 0) - 1, SIDES)
+    }
+    for side in ("ws_close_c", "ws_close_s"):
+        code = app[side].astype(np.int64)
+        known = [websocket & (code > 0), never & (code == 0)]
+        out[side.replace("close", "code")] = np.select(known, [code, np.full(facts.n, _ABNORMAL)], MISSING)
+    return out
 
 
 def _goaway(app: Records) -> Mask:

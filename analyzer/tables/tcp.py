@@ -31,6 +31,7 @@ TRIGGERS = (
     "idle_timeout", "request_in_flight", "data_after_close", "probe_miss", "rto", "rst_unread", "lifetime_limit",
     "deploy_burst", "unknown",
 )  # fmt: skip
+SIDES = ("client", "server")
 RACES = ("none", "race", "stale_reuse", "silent_drop_reuse", "half_race")
 GRACE = ("yes", "no", "unknown", "n/a")
 BASES = ("observed", "inferred")
@@ -219,6 +220,12 @@ CLOSES = Table(
         one_of("graceful_tcp", GRACE, "both FINs sent and acknowledged"),
         one_of("graceful_tls", GRACE, "close_notify sent before the close; n/a = not TLS"),
         one_of("graceful_app", GRACE, "the application protocol was finished; n/a = none was read, or still open"),
+        one_of("announced_by", SIDES,
+               "who said in HTTP/1 that the connection would end: Connection: close, or HTTP/1.0 without keep-alive",
+               "nobody did"),
+        one_of("ws_initiator", SIDES, "who sent the first close frame of WebSocket", "there was none"),
+        *both(number, "ws_code", "code of the close frame of {side}: 1005 = it had none, 1006 = the connection ended "
+              "without a close frame of it", "no WebSocket, still open, or the code was not captured"),
         one_of("race", RACES,
                "a request that crossed the close, or was sent on a connection already dead",
                "no protocol with requests was read"),

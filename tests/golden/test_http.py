@@ -177,6 +177,9 @@ def test_lab_exchanges(name: str, point: str, index: int) -> None:
     if http.get("close_header_by"):
         said = {"client": rows.connection_c, "server": rows.connection_s}[http["close_header_by"]]
         assert said.str.lower().eq("close").any()
+    announced = None if pd.isna(flow["announced_by"]) else flow["announced_by"]
+    if flow["app_protocol"] == "http1":
+        assert announced == http.get("close_header_by")
     if http.get("chunked"):
         assert (rows.body_framing_s == "chunked").any()
     assert flow["app_protocol"] in ("http1", "websocket")

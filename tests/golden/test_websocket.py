@@ -143,6 +143,13 @@ def test_lab_websocket(name: str, point: str, index: int) -> None:
         for way, code in zip(closes.dir, closes.close_code, strict=True)
     ]
     assert said == ws["close_frames"]
+    first = next((side for side, _ in said), None)
+    assert (None if pd.isna(flow["ws_initiator"]) else flow["ws_initiator"]) == first
+    for side, _ in said:
+        (code,) = [code for who, code in ws["close_frames"] if who == side]
+        assert flow[f"ws_code_{side[0]}"] == (code or 1005)
+    if not said:
+        assert {flow["ws_code_c"], flow["ws_code_s"]} == {1006}
     assert set(closes.close_reason.dropna()) == ({ws["close_reason"]} - {""})
     if "permessage_deflate" in ws:
         assert messages.compressed.any() == ws["permessage_deflate"]

@@ -245,6 +245,17 @@ def test_triggers_of_a_close() -> None:
     assert closing(GET, old, after="0s").close["graceful_app"] == "yes"
 
 
+def test_who_announced_the_close() -> None:
+    said = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+    asked = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    kept = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    assert closing(GET, OK).close["announced_by"] is None
+    assert closing(GET, said).close["announced_by"] == "server"
+    assert closing(asked, said).close["announced_by"] == "client"
+    assert closing(b"GET / HTTP/1.0\r\n\r\n", OK).close["announced_by"] == "client"
+    assert closing(kept, OK).close["announced_by"] is None
+
+
 def test_keep_alive_race() -> None:
     trace = talk(GET, OK).resp_fin(at="6s").orig(GET, at="6.00001s", ack=1 + len(OK)).resp_rst(at="6.0001s")
     result = run(trace)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.property.harness import Result, run
@@ -133,11 +135,31 @@ def test_the_closing_handshake() -> None:
     result = run(talk.resp_fin().orig_ack().orig_fin().resp_ack())
     assert frames(result, "dir", "close_code", "close_reason") == [("s2c", 1001, "going away"), ("c2s", 1001, None)]
     assert (result.close["trigger"], result.close["graceful_app"]) == ("ws_close", "yes")
+    assert codes(result) == ("server", 1001, 1001)
+
+
+def codes(result: Result) -> tuple[Any, ...]:
+    return tuple(result.close[name] for name in ("ws_initiator", "ws_code_c", "ws_code_s"))
 
 
 def test_a_close_without_a_code() -> None:
-    result = run(upgraded().orig(of_client(CLOSE), at="2s"))
+    talk = upgraded().orig(of_client(CLOSE), at="2s")
+    result = run(talk)
     assert frames(result, "close_code", "close_reason", "error") == [(None, None, None)]
+    assert codes(result) == ("client", 1005, None)  # the server may still answer
+    ended = run(talk.resp(frame(CLOSE)).resp_fin().orig_ack().orig_fin().resp_ack())
+    assert codes(ended) == ("client", 1005, 1005)
+    assert ended.close["graceful_app"] == "yes"
+
+
+def test_an_end_without_a_close_frame() -> None:
+    assert codes(run(upgraded().resp_rst(at="5s"))) == (None, 1006, 1006)
+    assert codes(run(upgraded().orig(of_client(CLOSE, code(4001)), at="2s").resp_rst(at="3s"))) == (
+        "client",
+        4001,
+        1006,
+    )
+    assert codes(run(upgraded())) == (None, None, None)
 
 
 # ------------------------------------------------------------------------------------------------ errors
