@@ -42,6 +42,7 @@ CODES: dict[str, str] = {
     "http.orphan_response": "a response to no request that the capture has",
     "http.pipeline_cap": "more requests without response than longwire keeps; the oldest were given up",
     "http.line_cap": "too many lines cut by segment ends at once; some were not read",
+    "http.early_upgrade": "bytes that a client sent before the answer to its Upgrade or CONNECT; they were not read",
     "http.text_cap": "the memory for texts was full; some are null",
     "http2.lost": "bytes missing in a frame's header; reading goes on where segments begin with frames again",
     "http2.bad_length": "a frame whose length its type does not allow (RFC 9113 section 6)",

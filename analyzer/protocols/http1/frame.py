@@ -3,8 +3,8 @@
 Source  RFC 9112. What a message is made of stands in `message` and `head`, lines in `line`.
 Sees    start lines, the fields that matter, lengths of bodies; body bytes are stepped over, never copied.
         HTTP/0.9 (RFC 1945) where a client begins with its request line, and the answer has no status line.
-Limits  After bytes that are missing inside a head or a chunk header, reading goes on at the next start line. A client
-        that sends before the answer to its Upgrade is not followed.
+Limits  After bytes that are missing inside a head or a chunk header, reading goes on at the next start line. What a
+        client sends before the answer to its Upgrade or CONNECT is left out, and told (`http.early_upgrade`).
 """
 
 from __future__ import annotations
@@ -253,6 +253,10 @@ def _read(
             if s.carry_len == 0 and s.line_lost == 0:
                 s.line_idle = app.silence if at == span.at else 0
             short, kept = s.line_long == 0, s.line_lost == 0
+            if s.state == START and h.last > 0 and h.requester == span.dir + 1:
+                newest = exchanges[h.last - 1]
+                if newest.upgrade and newest.request_done and not newest.response_seen:
+                    h.early = 1
             whole = take_line(source, at, end, span, s, m, carry, carry_free)
             at = m.line_after
             if short and s.line_long and s.state != LOST:  # told at once: the line may never end

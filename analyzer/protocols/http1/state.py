@@ -54,6 +54,7 @@ CONNECTION = np.dtype(
         ("waiting", I4), ("opened", I4),  # exchanges in the queue; ever
         ("seen", I1),  # a start line was read: this is HTTP
         ("requester", I1),  # direction of requests + 1, 0 = not known
+        ("early", I1),  # bytes followed a request for an upgrade before its answer
         ("simple", I1),  # the request was HTTP/0.9, and its answer has not begun
         ("said_close", I1),  # which side announced the close: 1 client, 2 server
         ("response_end_ts", I8),
