@@ -59,17 +59,17 @@ class Case:
 
 
 def count_ours(folder: Path) -> Counter[str]:
-    """Return what the tables hold."""
+    """Return what the tables hold; messages that the end of the capture cut are left out, as tshark does."""
     import pyarrow.parquet as pq
 
     def table(name: str, *columns: str) -> list[dict[str, object]]:
         rows: list[dict[str, object]] = pq.read_table(folder / f"{name}.parquet", columns=list(columns)).to_pylist()
         return rows
 
-    exchanges = table("http_requests", "method", "status", "response_end_ts", "upgrade")
+    exchanges = table("http_requests", "method", "status", "request_end_ts", "response_end_ts", "upgrade")
     ended = [row for row in exchanges if row["response_end_ts"] is not None or row["upgrade"] is not None]
     return Counter(
-        requests=sum(row["method"] is not None for row in exchanges),
+        requests=sum(row["method"] is not None and row["request_end_ts"] is not None for row in exchanges),
         responses=sum(row["status"] is not None for row in ended),
         frames=len(table("websocket_frames", "opcode")),
     )
