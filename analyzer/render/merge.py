@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,12 +34,37 @@ def sorted_batches(chunks: list[pa.Table], key: tuple[str, ...], batch_rows: int
         yield rows.slice(start, batch_rows) if order is None else rows.take(pa.array(order[some]))
 
 
-def _order(rows: pa.Table, key: tuple[str, ...]) -> NDArray[np.uint64] | None:
+def _order(rows: pa.Table, key: tuple[str, ...]) -> NDArray[Any] | None:
     """Return the row numbers in sorted order, None if the rows are sorted already."""
     if not key or rows.num_rows < 2:
         return None
-    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in key]).to_numpy()  # nulls last
-    return None if np.array_equal(order, np.arange(order.size, dtype=order.dtype)) else order
+    if not all(pa.types.is_integer(rows[name].type) or pa.types.is_timestamp(rows[name].type) for name in key):
+        order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in key]).to_numpy()  # nulls last
+        return None if np.array_equal(order, np.arange(order.size, dtype=order.dtype)) else order
+    keys = [_numbers(rows[name]) for name in key]
+    if _ascending(keys):
+        return None
+    order = _stable(keys[0])  # the rows of one flow come in their order: mostly this is enough, in a fifth of the time
+    return order if _ascending([column[order] for column in keys]) else np.lexsort(keys[::-1])
+
+
+def _ascending(keys: Keys) -> bool:
+    """True if rows with these keys are in order."""
+    open_yet = np.ones(keys[0].size - 1, np.bool_)  # pairs of neighbours that are equal so far
+    for column in keys:
+        before, after = column[:-1], column[1:]
+        if (open_yet & (before > after)).any():
+            return False
+        open_yet &= before == after
+    return True
+
+
+def _stable(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the row numbers in the order of `numbers`; a narrow range is sorted by its digits, which numpy does for
+    16 bits."""
+    least = numbers.min()
+    narrow = int(numbers.max()) - int(least) < 1 << 16
+    return np.argsort((numbers - least).astype(np.uint16) if narrow else numbers, kind="stable")
 
 
 def merge(runs: list[Iterator[pa.Table]], key: tuple[str, ...]) -> Iterator[pa.Table]:
