@@ -19,7 +19,8 @@ from analyzer.tables.where import parse_where
 
 Row = tuple[int, int | None, int]
 # Few distinct values, so that keys are equal often: `len` counts the rows as they come and shows that order is kept.
-ROWS = st.lists(st.tuples(st.integers(0, 4), st.none() | st.integers(0, 3), st.integers(0, 2)), max_size=60)
+IDS = st.integers(0, 4) | st.sampled_from([70_000, 1 << 40])  # near each other and far apart: two ways to sort
+ROWS = st.lists(st.tuples(IDS, st.none() | st.integers(0, 3), st.integers(0, 2)), max_size=60)
 
 
 def keepalives(rows: list[Row], first: int) -> pa.Table:
