@@ -21,14 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.classify.closing import KIND, Verdict
+from analyzer.classify.closing import Verdict
 from analyzer.classify.clusters import NONE, Piles, Survivors, piles, window_us
 from analyzer.classify.facts import Facts
 from analyzer.classify.grouped import Latest
-from analyzer.classify.idle_gap import trailing_rows
 from analyzer.classify.known import names_of
 from analyzer.classify.ranges import distinct_in, flow_lists
-from analyzer.flows.state import AFTER_HALF_CLOSE, END_RST, STALLED_UNACKED, STALLED_ZERO_WINDOW, THINK_TIME, TRAILING
+from analyzer.classify.timeout_evidence import CLOSE, DIED, GAP, RUNNING, closes_of, gaps_of
 from analyzer.kernel import I64, Mask, Records
 from analyzer.knowledge.load import Knowledge
 from analyzer.tables.build import Coded
@@ -37,7 +36,7 @@ Rows = NDArray[Any]
 
 CLOCKS = ("wire", "payload", "app", "response", "age")
 _WIRE, _PAYLOAD, _APP, _RESPONSE, _AGE = range(5)
-_COLUMN = (0, 1, 2, 1, 3)  # of _CLOSE's silences (wire, payload, app, age), for each clock
+_COLUMN = (0, 1, 2, 1, 3)  # of CLOSE's silences (wire, payload, app, age), for each clock
 _SIDES = ("client", "server", "path")
 _CLIENT, _SERVER, _PATH = range(3)
 
@@ -49,22 +48,6 @@ _STEPS = 5
 _SURE_SWEEP = 40  # closes; few that are spread evenly may be spread so by something else than a sweep
 _TIE_US = 100_000  # delayed ACKs and the way to us blur a clock by this much
 
-# What killed data after a silence: the path had forgotten the connection, or the host was gone
-_KILLED = tuple(
-    KIND[k] for k in ("rst_to_data_stale", "rst_to_keepalive", "silent_death", "abort_retransmit", "abort_keepalive")
-)
-_DIED, _SURVIVED, _RUNNING = range(3)
-
-_CLOSE = np.dtype(
-    [("hi", np.int64), ("lo", np.int64), ("client_hi", np.int64), ("client_lo", np.int64), ("port", np.int32),
-     ("version", np.int8), ("side", np.int8), ("rst", np.int8), ("answered", np.int8), ("ts", np.int64),
-     ("flow_id", np.int64), ("silence", np.int64, (4,))],
-)  # fmt: skip
-_GAP = np.dtype(
-    [("hi", np.int64), ("lo", np.int64), ("port", np.int32), ("version", np.int8), ("thinking", np.int8),
-     ("fate", np.int8), ("flow_id", np.int64), ("payload", np.int64), ("wire", np.int64), ("age", np.int64)]
-)  # fmt: skip
-
 
 class Timeouts:
     """Collects a few numbers per close and per long silence while flows finish; one table at the end."""
@@ -75,15 +58,15 @@ class Timeouts:
         self.least_us = least_ns // 1000
         self.peers: list[str | None] = []
         """The one client of each row of the table, None if there were several; known once `columns` was called."""
-        self._closes = Latest(_CLOSE, limit)
+        self._closes = Latest(CLOSE, limit)
         self._gaps: list[Rows] = []
         self._held = 0
 
     # ---------------------------------------------------------------------------------- collecting
     def add(self, facts: Facts, verdict: Verdict, idle_app_ns: I64 | None = None) -> None:
         """Take finished flows. idle_app_ns (n,): silence before the close with heartbeats left out; -1 = not known."""
-        self._closes.add(_closes_of(facts, verdict, idle_app_ns))
-        gaps = _gaps_of(facts, verdict)
+        self._closes.add(closes_of(facts, verdict, idle_app_ns))
+        gaps = gaps_of(facts, verdict)
         self._gaps.append(gaps)
         self._held += gaps.shape[0]
         if self._held > 2 * MOST_GAPS:
@@ -91,7 +74,7 @@ class Timeouts:
 
     def _keep_longest(self) -> None:
         """The longest of a set do not depend on the order in which it came: batching stays invisible."""
-        rows = np.concatenate(self._gaps) if self._gaps else np.zeros(0, _GAP)
+        rows = np.concatenate(self._gaps) if self._gaps else np.zeros(0, GAP)
         if rows.shape[0] > MOST_GAPS:
             order = np.lexsort((rows["wire"], rows["flow_id"], -rows["payload"]))
             rows = rows[order[:MOST_GAPS]]
@@ -113,63 +96,6 @@ class Timeouts:
         rows = rows[np.lexsort((rows["endpoint"], -rows["closes"], unsure))]
         self.peers = _peers(rows, closes)
         return _table(rows, heads)
-
-
-def _closes_of(facts: Facts, verdict: Verdict, idle_app_ns: I64 | None) -> Rows:
-    """Closes by a FIN, and by a RST after a silence, whoever was reset: the first closing segment and its silences."""
-    flow = facts.flow
-    by_fin = (flow["close_rst"] == 0) & (verdict.kind != KIND["fin_simultaneous"])
-    chosen = (flow["close_ts"] != 0) & (flow["close_idle_payload"] >= 0)
-    here = np.flatnonzero(chosen & (by_fin | (verdict.kind == KIND["rst_on_idle"])))
-    rows = np.zeros(here.size, _CLOSE)
-    for name, field in (
-        ("hi", "server_hi"), ("lo", "server_lo"), ("client_hi", "client_hi"), ("client_lo", "client_lo"),
-        ("port", "server_port"), ("version", "ip_version"), ("side", "close_dir"), ("rst", "close_rst"),
-        ("ts", "close_ts"), ("flow_id", "flow_id"),
-    ):  # fmt: skip
-        rows[name] = flow[field][here]
-    # A response ended it if the server had the last word and there was a question: after a FIN nothing counts.
-    last_c, last_s, said_c, said_s = (
-        side[name][here] for name in ("payload_ts", "payload_bytes") for side in (facts.client, facts.server)
-    )
-    rows["answered"] = (last_s > last_c) & (said_c > 0) & (said_s > 0)
-    payload = flow["close_idle_payload"][here]
-    app = payload if idle_app_ns is None else idle_app_ns[here]
-    silences = (flow["close_idle_wire"][here], payload, app, rows["ts"] - flow["first_ts"][here])
-    for k, silence in enumerate(silences):
-        rows["silence"][:, k] = silence // 1000
-    return rows
-
-
-def _gaps_of(facts: Facts, verdict: Verdict) -> Rows:
-    """Silences that were survived or still run, and those that killed what came after them."""
-    tail = trailing_rows(facts)
-    gaps = np.concatenate([facts.done.gaps, tail])
-    order = np.argsort(facts.flow["flow_id"], kind="stable")
-    ids = facts.flow["flow_id"][order]
-    if ids.size == 0 or gaps.shape[0] == 0:
-        return np.zeros(0, _GAP)
-    place = np.minimum(np.searchsorted(ids, gaps["flow_id"]), ids.size - 1)
-    row = order[place]
-    flow = facts.flow
-    half = (facts.client["fin_seq"][row] != 0) | (facts.server["fin_seq"][row] != 0)
-    running = (gaps["gap_class"] == TRAILING) & ~half
-    killed = np.isin(verdict.kind[row], _KILLED) & ~half & (gaps["survived"] == 0) & ~running
-    killed &= (gaps["end_ts"] >= flow["payload_ts"][row]) | (gaps["ended_by"] >= END_RST)  # the last one of its flow
-    stalled = np.isin(gaps["gap_class"], (STALLED_UNACKED, STALLED_ZERO_WINDOW, AFTER_HALF_CLOSE))
-    keep = (ids[place] == gaps["flow_id"]) & ~stalled & ((gaps["survived"] == 1) | running | killed)
-    gaps, row = gaps[keep], row[keep]
-    rows = np.zeros(gaps.shape[0], _GAP)
-    rows["hi"], rows["lo"] = flow["server_hi"][row], flow["server_lo"][row]
-    rows["port"], rows["version"] = flow["server_port"][row], flow["ip_version"][row]
-    server_last = facts.server["payload_ts"][row] > facts.client["payload_ts"][row]
-    rows["thinking"] = np.where(running[keep], server_last, gaps["gap_class"] == THINK_TIME)
-    rows["fate"] = np.where(running[keep], _RUNNING, np.where(killed[keep], _DIED, _SURVIVED))
-    rows["flow_id"] = gaps["flow_id"]
-    rows["payload"] = (gaps["end_ts"] - gaps["start_ts"]) // 1000
-    rows["wire"] = gaps["longest_wire"] // 1000
-    rows["age"] = np.where(running[keep], gaps["end_ts"] - flow["first_ts"][row], 0) // 1000
-    return rows
 
 
 # ------------------------------------------------------------------------------------------------ groups
@@ -200,9 +126,9 @@ class _Silences:
     """
 
     def __init__(self, gaps: Rows, endpoint: I64, closes: Rows, closed_at: I64) -> None:
-        alive = gaps["fate"] != _DIED
+        alive = gaps["fate"] != DIED
         thinking = alive & (gaps["thinking"] == 1)
-        running = gaps["fate"] == _RUNNING
+        running = gaps["fate"] == RUNNING
         answered = closes["answered"] == 1
         parts: tuple[tuple[str, Mask, Mask], ...] = (
             ("wire", alive, np.ones(closes.shape[0], np.bool_)),
@@ -388,7 +314,7 @@ def _few(
 
 def _path(gaps: Rows, endpoint: I64, heads: Rows, bounds: _Silences, knowledge: Knowledge) -> Rows:
     """Bounds of what lies between: data after a silence got no answer, or a reset, though nobody had closed."""
-    died = np.flatnonzero(gaps["fate"] == _DIED)
+    died = np.flatnonzero(gaps["fate"] == DIED)
     died = died[np.lexsort((gaps["wire"][died], endpoint[died]))]
     where, first = np.unique(endpoint[died], return_index=True)
     last = np.r_[first[1:], died.size].astype(np.int64)
@@ -417,7 +343,7 @@ def _peers(rows: Rows, closes: Rows) -> list[str | None]:
     """Return the address of each row's only client."""
     from analyzer.classify.community import address_text
 
-    heads = closes[np.maximum(rows["peer"] - 1, 0)] if closes.size else np.zeros(rows.size, _CLOSE)
+    heads = closes[np.maximum(rows["peer"] - 1, 0)] if closes.size else np.zeros(rows.size, CLOSE)
     names = address_text(heads["client_hi"], heads["client_lo"], heads["version"]).to_pylist()
     return [name if peer else None for name, peer in zip(names, rows["peer"].tolist(), strict=True)]
 

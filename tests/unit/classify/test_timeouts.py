@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analyzer.classify.timeouts import _CLOSE, _GAP, Timeouts
+from analyzer.classify.timeout_evidence import CLOSE, GAP
+from analyzer.classify.timeouts import Timeouts
 from analyzer.knowledge.load import Knowledge
 from tests.fleet import Timer, fleet, thinking
 from tests.property.harness import run
@@ -142,14 +143,14 @@ def test_a_million_flows_take_seconds() -> None:
     """The whole-capture part; measured 2 s on the machine it was written on."""
     n, servers = 1_000_000, 2_000
     random = np.random.default_rng(1)
-    closes = np.zeros(n, _CLOSE)
+    closes = np.zeros(n, CLOSE)
     closes["hi"], closes["lo"], closes["port"], closes["version"] = 0, random.integers(0, servers, n), 443, 4
     closes["side"] = random.integers(0, 2, n)
     closes["answered"], closes["flow_id"] = 1, np.arange(n)
     closes["ts"] = random.integers(0, 10**13, n)
     silence = np.where(random.random(n) < 0.5, 60_000_000, random.exponential(5e6, n).astype(np.int64))
     closes["silence"] = silence[:, None] + random.integers(0, 50_000, (n, 4))
-    gaps = np.zeros(200_000, _GAP)
+    gaps = np.zeros(200_000, GAP)
     gaps["lo"], gaps["port"], gaps["version"] = random.integers(0, servers, 200_000), 443, 4
     gaps["fate"], gaps["payload"] = 1, random.integers(10**6, 59 * 10**6, 200_000)
     collected = Timeouts(Knowledge.shipped(), 10**9)
