@@ -54,7 +54,7 @@ SPOKEN = {
 }
 # every capture of the corpus in which a protocol of `protocols/messages` is claimed; read by eye
 CLAIMED = {
-    "arkime/arkime_synthetic.pcap": {"bgp", "mqtt", "mysql", "sip"},
+    "arkime/arkime_synthetic.pcap": {"bgp", "mqtt", "mysql", "sip", "ssh"},
     "arkime/cloudshark-bgp-md5.pcap": {"bgp"},
     "arkime/gtp-iphone.pcap": {"sip"},
     "arkime/irc-cap-req.pcap": {"irc"},
@@ -66,6 +66,7 @@ CLAIMED = {
     "deepflow/mysql__mysql-login-error.pcap": {"mysql"},
     "deepflow/nats__nats-nrpc1.pcap": {"nats"},
     "deepflow/nats__nats-nrpc3.pcap": {"nats"},
+    "ja4/ssh2.pcapng": {"ssh"},
     "lab/mqtt_client_silent.pcap": {"mqtt"},
     "lab/postgres_idle_session_timeout.pcap": {"postgresql"},
     "suricata/mqtt-frames-truncated.pcap": {"mqtt"},
@@ -77,6 +78,7 @@ CLAIMED = {
     "zeek/pop3__redis-50-pings.pcap": {"redis"},
     "zeek/redis__django-cloud.pcapng": {"redis"},
     "zeek/redis__pubsub.pcap": {"redis"},
+    "zeek/ssh__kex-quadratic-1000.pcap.gz": {"ssh"},
 }
 
 
