@@ -212,7 +212,8 @@ class Engine:
 
         if self._findings is None or self._timeouts is None:
             return to_arrow("findings", {})
-        return to_arrow("findings", self._findings.columns(self._timeouts.columns()))
+        inferred = self._timeouts.columns()
+        return to_arrow("findings", self._findings.columns(inferred, self._timeouts.peers))
 
     def whole(self) -> Iterator[Chunk]:
         """Yield the tables about the whole, as they stand now."""

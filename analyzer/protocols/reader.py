@@ -38,7 +38,8 @@ class Shared:
     """What all protocols see: the spans of this batch and the bytes they point into, channels, flows, counters.
 
     spans   SPAN rows, those that protocols added included    data, pages, aside  bytes (see streams.inorder)
-    flows   FLOW by slot    apps  APP by slot    channels  CHANNEL    slot_channel  first channel by slot, -1 = none
+    flows   FLOW by slot, only for what never changes (addresses, flow_id): the next batch is being followed meanwhile
+    apps    APP by slot    channels  CHANNEL    slot_channel  first channel by slot, -1 = none
     beats   heartbeats and their answers, until their flow is over
     queue   rows of `spans` that another protocol has to read; stage.n_queue of them
     open_websocket  called by the protocol that carried a WebSocket handshake, before its channel's bytes are read
