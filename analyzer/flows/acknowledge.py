@@ -12,7 +12,7 @@ from analyzer.flows.sequence import MAX_JUMP
 from analyzer.flows.silence import note_answered
 from analyzer.flows.state import ACKED_UNSEEN
 from analyzer.kernel import I32, Records, helper
-from analyzer.streams.inorder import HOLE_WAIT_NS, announce_hole, drain
+from analyzer.streams.inorder import HOLE_WAIT_NS, announce_hole, drain, ends_here
 
 _AGREES = 1 << 20  # two numbers this close are of the same stretch of bytes
 
@@ -64,7 +64,7 @@ def take_ack(
         if peer.fin_seq != 0 and ack_rel >= peer.fin_seq and peer.fin_acked_ts == 0:
             peer.fin_acked_ts = seg.ts_ns
         note_answered(f, direction, ack_rel, gaps)
-        if peer.ooo_head >= 0 and blocks[peer.ooo_head].start <= peer.deliver_nxt:
+        if ends_here(peer) or (peer.ooo_head >= 0 and blocks[peer.ooo_head].start <= peer.deliver_nxt):
             drain(f, peer, slot, 1 - direction, blocks, spans, m)
     if peer.segments > 0 and peer.snd_una > peer.deliver_nxt and peer.hole_acked_ts == 0:
         peer.hole_acked_ts = seg.ts_ns

@@ -5,7 +5,7 @@ Nothing is judged here. The judgement, over whole tables, is in `classify/closin
 
 from __future__ import annotations
 
-from analyzer.decode.segment import ACK
+from analyzer.decode.segment import ACK, RST, SYN
 from analyzer.flows.state import SENT_DATA
 from analyzer.kernel import Records, helper
 
@@ -108,9 +108,14 @@ def note_life_after_rst(f: Records, seg: Records, direction: int, me: Records, p
     """A segment of the side that was reset, long after it must have known: the RST was lost or not believed.
 
     RFC 5961 section 3 lets a receiver ignore a RST that is not exactly at rcv_nxt, and a firewall may drop it. What was
-    under way when the RST was sent arrives within a round trip; anything later shows that the connection went on.
+    under way when the RST was sent arrives within a round trip; anything later shows that the connection went on. So
+    does a client's answer to a SYN-ACK that came after the RST.
     """
-    if peer.rst_ts == 0 or seg.ts_ns - peer.rst_ts < max(me.srtt + peer.srtt, _RST_GRACE_NS):
+    if peer.rst_ts == 0:
+        return
+    opens = direction == 0 and f.handshake_ts == 0 and f.syn_ack_ts > peer.rst_ts
+    opens = opens and seg.flags & (SYN | RST | ACK) == ACK
+    if not opens and seg.ts_ns - peer.rst_ts < max(me.srtt + peer.srtt, _RST_GRACE_NS):
         return
     f.rst_ignored += 1
     me.rst_ts, me.rst_frame, peer.rst_ts, peer.rst_frame = 0, 0, 0, 0

@@ -10,8 +10,10 @@ from analyzer.flows.sequence import MASK, unwrapped
 from analyzer.flows.state import LIVE, SEEN_ACK, SEEN_DATA, SEEN_FIN, SEEN_RST, SEEN_SYN, SEEN_SYN_ACK
 from analyzer.flows.table import find, role_of_sender, set_endpoints
 from analyzer.kernel import I32, Records, helper
+from analyzer.streams.inorder import drop_all
 
 _MAX_SCALE = 14  # RFC 7323 section 2.3
+FIRST_WINDOW = 65535  # what may follow a SYN-ACK before it is acknowledged: the window of a SYN is not scaled (2.2)
 
 
 @helper
@@ -72,14 +74,57 @@ def note_icmp(seg: Records, flows: Records, sides: Records, slots: I32, limits: 
 
 
 @helper
+def is_unheard(me: Records, peer: Records) -> bool:
+    """True if the other side, as far as was captured, waits for this one's SYN and drops all else (3.10.7.3).
+
+    Then payload and FIN wait, too: a SYN may contradict them, an acknowledgement confirm them.
+    """
+    return bool(not me.una_known and me.deliver_nxt == 1 and me.syns == 0 and peer.syns > 0)
+
+
+@helper
 def _rebase(side: Records, isn: int) -> None:
     """Count a direction's sequence numbers from another initial one; nothing was delivered yet."""
     side.isn, side.snd_nxt, side.sent_nxt, side.nxt_known = isn, 0, 0, 1
     side.una_known, side.snd_una, side.deliver_nxt, side.hole_acked_ts = 0, 0, 1, 0
+    side.timed_end = 0
 
 
 @helper
-def set_bases(seg: Records, me: Records, peer: Records) -> None:
+def _move_base(side: Records, by: int, blocks: Records) -> None:
+    """Count from an initial number that lies `by` before the assumed one: what follows its SYN came first."""
+    side.snd_nxt += by
+    side.sent_nxt += by
+    side.timed_end = 0
+    if side.fin_seq != 0:
+        side.fin_seq += by
+    i = side.ooo_head
+    while i >= 0:
+        blocks[i].start += by
+        i = blocks[i].next
+
+
+@helper
+def _take_unheard(seg: Records, f: Records, me: Records, m: Records, blocks: Records) -> None:
+    """Count an unheard side from its SYN on. What contradicts it was forged, or of a connection long gone."""
+    isn = seg.seq if seg.flags & SYN else (seg.seq - 1) & MASK
+    before = (me.isn - isn) & MASK
+    if before <= FIRST_WINDOW:
+        _move_base(me, before, blocks)
+        me.isn = isn
+        return
+    if not seg.flags & SYN:
+        return
+    drop_all(me, blocks, m)
+    me.payload_bytes = 0
+    if me.fin_seq != 0 and f.close_frame == me.fin_frame:
+        f.close_ts, f.close_frame = 0, 0
+    me.fin_seq, me.fin_ts, me.fin_frame, me.fin_ack = 0, 0, 0, 0
+    _rebase(me, seg.seq)
+
+
+@helper
+def set_bases(seg: Records, f: Records, me: Records, peer: Records, m: Records, blocks: Records) -> None:
     """Fix where each direction's numbers begin: at the SYN, or as if one had been just before the first segment."""
     if me.isn < 0:
         if seg.flags & SYN:
@@ -88,6 +133,8 @@ def set_bases(seg: Records, me: Records, peer: Records) -> None:
             me.isn, me.snd_nxt = (seg.seq - 1) & MASK, 1
             me.nxt_known = 1 if seg.payload_len > 0 else 0
         me.snd_una, me.deliver_nxt = me.snd_nxt, 1
+    elif is_unheard(me, peer) and not seg.flags & RST:
+        _take_unheard(seg, f, me, m, blocks)
     elif seg.flags & SYN and seg.seq != me.isn and me.payload_bytes == 0 and me.fin_seq == 0 and peer.fin_seq == 0:
         # Another initial number before any data: the server forgot the first handshake (SYN cookies, a proxy). The
         # client's next ACK says which one it follows.

@@ -6,6 +6,7 @@ from analyzer.decode.segment import ACK, FIN, RST, SYN
 from analyzer.flows.acknowledge import confirmed
 from analyzer.flows.closing import note_life_after_own_rst
 from analyzer.flows.history import scaled_letter
+from analyzer.flows.opening import FIRST_WINDOW, is_unheard
 from analyzer.flows.retransmission import is_older_tsval
 from analyzer.flows.rtt import start_timing, void_timing
 from analyzer.flows.sequence import MAX_JUMP
@@ -26,7 +27,7 @@ from analyzer.flows.state import (
     ZERO_WINDOW_PROBE,
 )
 from analyzer.kernel import U8, Records, helper
-from analyzer.streams.inorder import deliver, skip_to, store_probe
+from analyzer.streams.inorder import deliver, drain, skip_to, store, store_probe
 
 _CLOSING = SYN | FIN | RST
 
@@ -70,7 +71,15 @@ def take_payload(
     if bits & ZERO_WINDOW_PROBE and seg.payload_len == 1:
         store_probe(seg, first, me, m, blocks, pages, data)
         return 0
-    new = deliver(seg, first, f, me, slot, direction, m, blocks, pages, data, spans)
+    new, held = 0, False
+    if is_unheard(me, peer):
+        if first + seg.payload_len <= FIRST_WINDOW:
+            new = store(seg, first, me, m, blocks, pages, data)
+            held = m.no_room == 0
+        if not held:  # the capture lacks what the other side said, or there is no room to wait for it
+            drain(f, me, slot, direction, blocks, spans, m)
+    if not held:
+        new += deliver(seg, first, f, me, slot, direction, m, blocks, pages, data, spans)
     me.payload_bytes += new
     if new > 0:
         if peer.payload_ts > me.payload_ts or seg.ts_ns - f.payload_ts >= 50_000_000:

@@ -12,7 +12,7 @@ from analyzer.flows.duplicates import is_duplicate_frame
 from analyzer.flows.history import advance_state, note_packet, scaled_letter
 from analyzer.flows.keepalive import answered_probe, take_probe
 from analyzer.flows.labels import count_labels, label_ack, label_sequence
-from analyzer.flows.opening import new_flow, note_icmp, reuses_port, set_bases, take_completeness, take_syn
+from analyzer.flows.opening import is_unheard, new_flow, note_icmp, reuses_port, set_bases, take_completeness, take_syn
 from analyzer.flows.sending import remember, take_new_sequence, take_payload, take_window
 from analyzer.flows.sequence import unwrapped
 from analyzer.flows.silence import begin, note_active, note_wire
@@ -42,7 +42,7 @@ def _observe(
     """Take one segment that is not a duplicate frame."""
     now, flags = seg.ts_ns, seg.flags
     has_ack = flags & ACK != 0
-    set_bases(seg, me, peer)
+    set_bases(seg, f, me, peer, m, blocks)
     seq_rel = unwrapped(seg.seq, me.isn, me.snd_nxt)
     ack_rel = unwrapped(seg.ack, peer.isn, peer.snd_una) if has_ack and peer.isn >= 0 else -1
     end = seq_rel + seg.payload_len + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)
@@ -92,7 +92,7 @@ def _observe(
     if flags & FIN and not flags & (SYN | RST):
         first_fin = note_fin(f, seg, direction, me, end, ack_rel)
     new = take_payload(seg, seq_rel, bits, f, me, peer, slot, direction, m, blocks, pages, data, spans)
-    if first_fin:
+    if first_fin and not is_unheard(me, peer):
         drain(f, me, slot, direction, blocks, spans, m)
 
     client = me if direction == 0 else peer

@@ -95,6 +95,12 @@ def _emit_bytes(
 
 
 @helper
+def ends_here(side: Records) -> bool:
+    """True if only the FIN is left to deliver."""
+    return bool(side.fin_seq != 0 and side.deliver_nxt == side.fin_seq - 1)
+
+
+@helper
 def drain(f: Records, me: Records, slot: int, direction: int, blocks: Records, spans: Records, m: Records) -> None:
     """Deliver the stored blocks that now follow on. Their pages stay readable for two batches."""
     while me.ooo_head >= 0:
@@ -119,7 +125,7 @@ def drain(f: Records, me: Records, slot: int, direction: int, blocks: Records, s
         m.spent_block = index
     if me.ooo_head < 0:
         me.ooo_tail = -1
-    if me.fin_seq != 0 and me.deliver_nxt == me.fin_seq - 1:
+    if ends_here(me):
         _emit(spans, m, f, slot, direction, SPAN_FIN, IN_BATCH, me.deliver_nxt, 0, 0, me.fin_frame, me.fin_ts)
         me.deliver_nxt = me.fin_seq
     if me.hole_acked_ts != 0 and me.deliver_nxt >= me.snd_una:
@@ -140,7 +146,7 @@ def _drop_head(me: Records, blocks: Records, m: Records) -> None:
 
 
 @helper
-def _drop_all(me: Records, blocks: Records, m: Records) -> None:
+def drop_all(me: Records, blocks: Records, m: Records) -> None:
     while me.ooo_head >= 0:
         _drop_head(me, blocks, m)
 
@@ -162,7 +168,7 @@ def announce_hole(
         me.missing_bytes += length
         me.deliver_nxt = end
     elif me.fin_seq != 0 and me.deliver_nxt >= me.fin_seq - 1:
-        _drop_all(me, blocks, m)  # bytes beyond the FIN belong to no stream
+        drop_all(me, blocks, m)  # bytes beyond the FIN belong to no stream
     me.hole_acked_ts = ts_ns if me.snd_una > me.deliver_nxt else 0
     drain(f, me, slot, direction, blocks, spans, m)
 
@@ -180,7 +186,7 @@ def skip_to(
     seg: Records,
 ) -> None:  # fmt: skip
     """Announce one hole up to stream position `first`, past everything that waits."""
-    _drop_all(me, blocks, m)
+    drop_all(me, blocks, m)
     length = first - me.deliver_nxt
     _emit(spans, m, f, slot, direction, SPAN_HOLE, IN_BATCH, me.deliver_nxt, length, 0, seg.frame, seg.ts_ns)
     me.missing_bytes += length
@@ -351,3 +357,5 @@ def flush(
                 )  # fmt: skip
             if me.segments > 0 and me.snd_una > me.deliver_nxt:
                 announce_hole(flows[slot], me, slot, direction, blocks, spans, m, me.last_ts, me.last_frame)
+            if ends_here(me):
+                drain(flows[slot], me, slot, direction, blocks, spans, m)

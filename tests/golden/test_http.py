@@ -30,8 +30,6 @@ TSHARK_DIFFERS = {
     "ndpi/ndpi_match_string_subprotocol__error.pcapng": "a fuzzed capture: bytes of the start lines are flipped",
     "snort3_demo/inspectors__file_id_file_log__http_noblock.pcap": MORE_THAN_TSHARK,
     "snort3_demo/loggers__alert_ex__alert_ex.pcap": MORE_THAN_TSHARK,
-    "suricata/bug-3286-03-windows-evasion__with_evasion_windows.pcap": "a forged FIN at the first byte: what follows "
-    "is beyond the end of the stream",
     "suricata/bug-5392__TPWhite-carved-out-7787-s1.pcap": "a request whose body has holes; tshark waits for it",
     "suricata/http-gap-beyond-body.pcap": MORE_THAN_TSHARK,
     "suricata/http-gap-double.pcap": MORE_THAN_TSHARK,

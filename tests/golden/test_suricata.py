@@ -37,8 +37,6 @@ class Check(NamedTuple):
 
 
 DIFFERS = {
-    ("bug-3286-03-windows-evasion", "http http.length=14 http.status=200"): "a forged FIN before the SYN-ACK: the "
-    "answer is beyond the end of the stream",
     ("bug-3844", "http http.url=/"): "a request line that never ends: Suricata takes it for HTTP/0.9",
 }
 """(test, match) of counts that are not ours, and why."""
