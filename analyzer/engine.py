@@ -20,7 +20,7 @@ from analyzer.decode.decoder import Decoder
 from analyzer.decode.segment import TCP
 from analyzer.flows.state import DUPLICATE_FRAME
 from analyzer.flows.tracker import Finished, FlowTracker, untold
-from analyzer.kernel import U8, Records, copied
+from analyzer.kernel import U8, Records
 from analyzer.protocols.stage import ProtocolStage
 from analyzer.settings import Settings
 
@@ -41,7 +41,7 @@ Chunk = tuple[str, "pa.Table"]
 class Followed:
     """A batch whose segments found their flows.
 
-    segments, data  as decoded    labels  one per segment, none if nobody asked for them
+    segments, data  as decoded    labels  one per segment
     spans   the bytes in order    latest  time of the latest packet    secrets  TLS secrets that the capture brought
     full    some flows have to be handed over before the next batch is followed
     """
@@ -138,8 +138,7 @@ class Engine:
         labels, spans = self.tracker.feed(segments, data)
         self._count_by_file(segments, labels)
         self._note_units(spans)
-        kept = copied(labels if self.want_segments else labels[:0])
-        return Followed(segments, kept, data, copied(spans), latest, secrets, self.tracker.full())
+        return Followed(segments, labels, data, spans, latest, secrets, self.tracker.full())
 
     def take(self, batch: Followed) -> Iterator[Chunk]:
         """The second half of `feed`: read what the flows carry and yield the (table, rows) that are ready."""

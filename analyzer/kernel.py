@@ -17,6 +17,7 @@ allows `a[i].field` in compiled code, but in plain Python only if its rows are o
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar, cast
@@ -84,6 +85,8 @@ def cache_is_cold() -> bool:
 
 
 _LINE = 64
+_LARGE = 4 << 20  # bytes
+_HUGE_PAGES = hasattr(mmap, "MADV_HUGEPAGE")
 
 
 class _Row(np.record):  # type: ignore[misc]  # numpy marks a base of it final
@@ -96,10 +99,23 @@ class _Row(np.record):  # type: ignore[misc]  # numpy marks a base of it final
 
 def records(n: int, dtype: np.dtype[Any]) -> Records:
     """Return `n` zeroed records that kernels can read and write as `a[i].field`, compiled or not."""
-    room = np.zeros(n * dtype.itemsize + _LINE, np.uint8)  # on a cache line's start, so that a dtype can count lines
+    room = untouched(n * dtype.itemsize + _LINE)  # on a cache line's start, so that a dtype can count lines
     start = -room.ctypes.data % _LINE
     array = room[start : start + n * dtype.itemsize].view(dtype)
     return array.view(np.dtype((_Row, dtype))) if JIT_DISABLED else array
+
+
+def untouched(n: int) -> U8:
+    """Return `n` zeroed bytes, of which only those that are used will be resident.
+
+    What the allocator has left from before it would clear at once, tens of megabytes of room for a few rows.
+    """
+    if n < _LARGE:
+        return np.zeros(n, np.uint8)
+    room = mmap.mmap(-1, n, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if _HUGE_PAGES:
+        room.madvise(mmap.MADV_HUGEPAGE)  # a page fault for 2 MiB costs little more than one for 4 KiB
+    return np.frombuffer(room, np.uint8)
 
 
 def grown(array: Records, n: int) -> Records:
@@ -116,13 +132,6 @@ def distinct(values: NDArray[Any]) -> NDArray[Any]:
     return np.unique(values, return_counts=True)[0]
 
 
-def copied(rows: Records) -> Records:
-    """Return a copy of `rows` (see `copy_rows`)."""
-    twin = records(rows.shape[0], rows.dtype)
-    copy_rows(twin, rows)
-    return twin
-
-
 def copy_rows(target: Records, source: Records) -> None:
     """Copy `source` to the front of `target`, as bytes: numpy copies records field by field, ten times slower."""
     target[: source.shape[0]].view(np.uint8)[:] = source.view(np.uint8)
@@ -136,6 +145,6 @@ def roomy(array: Records, used: int, more: int) -> Records:
     if array.shape[0] >= used + more:
         return array
     size = max(used + more, 2 * array.shape[0])
-    bigger = records(size, array.dtype) if array.dtype.names else np.zeros(size, array.dtype)
+    bigger = records(size, array.dtype) if array.dtype.names else untouched(size * array.itemsize).view(array.dtype)
     copy_rows(bigger, array[:used])
     return bigger

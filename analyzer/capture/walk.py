@@ -1,6 +1,6 @@
 """What the pcap and pcapng walks share: the reused buffers, the state a kernel carries, and the reading loop.
 
-Two buffers of about 2 MiB are filled by `readinto` in turn, a kernel walks the records in one, and the bytes of a
+Two buffers of about 8 MiB are filled by `readinto` in turn, a kernel walks the records in one, and the bytes of a
 record that is not whole yet move to the front of the other before the next fill. Memory stays flat whatever the size.
 """
 
@@ -163,7 +163,7 @@ class Window:
             if self.eof:
                 return False
             self._make_room(need)
-            # A grown buffer is filled little further than it must be: 2 MiB stay in the cache, 16 MiB do not. But a
+            # A grown buffer is filled little further than it must be: 8 MiB stay in the cache, 24 MiB do not. But a
             # little: a search for the next record asks for a few bytes more each time.
             room = min(len(self.data), max(self.size, self.start + need + self.size // 8))
             got = self._source.readinto(self.data.data[self.end : room])

@@ -90,10 +90,12 @@ class FlowTracker:
         self.probes = records(1024, state.PROBE)
         self.gaps = records(1024, state.GAP)
         self.spans = records(_SPANS_PER_BLOCK * PAGES + 1024, SPAN)
+        self._other_spans = records(1024, SPAN)
         self.samples: I32 = np.zeros(256 * state.RTT_SAMPLES, np.int32)
         self.rtt_free: I32 = np.zeros(256, np.int32)
         self.blocks, self.pages = new_store()
         self.labels = records(1024, state.LABEL)
+        self._other_labels = records(1024, state.LABEL)
         self.limits = records(1, state.LIMITS)
         self.evicted = 0
         self._set_limits(settings)
@@ -118,8 +120,10 @@ class FlowTracker:
         return int(m["n_slots"]) - int(m["n_free"])
 
     def feed(self, segments: Records, data: U8) -> tuple[Records, Records]:
-        """Take decoded segments; return (labels (n,), spans), both valid until the next call."""
+        """Take decoded segments; return (labels (n,), spans), both valid until the call after the next."""
         n = segments.shape[0]
+        self.spans, self._other_spans = self._other_spans, self.spans
+        self.labels, self._other_labels = self._other_labels, self.labels
         self._make_room(n)
         m = self.meta[0]
         m["n_spans"] = 0
