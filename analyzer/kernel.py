@@ -132,6 +132,21 @@ def distinct(values: NDArray[Any]) -> NDArray[Any]:
     return np.unique(values, return_counts=True)[0]
 
 
+def whole_rows(array: Records) -> Any:
+    """Return `array` as rows of plain bytes: numpy copies a structured row field by field, ten times slower."""
+    return array.view(np.dtype((np.void, array.dtype.itemsize)))
+
+
+def chosen_rows(array: Records, index: NDArray[Any]) -> Records:
+    """Return array[index], a copy; `index` numbers or a mask."""
+    return whole_rows(array)[index].view(array.dtype)
+
+
+def clear_rows(array: Records, index: NDArray[Any]) -> None:
+    """Set array[index] to zero."""
+    whole_rows(array)[index] = np.zeros(1, (np.void, array.dtype.itemsize))
+
+
 def copy_rows(target: Records, source: Records) -> None:
     """Copy `source` to the front of `target`, as bytes: numpy copies records field by field, ten times slower."""
     target[: source.shape[0]].view(np.uint8)[:] = source.view(np.uint8)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from analyzer.flows import state
 from analyzer.flows.rtt import quantiles
 from analyzer.flows.track import rebuild, track
-from analyzer.kernel import I32, I64, U8, Mask, Records, grown, records
+from analyzer.kernel import I32, I64, U8, Mask, Records, chosen_rows, clear_rows, grown, records
 from analyzer.settings import Settings
 from analyzer.streams.inorder import PAGES, SPAN, flush, new_store
 
@@ -53,16 +52,6 @@ def _longer(array: I32, n: int) -> I32:
     longer: I32 = np.empty(n, np.int32)
     longer[: array.size] = array
     return longer
-
-
-def _plain(array: Records) -> Any:
-    """Return `array` as rows of plain bytes: numpy copies a structured row field by field, ten times slower."""
-    return array.view(np.dtype((np.void, array.dtype.itemsize)))
-
-
-def _rows(array: Records, index: I32 | I64) -> Records:
-    """Return array[index], a copy."""
-    return _plain(array)[index].view(array.dtype)
 
 
 def untold(done: Finished) -> I64:
@@ -187,7 +176,7 @@ class FlowTracker:
         chosen: I32 = slots.astype(np.int32)
         pair = np.empty(2 * slots.size, np.int64)
         pair[0::2], pair[1::2] = 2 * slots, 2 * slots + 1
-        flows, sides = _rows(self.flows, chosen), _rows(self.sides, pair)
+        flows, sides = chosen_rows(self.flows, chosen), chosen_rows(self.sides, pair)
         none = np.full(2 * slots.size, -1, np.int64)
         return Finished(flows, sides, none, none, self.probes[:0], self.gaps[:0], chosen)
 
@@ -257,7 +246,7 @@ class FlowTracker:
         flush(self.flows, self.sides, chosen, self.blocks, self.spans, self.meta)
         pair = np.empty(2 * chosen.size, np.int64)
         pair[0::2], pair[1::2] = 2 * chosen.astype(np.int64), 2 * chosen.astype(np.int64) + 1
-        flows, sides = _rows(self.flows, chosen), _rows(self.sides, pair)
+        flows, sides = chosen_rows(self.flows, chosen), chosen_rows(self.sides, pair)
         p50, p95 = quantiles(sides, self.samples)
         probes = self._settled_probes(chosen)
         gaps = self._settled_gaps(chosen)
@@ -306,8 +295,8 @@ class FlowTracker:
         pair = (2 * chosen[:, None] + np.arange(2)).ravel()
         pools = self.sides["rtt_slot"][pair]
         pools = pools[pools >= 0]
-        _plain(self.flows)[chosen] = _plain(np.zeros(1, state.FLOW))
-        _plain(self.sides)[pair] = _plain(np.zeros(1, state.SIDE))
+        clear_rows(self.flows, chosen)
+        clear_rows(self.sides, pair)
         at = int(m["n_free"])
         self.free[at : at + chosen.size] = chosen
         m["n_free"] = at + chosen.size

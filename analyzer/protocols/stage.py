@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.anomalies import Ledger
-from analyzer.kernel import I32, I64, U8, Records, copy_rows, grown, records, roomy
+from analyzer.kernel import I32, I64, U8, Records, chosen_rows, clear_rows, copy_rows, grown, records, roomy
 from analyzer.protocols.beats import BEAT, name_grpc
 from analyzer.protocols.channel import APP, HTTP1, HTTP2, MESSAGES, READERS, TLS, WEBSOCKET
 from analyzer.protocols.http1.reader import Http1
@@ -145,12 +145,12 @@ class ProtocolStage:
 
     def applications(self, slots: I32, flow_ids: I64) -> Applications:
         """Return what is known of these flows (after `close`, before `release`)."""
-        apps = self.shared.apps[slots]
+        apps = chosen_rows(self.shared.apps, slots)
         m = self.shared.stage[0]
         rows = self.shared.silences[: int(m["n_silences"])]
         mine = np.isin(rows["flow_id"], flow_ids)
-        taken, kept = rows[mine], rows[~mine]
-        self.shared.silences[: kept.shape[0]] = kept
+        taken, kept = chosen_rows(rows, mine), chosen_rows(rows, ~mine)
+        copy_rows(self.shared.silences, kept)
         m["n_silences"] = kept.shape[0]
         for reader in self.by_reader.values():
             reader.show_beats()
@@ -165,7 +165,7 @@ class ProtocolStage:
 
     def look_at(self, slots: I32, flow_ids: I64) -> Applications:
         """Return what is known of these flows so far; they go on."""
-        apps = self.shared.apps[slots]
+        apps = chosen_rows(self.shared.apps, slots)
         rows = self.shared.silences[: int(self.shared.stage[0]["n_silences"])]
         mine = rows[np.isin(rows["flow_id"], flow_ids)]
         return Applications(apps, self._hosts(slots, apps), *self.tls.names_of(slots), mine, np.zeros(0, BEAT))
@@ -179,10 +179,10 @@ class ProtocolStage:
             channels["next"][own] = np.append(own[1:], m["free_channel"])
             m["free_channel"] = own[0]
             pair = (2 * own.astype(np.int64)[:, None] + np.arange(2)).ravel()
-            self.firsts[pair[self.firsts["pieces"][pair] > 0]] = np.zeros(1, FIRST)
+            clear_rows(self.firsts, pair[self.firsts["pieces"][pair] > 0])
         self.http2.release(slots)
         self.slot_channel[slots] = -1
-        self.shared.apps[slots] = np.zeros(1, APP)
+        clear_rows(self.shared.apps, slots)
 
     def so_far(self) -> Iterator[Chunk]:
         """Yield the rows that are ready, also if they are few."""

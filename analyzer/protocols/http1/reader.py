@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.kernel import I32, I64, Records, grown, records, roomy
+from analyzer.kernel import I32, I64, Records, clear_rows, grown, records, roomy
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
 from analyzer.protocols.heap import move_texts, texts
 from analyzer.protocols.http1.frame import close_http1, frame_http1
@@ -115,8 +115,8 @@ class Http1:
             self.carry_free, self.meta,
         )  # fmt: skip
         pair = (2 * chosen.astype(np.int64)[:, None] + np.arange(2)).ravel()
-        self.streams[pair] = np.zeros(1, STREAM)
-        self.connections[chosen] = np.zeros(1, CONNECTION)
+        clear_rows(self.streams, pair)
+        clear_rows(self.connections, chosen)
 
     def show_beats(self) -> None:
         """Hold the comments of event streams."""

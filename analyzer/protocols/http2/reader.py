@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.kernel import I32, U8, distinct, grown, records, roomy
+from analyzer.kernel import I32, U8, clear_rows, distinct, grown, records, roomy
 from analyzer.protocols.channel import HTTP2, UNDECIDED, WEBSOCKET
 from analyzer.protocols.http2.frame import frame_http2
 from analyzer.protocols.http2.headers import BlockError, Fields, HeaderTable, Said, said_by, take_request, take_response
@@ -274,8 +274,8 @@ class Http2:
             mine, self.places, a.channels, a.flows, a.apps, self.connections, self.exchanges, self.done, self.meta
         )  # fmt: skip
         pair = (2 * over.astype(np.int64)[:, None] + np.arange(2)).ravel()
-        self.streams[pair] = np.zeros(1, STREAM)
-        self.connections[over] = np.zeros(1, CONNECTION)
+        clear_rows(self.streams, pair)
+        clear_rows(self.connections, over)
         for stream in pair.tolist():
             self.tables.pop(stream, None)
             self._forget_block(stream)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analyzer.kernel import I32, Mask, Records, distinct, grown, records, roomy
+from analyzer.kernel import I32, Mask, Records, clear_rows, distinct, grown, records, roomy
 from analyzer.protocols.beats import CONTROL
 from analyzer.protocols.messages.frame import frame_messages
 from analyzer.protocols.messages.state import CONNECTION, COUNTERS, NOTED, STREAM
@@ -56,8 +56,8 @@ class Messages:
         rows = self.noted[: int(self.meta[0]["n"])]
         self._keep(rows[~np.isin(rows["place"], over)])
         pair = (2 * over[:, None] + np.arange(2)).ravel()
-        self.streams[pair] = np.zeros(1, STREAM)
-        self.connections[over] = np.zeros(1, CONNECTION)
+        clear_rows(self.streams, pair)
+        clear_rows(self.connections, over)
         self.connections["next"][over] = np.append(over[1:], self.meta[0]["free"])
         self.meta["free"] = over[0]
         self.places[mine] = 0

@@ -90,16 +90,21 @@ def is_truncated(s: Last, said: str, ending: Ending) -> bool:
     return in_record and (bool(s.fin) or ending.reset)
 
 
-def key_updates(session: Session, last: Sequence[Last], connection: Records) -> tuple[int | None, int | None, str]:
-    """Return (client's, server's, basis): read, or inferred from pairs of records as long as a KeyUpdate."""
+def key_updates(
+    session: Session, last: Sequence[Last], updates_14: int, updates_22: int
+) -> tuple[int | None, int | None, str]:
+    """Return (client's, server's, basis): read, or inferred from pairs of records as long as a KeyUpdate.
+
+    updates_14, updates_22  how many such pairs there were, of records of 14 and 22 bytes
+    """
     if session.opened or (session.version and not session.tls13):
         return session.key_updates[0], session.key_updates[1], "observed"
     if not session.version:
         return None, None, UNKNOWN
     if _is_ccm_8(session):
-        pairs, short = int(connection["updates_14"]), last[0].short_14 + last[1].short_14
+        pairs, short = updates_14, last[0].short_14 + last[1].short_14
     else:
-        pairs, short = int(connection["updates_22"]), last[0].short_22 + last[1].short_22
+        pairs, short = updates_22, last[0].short_22 + last[1].short_22
     alone = short - 2 * pairs
     if pairs == 0 and alone == 0:
         return 0, 0, INFERRED

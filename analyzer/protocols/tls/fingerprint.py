@@ -31,7 +31,7 @@ _REMEMBERED = 1024  # hellos; a hostile one has at most 64 kB, a usual one 500 b
 def ja3(hello: ClientHello) -> str:
     """Return the MD5 of what the client offers, GREASE left out."""
     groups, formats = hello.extensions.get(GROUPS, b""), hello.extensions.get(POINT_FORMATS, b"")
-    return _ja3(hello.version, tuple(hello.ciphers), tuple(hello.kinds), groups, formats)
+    return _ja3(hello.version, hello.ciphers, tuple(hello.kinds), groups, formats)
 
 
 # A program says the same in all its hellos, but for the random numbers, which no fingerprint reads.
@@ -55,7 +55,7 @@ def ja4(hello: ClientHello) -> str:
     """Return the JA4 of a ClientHello over TCP."""
     name = "d" if SERVER_NAME in hello.extensions else "i"
     signatures = hello.extensions.get(SIGNATURES, b"")
-    return _ja4(max(hello.versions), name, tuple(hello.ciphers), tuple(hello.kinds), signatures, _ends(hello.alpn))
+    return _ja4(max(hello.versions), name, hello.ciphers, tuple(hello.kinds), signatures, _ends(hello.alpn))
 
 
 @lru_cache(_REMEMBERED)

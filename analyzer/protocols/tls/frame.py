@@ -21,6 +21,8 @@ from analyzer.protocols.channel import TLS as READ_BY_TLS
 from analyzer.protocols.oddities import TLS_BAD_HEADER, TLS_RECORD_CAP, note_odd
 from analyzer.protocols.tls.detect import is_header, is_old_hello
 from analyzer.protocols.tls.state import (
+    ASKED,
+    BLED,
     BODY,
     CCS,
     DATA,
@@ -78,12 +80,12 @@ def _note_beat(row: Records, span: Records, s: Records, h: Records, kept: U8, re
         kind = kept[s.kept_at]
         said = int(kept[s.kept_at + 1]) * 256 + int(kept[s.kept_at + 2])
         if kind == 1 and said + 3 > s.length:  # asks for bytes that it did not send: CVE-2014-0160
-            h.bled = max(h.bled, 1)
+            h.bled = max(h.bled, ASKED)
     answer = h.beat_ts != 0 and h.beat_dir != span.dir and kind != 1
     if answer:
         row.answers, row.rtt = h.beat_index, span.ts_ns - h.beat_ts
         if s.length > h.beat_length:
-            h.bled = 2
+            h.bled = BLED
         h.beat_ts = 0
     elif kind != 2:
         h.beat_dir, h.beat_index, h.beat_ts, h.beat_length = span.dir, row.index, span.ts_ns, s.length

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from struct import unpack
+from struct import Struct, unpack
+from sys import intern
 
 from analyzer.protocols.tls.names import SSL2, TLS1_3, is_grease
 
@@ -21,6 +22,9 @@ SERVER_NAME, GROUPS, POINT_FORMATS, SIGNATURES, HEARTBEAT, ALPN = 0, 10, 11, 13,
 ENCRYPT_THEN_MAC, EXTENDED_MASTER, TICKET, PRE_SHARED_KEY, EARLY_DATA = 22, 23, 35, 41, 42
 VERSIONS, KEY_SHARE, RENEGOTIATION = 43, 51, 0xFF01
 OLD_KEY_SHARE = 40  # drafts of TLS 1.3 before 23
+
+
+_TWO_NUMBERS = Struct(">HH").unpack_from
 
 
 class MalformedError(ValueError):
@@ -82,28 +86,17 @@ class Hello:
 class ClientHello(Hello):
     """What a client offers."""
 
-    ciphers: list[int] = field(default_factory=list)
+    ciphers: tuple[int, ...] = ()
 
     @property
-    def versions(self) -> list[int]:
+    def versions(self) -> tuple[int, ...]:
         """The versions of the extension, else the one of the message; without GREASE."""
-        body = self.extensions.get(VERSIONS)
-        offered = [v for v in numbers(body[1:]) if not is_grease(v)] if body else []
-        return offered or [self.version]
+        return _versions(self.extensions.get(VERSIONS, b"")) or (self.version,)
 
     @property
     def sni(self) -> str | None:
         """The host name asked for (RFC 6066 section 3)."""
-        body = Cursor(self.extensions.get(SERVER_NAME, b""))
-        try:
-            names = Cursor(body.vector(2))
-            while names:
-                kind, name = names.number(1), names.vector(2)
-                if kind == 0 and name:
-                    return name.decode("utf-8", "backslashreplace")
-        except MalformedError:
-            pass
-        return None
+        return _host_name(self.extensions.get(SERVER_NAME, b""))
 
     @property
     def alpn(self) -> tuple[bytes, ...]:
@@ -141,18 +134,42 @@ def is_tls13(version: int) -> bool:
     return version == TLS1_3 or version >> 8 in (0x7F, 0x7E)
 
 
-def numbers(body: bytes) -> list[int]:
+# Clients of one kind say the same in all their hellos, servers have few names, and each is asked for several times.
+# What is remembered has 64 kB at most, if it is hostile.
+_remembered = lru_cache(64)
+
+
+@_remembered
+def numbers(body: bytes) -> tuple[int, ...]:
     """Return the 16-bit numbers of a vector's bytes; an odd byte at the end is left out."""
     n = len(body) // 2
-    return list(unpack(f">{n}H", body[: 2 * n]))
+    return unpack(f">{n}H", body[: 2 * n])
 
 
-def listed(body: bytes | None) -> list[int]:
+def listed(body: bytes | None) -> tuple[int, ...]:
     """Return the 16-bit numbers of an extension that is one vector with a 16-bit length."""
-    return numbers(body[2:]) if body else []
+    return numbers(body[2:]) if body else ()
 
 
-@lru_cache(64)  # clients of one kind say the same, and it is asked for four times; 64 kB each at most
+@_remembered
+def _versions(body: bytes) -> tuple[int, ...]:
+    return tuple(v for v in numbers(body[1:]) if not is_grease(v))
+
+
+@_remembered
+def _host_name(body: bytes) -> str | None:
+    try:
+        names = Cursor(Cursor(body).vector(2))
+        while names:
+            kind, name = names.number(1), names.vector(2)
+            if kind == 0 and name:
+                return intern(name.decode("utf-8", "backslashreplace"))
+    except MalformedError:
+        pass
+    return None
+
+
+@_remembered
 def alpn_names(body: bytes) -> tuple[bytes, ...]:
     """Return the names of an ALPN extension."""
     names: list[bytes] = []
@@ -188,7 +205,7 @@ def read_old_hello(body: bytes) -> ClientHello:
         suites, session, challenge = read.number(2), read.number(2), read.number(2)
         three = read.take(suites)
         codes = [int.from_bytes(three[k : k + 3], "big") for k in range(0, len(three) - 2, 3)]
-        hello.ciphers = [code for code in codes if code <= 0xFFFF]
+        hello.ciphers = tuple(code for code in codes if code <= 0xFFFF)
         hello.session_id = read.take(session)
         hello.random = read.take(challenge).rjust(32, b"\0")
     except MalformedError:
@@ -217,14 +234,16 @@ def _read_extensions(read: Cursor, hello: Hello) -> None:
     if not read or hello.version == SSL2:
         return
     data = read.vector(2)
+    kinds, extensions = hello.kinds, hello.extensions
     at, end = 0, len(data)
     while at < end:  # not with a Cursor: a hello has twenty of these, and a capture many hellos
         if end - at < 4:
             raise MalformedError("an extension without its length")
-        kind, length = data[at] << 8 | data[at + 1], data[at + 2] << 8 | data[at + 3]
+        kind, length = _TWO_NUMBERS(data, at)
         at += 4
         if length > end - at:
             raise MalformedError(f"an extension of {length} bytes, {end - at} there")
-        hello.kinds.append(kind)
-        hello.extensions.setdefault(kind, data[at : at + length])
+        kinds.append(kind)
+        if kind not in extensions:
+            extensions[kind] = data[at : at + length]
         at += length

@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.kernel import I32, I64, U8, Records, copy_rows, grown, records
+from analyzer.kernel import I32, I64, U8, Records, chosen_rows, clear_rows, copy_rows, grown, records
 from analyzer.protocols.oddities import CODES
 from analyzer.protocols.reader import Chunk, Shared
-from analyzer.protocols.tls.closing import Last, last_of
+from analyzer.protocols.tls.closing import last_of
 from analyzer.protocols.tls.frame import frame_tls, move_kept
 from analyzer.protocols.tls.hello import read_old_hello
 from analyzer.protocols.tls.inside import Inside
 from analyzer.protocols.tls.messages import plausible
 from analyzer.protocols.tls.names import SSL2, alert_name, handshake_name
 from analyzer.protocols.tls.resume import Issued
-from analyzer.protocols.tls.rows import SessionRow, app_close, heartbeats, record_rows, session_row, session_rows
+from analyzer.protocols.tls.rows import (
+    SessionColumns,
+    heartbeats,
+    over,
+    record_rows,
+    session_columns,
+    session_rows,
+    tell_apps,
+)
 from analyzer.protocols.tls.sealed import SEALED, Opener
 from analyzer.protocols.tls.session import Note, Session
 from analyzer.protocols.tls.state import (
@@ -36,6 +44,7 @@ if TYPE_CHECKING:
 
 _MANY_ROWS, _MANY_SESSIONS = 1 << 15, 1 << 12  # then they become a table
 _SHORTEST = 5  # bytes of an empty record
+_READ = ("channel", "dir", "content_type", "version", "epoch", "ts_ns", "lost", "whole", "at", "length")
 
 
 class Tls:
@@ -58,7 +67,8 @@ class Tls:
         self.sessions: dict[int, Session] = {}
         self.issued = Issued()
         self.words: dict[str, int] = {}  # lists of handshake messages, as SEALED.messages names them
-        self.done: list[SessionRow] = []
+        self.done: list[SessionColumns] = []
+        self.n_done = 0
         self.names: dict[int, tuple[str | None, str | None]] = {}  # by slot: server name and ALPN of flows that closed
         self.inside: Inside | None = None
         if opener is not None:
@@ -110,21 +120,27 @@ class Tls:
         chosen = np.flatnonzero((kinds == HANDSHAKE) | (kinds == ALERT) | (kinds == CCS))
         if chosen.size == 0:
             return
-        columns = [rows[name][chosen].tolist() for name in ("channel", "dir", "content_type", "epoch", "ts_ns", "lost")]
-        for k, channel, direction, kind, epoch, ts_ns, lost in zip(chosen.tolist(), *columns, strict=True):
+        numbers = zip(chosen.tolist(), *(rows[name][chosen].tolist() for name in _READ), strict=True)
+        for k, channel, direction, kind, version, epoch, ts_ns, lost, whole, at, length in numbers:
             row = rows[k]
-            session = self._session(channel, row)
-            if lost or not row["whole"]:
+            session = self.sessions.get(channel) or self._begin(channel, row)
+            if lost or not whole:
                 session.messages[direction].forget()
                 session.uncertain = True
             session.take_turn(direction)
             if kind == CCS:
                 session.take_ccs(direction)
-                self.issued.link(session, self.shared.flows[session.slot])
-            elif kind == HANDSHAKE:
-                self._take_handshake(session, row, direction, epoch, ts_ns)
+                if not session.tls13:  # there it says nothing
+                    self.issued.link(session, self.shared.flows[session.slot])
             else:
-                self._take_alert(session, row, direction)
+                data = self.kept[at : at + length].tobytes() if at >= 0 else b""  # else it was not kept
+                if kind == ALERT:
+                    self._take_alert(session, row, data, direction)
+                elif self._in_clear(session, data, direction, version, epoch):
+                    self._take_clear(session, row, data, direction, version)
+                else:
+                    row["encrypted"] = 1
+                    session.take_encrypted(direction, epoch, ts_ns)
             if session.end_ts:
                 session.closed_flights = True
 
@@ -132,11 +148,9 @@ class Tls:
         """Return the session of a channel, if one was begun."""
         return self.sessions.get(channel)
 
-    def _session(self, channel: int, row: Records) -> Session:
-        session = self.sessions.get(channel)
-        if session is None:
-            slot = int(self.shared.channels[channel]["slot"])
-            session = self.sessions[channel] = Session(int(row["flow_id"]), slot, self.note_at(row))
+    def _begin(self, channel: int, row: Records) -> Session:
+        slot = int(self.shared.channels[channel]["slot"])
+        session = self.sessions[channel] = Session(int(row["flow_id"]), slot, self.note_at(row))
         return session
 
     def note_at(self, row: Records) -> Note:
@@ -151,19 +165,19 @@ class Tls:
 
         return note
 
-    def _take_handshake(self, session: Session, row: Records, direction: int, epoch: int, ts_ns: int) -> None:
-        data = self.bytes_of(row)
+    def _in_clear(self, session: Session, data: bytes, direction: int, version: int, epoch: int) -> bool:
+        """Return whether a handshake record can be read as it is."""
         in_clear = epoch == 0 or session.tls13
         messages = session.messages[direction]
-        if data and not messages.buffer and not messages.skip and row["version"] != SSL2:
+        if data and not messages.buffer and not messages.skip and version != SSL2:
             if not in_clear:
-                in_clear = session.version == 0 and plausible(data)
-            elif not session.hello_seen and not session.server_seen:
-                in_clear = plausible(data)  # joined in mid-connection: it may be encrypted
-        if not in_clear:
-            row["encrypted"] = 1
-            session.take_encrypted(direction, epoch, ts_ns)
-        elif data and row["version"] == SSL2:
+                return session.version == 0 and plausible(data)
+            if not session.hello_seen and not session.server_seen:
+                return plausible(data)  # joined in mid-connection: it may be encrypted
+        return in_clear
+
+    def _take_clear(self, session: Session, row: Records, data: bytes, direction: int, version: int) -> None:
+        if data and version == SSL2:
             session.take_client_hello(read_old_hello(data), direction, int(row["start_ts"]))
             row["messages"] = self.word([handshake_name(1)])
         elif data:
@@ -186,8 +200,7 @@ class Tls:
         if seen:
             row["messages"] = self.word(seen)
 
-    def _take_alert(self, session: Session, row: Records, direction: int) -> None:
-        data = self.bytes_of(row)
+    def _take_alert(self, session: Session, row: Records, data: bytes, direction: int) -> None:
         if len(data) == 2 and data[0] in (1, 2):  # an encrypted one has a MAC, and is longer
             self.take_alert(session, row, data, direction)
         else:
@@ -197,11 +210,6 @@ class Tls:
         """Read an alert, in clear or decrypted."""
         row["alert_level"], row["alert"] = data[0], data[1]
         session.take_alert(data[0], data[1], alert_name(data[1]), direction)
-
-    def bytes_of(self, row: Records) -> bytes:
-        """Return a record's bytes, empty if they were not kept."""
-        at = int(row["at"])
-        return self.kept[at : at + int(row["length"])].tobytes() if at >= 0 else b""
 
     def word(self, seen: list[str]) -> int:
         """Return the number of a list of message names; a hostile one cannot make too many different ones."""
@@ -225,12 +233,11 @@ class Tls:
         mine = chosen[chosen < self.connections.shape[0]]
         mine = mine[self.connections["seen"][mine] == 1]
         pair = (2 * mine.astype(np.int64)[:, None] + np.arange(2)).ravel()
-        last = last_of(self.streams, pair)
-        for k, channel in enumerate(mine.tolist()):
-            self._close(channel, last[2 * k : 2 * k + 2])
+        if mine.size:
+            self._end(mine, pair)
         self._forget_open(pair)
-        self.streams[pair] = np.zeros(1, STREAM)
-        self.connections[mine] = np.zeros(1, CONNECTION)
+        clear_rows(self.streams, pair)
+        clear_rows(self.connections, mine)
 
     def _forget_open(self, streams: I64) -> None:
         m = self.meta[0]
@@ -240,21 +247,24 @@ class Tls:
             self.opened[: left.size] = left
             m["n_open"] = left.size
 
-    def _close(self, channel: int, last: list[Last]) -> None:
-        c = self.shared.channels[channel]
-        slot = int(c["slot"])
-        session = self.sessions.pop(channel, None)
-        if session is None:
-            session = Session(int(c["flow_id"]), slot, lambda code: None)
-        if self.inside is not None:
-            self.inside.close(channel, session)
-        flow, app = self.shared.flows[slot], self.shared.apps[slot]
-        row = session_row(session, last, self.connections[channel], flow)
-        self.done.append(row)
-        if c["stream_id"] < 0:  # else it is a tunnel's end, not the connection's
-            app_close(app, row, session)
-        sni, alpn = self.names.get(slot, (None, None))
-        self.names[slot] = sni or row["sni"], alpn or row["alpn"]
+    def _end(self, mine: I32, pair: I64) -> None:
+        """Make the rows of these channels' sessions, and tell their flows' other tables what they need of them."""
+        own = chosen_rows(self.shared.channels, mine)
+        slots = own["slot"]
+        sessions = []
+        for channel, flow_id, slot in zip(mine.tolist(), own["flow_id"].tolist(), slots.tolist(), strict=True):
+            session = self.sessions.pop(channel, None) or Session(flow_id, slot, lambda code: None)
+            if self.inside is not None:
+                self.inside.close(channel, session)
+            sessions.append(session)
+        flows, connections = chosen_rows(self.shared.flows, slots), chosen_rows(self.connections, mine)
+        columns = session_columns(over(sessions, last_of(self.streams, pair), connections, flows))
+        self.done.append(columns)
+        self.n_done += len(sessions)
+        tell_apps(self.shared.apps, slots, columns, sessions, own["stream_id"] < 0)  # others are a tunnel's
+        for slot, sni, alpn in zip(slots.tolist(), columns["sni"], columns["alpn"], strict=True):
+            before = self.names.get(slot)
+            self.names[slot] = (sni, alpn) if before is None else (before[0] or sni, before[1] or alpn)
 
     def names_of(self, slots: I32) -> tuple[pa.Array, pa.Array]:
         """Return (server name, ALPN) of flows that were closed; forgets them."""
@@ -281,6 +291,6 @@ class Tls:
             self.shown = 0
             yield "tls_records", record_rows(self.listed[:n], list(self.words))
             m["n_rows"] = 0
-        if len(self.done) >= _MANY_SESSIONS or (everything and self.done):
+        if self.n_done >= _MANY_SESSIONS or (everything and self.done):
             yield "tls_sessions", session_rows(self.done)
-            self.done = []
+            self.done, self.n_done = [], 0

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import chain, starmap
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer.kernel import Records
+from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
 from analyzer.protocols.channel import TLS_CLOSE
 from analyzer.protocols.tls.certificate import Certificate
 from analyzer.protocols.tls.closing import UNKNOWN, Ending, Last, close_notify, is_truncated, key_updates
 from analyzer.protocols.tls.names import LEVELS, alert_name, cipher_name, version_name
 from analyzer.protocols.tls.session import Session
-from analyzer.protocols.tls.state import HEADER_BYTES, HEARTBEAT
+from analyzer.protocols.tls.state import BLED, HEADER_BYTES, HEARTBEAT
 from analyzer.tables.build import MISSING, Coded, to_arrow
 from analyzer.tables.kinds import DIRECTIONS
 from analyzer.tables.protocols import CONTENT_TYPES
@@ -22,7 +23,7 @@ from analyzer.tables.protocols import CONTENT_TYPES
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SessionRow = dict[str, Any]
+SessionColumns = dict[str, list[Any]]
 
 
 # ------------------------------------------------------------------------------------------------ tls_records
@@ -71,65 +72,96 @@ def _named(numbers: Any, name: Any) -> Coded:
 
 
 # ------------------------------------------------------------------------------------------------ tls_sessions
-def session_row(session: Session, last: Sequence[Last], connection: Records, flow: Records) -> SessionRow:
-    """Return the row of a connection that is over; `last` of both directions."""
-    ending = Ending(int(flow["close_ts"]), bool(flow["close_rst"]))
-    said = [close_notify(session, last[d], d, ending) for d in (0, 1)]
-    updates_c, updates_s, basis = key_updates(session, last, connection)
-    end_ts = session.end_ts
-    if not end_ts and session.tls13 and session.server_seen:
-        end_ts = last[session.client_dir].data_after_peer_ts
-    timed = bool(end_ts and session.start_ts)
-    complete = bool(end_ts) or (not session.tls13 and any(s.data_records > 0 for s in last))
-    resumed = session.resumed
-    certificate = session.certificate
+class Over(NamedTuple):
+    """A connection that is over: last of both directions, and what its CONNECTION and FLOW say."""
+
+    session: Session
+    last: Sequence[Last]
+    ending: Ending
+    first_ts: int
+    last_ts: int
+    updates_14: int
+    updates_22: int
+    bled: int
+
+
+def over(sessions: Sequence[Session], last: Sequence[Last], connections: Records, flows: Records) -> list[Over]:
+    """Join n sessions with last (2n,), and connections and flows (n,), column by column."""
+    endings = starmap(Ending, zip(flows["close_ts"].tolist(), (flows["close_rst"] != 0).tolist(), strict=True))
+    pairs = zip(last[::2], last[1::2], strict=True)
+    times = (flows[name].tolist() for name in ("first_ts", "last_ts"))
+    counts = (connections[name].tolist() for name in ("updates_14", "updates_22", "bled"))
+    return list(starmap(Over, zip(sessions, pairs, endings, *times, *counts, strict=True)))
+
+
+def session_columns(rows: Sequence[Over]) -> SessionColumns:
+    """Return the columns of `tls_sessions` of connections that are over."""
+    sessions = [o.session for o in rows]
+    said = [[close_notify(o.session, o.last[d], d, o.ending) for o in rows] for d in (0, 1)]
+    updates = [key_updates(o.session, o.last, o.updates_14, o.updates_22) for o in rows]
+    ends = [_end_of(o) for o in rows]
+    timed = [bool(end and s.start_ts) for end, s in zip(ends, sessions, strict=True)]
+    certificates = [s.certificate for s in sessions]
     return {
-        "flow_id": session.flow_id,
-        "version": version_name(session.version) if session.version else None,
-        "cipher": cipher_name(session.cipher) if session.version else None,
-        "group": session.group_text,
-        "sni": session.sni,
-        "alpn": session.alpn_text,
-        "resumption": resumed,
-        "resumption_offered": session.offered,
-        "resumed_from_flow": session.resumed_from,
-        "resumption_basis": None
-        if session.resumed_from is None
-        else "observed"
-        if session.resumed_sure
-        else "inferred",
-        "early_data": session.early_data,
-        "hello_retry": session.retry,
-        "handshake_complete": complete,
-        "handshake_s": (end_ts - session.start_ts) / 1e9 if timed else None,
-        "handshake_rtts": max(session.flights, 1) if timed else None,
-        "cert_subject": certificate.subject if certificate else None,
-        "cert_issuer": certificate.issuer if certificate else None,
-        "cert_not_before": certificate.not_before if certificate else None,
-        "cert_not_after": certificate.not_after if certificate else None,
-        "cert_expired": _expired(certificate, int(flow["first_ts"]), int(flow["last_ts"])),
-        "client_auth": True if session.client_auth else None if session.tls13 and not session.opened else False,
-        "renegotiations": session.renegotiations,
-        "secure_renegotiation": session.secure_client and session.secure_server
-        if session.server_seen and not session.tls13
-        else None,
-        "key_updates_c": updates_c,
-        "key_updates_s": updates_s,
-        "key_update_basis": basis,
-        "heartbeat_negotiated": all(session.heartbeat),
-        "heartbeats_c": last[0].heartbeats,
-        "heartbeats_s": last[1].heartbeats,
-        "heartbleed_suspected": bool(connection["bled"] == 2),
+        "flow_id": [s.flow_id for s in sessions],
+        "version": [version_name(s.version) if s.version else None for s in sessions],
+        "cipher": [cipher_name(s.cipher) if s.version else None for s in sessions],
+        "group": [s.group_text for s in sessions],
+        "sni": [s.sni for s in sessions],
+        "alpn": [s.alpn_text for s in sessions],
+        "resumption": [s.resumed for s in sessions],
+        "resumption_offered": [s.offered for s in sessions],
+        "resumed_from_flow": [s.resumed_from for s in sessions],
+        "resumption_basis": [
+            None if s.resumed_from is None else "observed" if s.resumed_sure else "inferred" for s in sessions
+        ],
+        "early_data": [s.early_data for s in sessions],
+        "hello_retry": [s.retry for s in sessions],
+        "handshake_complete": [
+            bool(end) or (not o.session.tls13 and any(s.data_records > 0 for s in o.last))
+            for end, o in zip(ends, rows, strict=True)
+        ],
+        "handshake_s": [
+            (end - s.start_ts) / 1e9 if known else None for end, s, known in zip(ends, sessions, timed, strict=True)
+        ],
+        "handshake_rtts": [max(s.flights, 1) if known else None for s, known in zip(sessions, timed, strict=True)],
+        "cert_subject": [c.subject if c else None for c in certificates],
+        "cert_issuer": [c.issuer if c else None for c in certificates],
+        "cert_not_before": [c.not_before if c else None for c in certificates],
+        "cert_not_after": [c.not_after if c else None for c in certificates],
+        "cert_expired": [_expired(o.session.certificate, o.first_ts, o.last_ts) for o in rows],
+        "client_auth": [True if s.client_auth else None if s.tls13 and not s.opened else False for s in sessions],
+        "renegotiations": [s.renegotiations for s in sessions],
+        "secure_renegotiation": [
+            s.secure_client and s.secure_server if s.server_seen and not s.tls13 else None for s in sessions
+        ],
+        "key_updates_c": [client for client, _, _ in updates],
+        "key_updates_s": [server for _, server, _ in updates],
+        "key_update_basis": [basis for _, _, basis in updates],
+        "heartbeat_negotiated": [all(s.heartbeat) for s in sessions],
+        "heartbeats_c": [o.last[0].heartbeats for o in rows],
+        "heartbeats_s": [o.last[1].heartbeats for o in rows],
+        "heartbleed_suspected": [o.bled == BLED for o in rows],
         "close_notify_c": said[0],
         "close_notify_s": said[1],
-        "truncated": any(is_truncated(last[d], said[d], ending) for d in (0, 1)),
-        "alert": session.alert,
-        "ja3": session.ja3,
-        "ja3s": session.ja3s,
-        "ja4": session.ja4,
-        "ja4s": session.ja4s,
-        "decrypted": session.opened,
+        "truncated": [
+            is_truncated(o.last[0], c, o.ending) or is_truncated(o.last[1], s, o.ending)
+            for o, c, s in zip(rows, *said, strict=True)
+        ],
+        "alert": [s.alert for s in sessions],
+        "ja3": [s.ja3 for s in sessions],
+        "ja3s": [s.ja3s for s in sessions],
+        "ja4": [s.ja4 for s in sessions],
+        "ja4s": [s.ja4s for s in sessions],
+        "decrypted": [s.opened for s in sessions],
     }
+
+
+def _end_of(o: Over) -> int:
+    """Return when the handshake was complete, 0 if that was not seen."""
+    if not o.session.end_ts and o.session.tls13 and o.session.server_seen:
+        return o.last[o.session.client_dir].data_after_peer_ts
+    return o.session.end_ts
 
 
 def _expired(certificate: Certificate | None, first_ns: int, last_ns: int) -> str:
@@ -141,16 +173,20 @@ def _expired(certificate: Certificate | None, first_ns: int, last_ns: int) -> st
     return "during" if certificate.not_after < last_ns else "no"
 
 
-def session_rows(done: Sequence[SessionRow]) -> pa.Table:
-    """Return session rows as a table."""
-    return to_arrow("tls_sessions", {name: [row[name] for row in done] for name in done[0]})
+def session_rows(done: Sequence[SessionColumns]) -> pa.Table:
+    """Return pieces of `session_columns` as one table."""
+    return to_arrow("tls_sessions", {name: [*chain.from_iterable(piece[name] for piece in done)] for name in done[0]})
 
 
 # ------------------------------------------------------------------------------------------------ for classifiers
-def app_close(app: Records, row: SessionRow, session: Session) -> None:
-    """Tell the classifiers how TLS ended: APP fields tls_close_c, tls_close_s, tls_truncated, tls_alert, tls_bled."""
-    app["tls_close_c"] = TLS_CLOSE.index(row["close_notify_c"])
-    app["tls_close_s"] = TLS_CLOSE.index(row["close_notify_s"])
-    app["tls_truncated"] = row["truncated"]
-    app["tls_alert"] = session.fatal
-    app["tls_bled"] = row["heartbleed_suspected"]
+def tell_apps(apps: Records, slots: I64, columns: SessionColumns, sessions: Sequence[Session], own: Mask) -> None:
+    """Tell the classifiers how TLS ended: APP fields tls_close_c, tls_close_s, tls_truncated, tls_alert, tls_bled.
+
+    own  (n,) of `slots` and sessions: those that are the connection's own TLS, not a tunnel's in it
+    """
+    here = slots[own]
+    for name, word in (("tls_close_c", "close_notify_c"), ("tls_close_s", "close_notify_s")):
+        apps[name][here] = np.array([TLS_CLOSE.index(said) for said in columns[word]], np.int8)[own]
+    apps["tls_truncated"][here] = np.array(columns["truncated"], np.bool_)[own]
+    apps["tls_alert"][here] = np.array([session.fatal for session in sessions], np.bool_)[own]
+    apps["tls_bled"][here] = np.array(columns["heartbleed_suspected"], np.bool_)[own]

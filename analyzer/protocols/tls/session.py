@@ -169,9 +169,9 @@ class Session:
         offers = hello.extensions
         if not self.hello_seen:
             self.hello_seen, self.start_ts, self.client_dir = True, ts_ns, direction
-            self.sni = intern(name) if (name := hello.sni) else None
+            self.sni = hello.sni
             if not hello.damaged:
-                self.ja3, self.ja4 = intern(ja3(hello)), intern(ja4(hello))
+                self.ja3, self.ja4 = ja3(hello), ja4(hello)
             self.early_offered = h.EARLY_DATA in offers
             self.heartbeat[0] = h.HEARTBEAT in offers
             self.secure_client = h.RENEGOTIATION in offers or h.RENEGOTIATION_SCSV in hello.ciphers
@@ -198,7 +198,7 @@ class Session:
             return
         self.server_seen = True
         if not hello.damaged:
-            self.ja3s, self.ja4s = intern(ja3s(hello)), intern(ja4s(hello))
+            self.ja3s, self.ja4s = ja3s(hello), ja4s(hello)
         if names := h.alpn_names(chosen.get(h.ALPN, b"")):
             self.alpn, self.alpn_sure = _protocols(names[:1]), True
         self.heartbeat[1] = h.HEARTBEAT in chosen

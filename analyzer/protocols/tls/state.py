@@ -23,6 +23,9 @@ KEPT_HIGH = 8 << 20  # then what is still needed is moved together
 
 START, HEADER, BODY, LOST = range(4)
 
+# A heartbeat asked for bytes that it did not send; an answer was longer than its request.
+ASKED, BLED = 1, 2
+
 STREAM = np.dtype(
     [
         ("left", I8),  # bytes of the record still to come
@@ -57,7 +60,7 @@ CONNECTION = np.dtype(
     [
         ("index", I8),  # records so far, both directions
         ("seen", I1), ("want", I1),
-        ("bled", I1),  # a heartbeat answer was longer than its request
+        ("bled", I1),  # 0, ASKED or BLED
         # --- heartbeat request that waits for its answer
         ("beat_dir", I1), ("beat_index", I8), ("beat_ts", I8), ("beat_length", I4),
         # --- a record that may be a KeyUpdate, and waits for one from the other side (definitions B9)

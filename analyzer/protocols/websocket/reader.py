@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyzer.anomalies import Ledger
-from analyzer.kernel import I32, U8, distinct, grown, records, roomy
+from analyzer.kernel import I32, U8, clear_rows, distinct, grown, records, roomy
 from analyzer.protocols.channel import OPAQUE, PHASE_WEBSOCKET, WEBSOCKET
 from analyzer.protocols.oddities import WS_FIRST
 from analyzer.protocols.reader import Chunk, Shared
@@ -235,8 +235,8 @@ class WebSocket:
         )  # fmt: skip
         over = self.places[mine]
         pair = (2 * over.astype(np.int64)[:, None] + np.arange(2)).ravel()
-        self.streams[pair] = np.zeros(1, STREAM)
-        self.connections[over] = np.zeros(1, CONNECTION)
+        clear_rows(self.streams, pair)
+        clear_rows(self.connections, over)
         for stream in pair.tolist():
             self.inflaters.pop(stream, None)
         self.free.extend(over.tolist())
