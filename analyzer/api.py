@@ -160,9 +160,12 @@ def stream(
     from analyzer.capture.keyfile import KeyFile
     from analyzer.capture.reader import open_captures
     from analyzer.engine import Engine
-    from analyzer.knowledge.load import Knowledge
 
-    known = Knowledge.with_file(knowledge) if knowledge is not None else None
+    known = None
+    if knowledge is not None:
+        from analyzer.knowledge.load import Knowledge
+
+        known = Knowledge.with_file(knowledge)
     ledger = Ledger()
     reader = open_captures(_as_list(paths), ledger, progress=progress)
     engine = Engine(

@@ -221,8 +221,8 @@ class RecordReader:
         self.ledger = ledger
         self.window = Window(source, buffer_bytes)
         self._numbering = numbering
-        # Room for packets of 48 bytes and their headers on average; a batch simply ends when it is full.
-        self.out = records(max(buffer_bytes // 64, 64), PACKET)
+        # A batch ends when it is full: then small packets make no more work at once than usual ones.
+        self.out = records(max(buffer_bytes // 256, 64), PACKET)
         self._other_out = records(len(self.out), PACKET)
         self.state = records(1, WALK)
         self.walk = self.state[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import os
 import sys
 import threading
@@ -23,6 +22,7 @@ from analyzer.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from analyzer.api import Notice, Progress
     from analyzer.render.summary import Summary
     from analyzer.tables.where import Where
 
@@ -32,7 +32,7 @@ DAMAGED = 1
 def analyze_files(request: Request, *, own_process: bool = False) -> int:
     """Analyse, print or write, and return the exit code. A wrong request is found before anything is read.
 
-    own_process  True if nothing else will ever run in this process (see `spare_pandas`)
+    own_process  True if nothing else will ever run in this process (see `prepare_process`)
     """
     where = _where(request)
     settings = settings_of(request.idle_min_s)
@@ -42,12 +42,16 @@ def analyze_files(request: Request, *, own_process: bool = False) -> int:
         raise AnalyzerError("--payload fills a column, and there is nowhere to write it", "add --out DIR")
     if request.out is not None:
         make_folder(request.out)
+    if own_process:
+        prepare_process()
     with console.Progress() as progress:
-        chunks = _while_loading(_stream(request, settings, progress), own_process)
+        loading = _Loading(progress)
+        chunks = _stream(request, settings, loading, progress.notice)
         if request.out is None:
             summary = _summary(chunks, where)
         else:
             summary = _write(request, request.out, chunks, where, settings)
+        loading.wait()
     if request.out is None:
         from analyzer.render.text import print_summary
 
@@ -68,33 +72,45 @@ def _where(request: Request) -> Where | None:
     return parse_where(request.where)
 
 
-def _while_loading(chunks: Iterator[tuple[str, pa.Table]], own_process: bool) -> Iterator[tuple[str, pa.Table]]:
-    """Load what only the output needs while the capture is read: kernels leave the interpreter to others.
-
-    Returns `chunks`, run up to its first rows.
-    """
-    loading = threading.Thread(target=_load, args=(own_process,), daemon=True)
-    loading.start()
-    try:
-        first = next(chunks, None)
-    finally:
-        loading.join()
-    return itertools.chain([] if first is None else [first], chunks)
-
-
 _NEEDED_LATER = (
     "pyarrow.compute", "pyarrow.parquet", "analyzer.classify.beats", "analyzer.classify.flow",
-    "analyzer.classify.sentences", "analyzer.classify.whole", "analyzer.render.files", "analyzer.render.summary",
+    "analyzer.classify.sentences", "analyzer.classify.whole", "analyzer.knowledge.load", "analyzer.render.files",
+    "analyzer.render.summary",
 )  # fmt: skip
 
 
-def _load(own_process: bool) -> None:
-    if own_process:
-        # Arrow's own allocator keeps what is freed: 411 instead of 377 MB on 4,000,000 packets, and no quicker.
-        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-        spare_pandas()
+class _Loading:
+    """Loads what only the output needs while the capture is read: kernels leave the interpreter to others.
+
+    It begins with the first progress that is told, not before: else it would be in the way of what reading needs.
+    """
+
+    def __init__(self, progress: console.Progress) -> None:
+        self._progress = progress
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=_load, daemon=True)
+            self._thread.start()
+        self._progress(done, total)
+
+    def wait(self) -> None:
+        """Return when it is over."""
+        if self._thread is not None:
+            self._thread.join()
+
+
+def _load() -> None:
     for name in _NEEDED_LATER:
         importlib.import_module(name)
+
+
+def prepare_process() -> None:
+    """Set what only a process of our own may set, before the first table is made."""
+    # Arrow's own allocator keeps what is freed: 411 instead of 377 MB on 4,000,000 packets, and no quicker.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    spare_pandas()
 
 
 def spare_pandas() -> None:
@@ -121,13 +137,13 @@ class _NoPandas:  # a finder by its method alone: importlib.abc takes 5 ms
             raise ModuleNotFoundError("pandas is not needed here", name=name)
 
 
-def _stream(request: Request, settings: Settings, progress: console.Progress) -> Iterator[tuple[str, pa.Table]]:
+def _stream(request: Request, settings: Settings, progress: Progress, notice: Notice) -> Iterator[tuple[str, pa.Table]]:
     from analyzer import api
 
     yield from api.stream(
         list(request.files), keys=key_logs(request.keys) or None, segments=request.segments, payload=request.payload,
         settings=settings, knowledge=request.knowledge,
-        progress=progress, notice=progress.notice,
+        progress=progress, notice=notice,
     )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ class Format(StrEnum):
 def main(arguments: list[str], *, own_process: bool = False) -> int:
     """Run one command and return its exit code; errors are printed, bugs raise.
 
-    own_process  True if nothing else will ever run in this process (see `analyze.spare_pandas`)
+    own_process  True if nothing else will ever run in this process (see `analyze.prepare_process`)
     """
     return guarded(lambda: _obey(arguments, own_process))
 

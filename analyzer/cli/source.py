@@ -43,17 +43,16 @@ def key_logs(named: Sequence[Path]) -> list[Path]:
 class Source:
     """Captures to be read once or more, with a progress line; afterwards it knows whether the input was whole.
 
-    own_process  True if nothing else will ever run in this process (see `analyze.spare_pandas`)
+    own_process  True if nothing else will ever run in this process (see `analyze.prepare_process`)
     """
 
     def __init__(self, files: Sequence[Path], reading: Reading, *, own_process: bool = False) -> None:
         from analyzer.render.summary import Collector
 
         if own_process:
-            from analyzer.cli.analyze import spare_pandas
+            from analyzer.cli.analyze import prepare_process
 
-            os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-            spare_pandas()
+            prepare_process()
         self.files = list(files)
         self.settings = settings_of(reading.idle_min_s)
         self.knowledge = reading.knowledge

@@ -17,7 +17,7 @@ from analyzer.streams.inorder import PAGES, SPAN, flush, new_store
 
 # The worst case for one segment: a keep-alive probe that also proves the one before it, a silence ended, and for either
 # direction a hole, captured bytes, clipped bytes and a FIN. A stored block gives up to three spans when delivered.
-_BATCH_FLOWS = 1 << 15  # what a 2 MiB batch can open, at 64 bytes a packet
+_BATCH_FLOWS = 1 << 15  # what a batch can open: it has no more packets
 _PROBES_PER_SEGMENT, _GAPS_PER_SEGMENT, _SPANS_PER_SEGMENT, _SPANS_PER_BLOCK = 2, 1, 8, 3
 
 # Rows of open flows are kept until the flow ends, so that a verdict sees all of them. Past this many (64 MiB of either
@@ -25,7 +25,7 @@ _PROBES_PER_SEGMENT, _GAPS_PER_SEGMENT, _SPANS_PER_SEGMENT, _SPANS_PER_BLOCK = 2
 MAX_ROWS_HELD = 1 << 20
 
 # Flows classified together: enough that numpy's cost per call does not count, few enough that their columns stay small.
-_FLOWS_AT_ONCE = 1 << 12
+_FLOWS_AT_ONCE = 1 << 14
 
 
 @dataclass(slots=True)
