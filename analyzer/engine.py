@@ -137,7 +137,7 @@ class Engine:
         secrets = self._new_secrets()
         labels, spans = self.tracker.feed(segments, data)
         self._count_by_file(segments, labels)
-        self._note_units(spans)
+        self._note_units(spans, data)
         return Followed(segments, labels, data, spans, latest, secrets, self.tracker.full())
 
     def take(self, batch: Followed) -> Iterator[Chunk]:
@@ -245,9 +245,9 @@ class Engine:
                     info = self.files[index]
                     setattr(info, number, getattr(info, number) + int(counts[index]))
 
-    def _note_units(self, spans: Records) -> None:
+    def _note_units(self, spans: Records, data: U8) -> None:
         if spans.shape[0] and not self._only_segments:
-            self.units.feed(spans, spans.shape[0], self.tracker.flows.shape[0])
+            self.units.feed(spans, spans.shape[0], data, self.tracker.pages, self.tracker.flows.shape[0])
 
     def _read(self, spans: Records, data: U8) -> Iterator[Chunk]:
         """Give spans to the protocols; yield the tables that are ready."""
@@ -256,7 +256,7 @@ class Engine:
 
     def _rows(self, done: Finished, last: Records, data: U8) -> Iterator[Chunk]:
         """Let protocols read the last spans of finished flows, classify these, and yield their tables."""
-        self._note_units(last)
+        self._note_units(last, data)
         yield from self._read(last, data)
         yield from self.protocols.close(done.slots, self.tracker.flows)
         applications = self.protocols.applications(done.slots, done.flows["flow_id"])

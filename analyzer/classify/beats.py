@@ -1,8 +1,8 @@
 """The tables of inferred heartbeats: units of finished flows in, rows of `heartbeats` and `heartbeat_series` out.
 
 Gives   heartbeats, heartbeat_series (method "inferred")
-Limits  Flows in which a protocol was read that has beats of its own are left to that protocol. Known defaults are named
-        only where their protocol may be inside: in TLS any of them, in plain text none that would have been read.
+Limits  Flows in which a protocol was read that has beats of its own are left to that protocol. What they may be is
+        said by `beat_names`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.classify.beat_names import names_of
 from analyzer.classify.explicit_beats import longest_run, overdue
 from analyzer.classify.facts import Facts
 from analyzer.classify.heartbeat import Series, infer_series
@@ -47,8 +48,8 @@ def inferred(
     rows = _rows(units, found, facts)
     at = facts.rows_of(found.flow_id)
     ssh = (facts.app["reader"][at] == _SSH).astype(np.int8)
-    hidden = (facts.app["tls"][at] == 1).tolist()
-    return _beats(rows, found, number, ssh), _series(rows, found, number, ssh, hidden, knowledge)
+    known_as = names_of(units, found, facts, knowledge)
+    return _beats(rows, found, number, ssh), _series(rows, found, number, ssh, known_as)
 
 
 def kinds(facts: Facts, read: dict[str, Any], inferred: dict[str, Any]) -> list[str | None]:
@@ -113,16 +114,12 @@ def _beats(rows: _Rows, found: Series, number: I64, ssh: NDArray[np.int8]) -> di
 
 
 def _series(
-    rows: _Rows, found: Series, number: I64, ssh: NDArray[np.int8], hidden: list[bool], knowledge: Knowledge
+    rows: _Rows, found: Series, number: I64, ssh: NDArray[np.int8], known_as: list[str | None]
 ) -> dict[str, Any]:  # fmt: skip
     k = found.flow_id.size
     known = np.bincount(rows.series, weights=rows.answered >= 0, minlength=k)
     good = np.bincount(rows.series, weights=rows.answered == 1, minlength=k)
     share = np.where(known > 0, good / np.maximum(known, 1), np.nan)
-    names = [
-        "; ".join(beat.name for beat in knowledge.beats(period / 1e9) if any_of_them or beat.protocol in _WORDS)
-        for period, any_of_them in zip(found.period_ns.tolist(), hidden, strict=True)
-    ]
     return {
         "flow_id": found.flow_id,
         "series_id": number,
@@ -136,6 +133,6 @@ def _series(
         "answered_share": share,
         "longest_missed_run": np.where(known > 0, longest_run(rows.missed == 1, rows.series, k), MISSING),
         "p_value": found.p_value,
-        "known_as": [name or None for name in names],
+        "known_as": known_as,
         "confidence": found.confidence,
     }

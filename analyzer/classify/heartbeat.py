@@ -28,7 +28,9 @@ UNIT = np.dtype(
         ("before", I8),  # ns since anything was said before it, -1 = it is the first
         ("after", I8),  # ns until anything but its answer is said, -1 = nothing is
         ("answer_ts", I8), ("answer_frame", I8),  # the first the other side says within ANSWER_NS, 0 = nothing
-        ("size", I4), ("answer_size", I4), ("slot", I4), ("dir", I1), ("open", I1),
+        ("size", I4), ("answer_size", I4), ("slot", I4),
+        ("record", I4), ("answer_record", I4),  # its length in the header, where all of it is one TLS record, else 0
+        ("dir", I1),
     ],
     align=True,
 )  # fmt: skip
@@ -41,6 +43,7 @@ ANSWER_NS = 5_000_000_000
 LEAST_BEATS = 5
 LEAST_PERIOD_NS = 950_000_000  # a second, as its timer keeps it
 MERGE = 4  # bytes by which a counter or a number in a beat may vary
+NEARLY = 0.25  # of the period that an interval may be off while the period is not known well
 REGULAR = 0.8  # share of intervals that must fit the period
 LEAST_SEEN = 1 / 3  # of the beats due; with fewer, any two messages lie on some grid
 MOST_CV = 0.1
@@ -189,10 +192,13 @@ def _timing(g: _Groups, tried: I64) -> _Timing:
 def _fixed_rate(g: _Groups, start: float) -> _Timing:
     """Intervals are multiples of the period, which is first guessed as their `start`-quantile: others are missing."""
     period = g.quantile(g.gap, g.pair_group, start)
-    for _ in range(2):  # then the mean over all of them
+    for _ in range(2):  # then the mean over all that keep it nearly: a greeting may be as long as a beat
         steps = np.maximum(np.round(g.gap / period[g.pair_group]), 1)
         total = np.bincount(g.pair_group, weights=steps, minlength=g.k)
-        period = np.bincount(g.pair_group, weights=g.gap.astype(np.float64), minlength=g.k) / total
+        near = np.abs(g.gap - steps * period[g.pair_group]) <= NEARLY * period[g.pair_group]
+        whole = np.bincount(g.pair_group, weights=steps * near, minlength=g.k)
+        spent = np.bincount(g.pair_group, weights=g.gap * near.astype(np.float64), minlength=g.k)
+        period = np.where(whole > 0, spent / np.maximum(whole, 1), period)
     steps = np.round(g.gap / period[g.pair_group])
     off = np.abs(g.gap - np.maximum(steps, 1) * period[g.pair_group])
     made = _fit(g, off, g.pair_group, period)

@@ -2,9 +2,9 @@
 
 What    A burst is payload of one direction with pauses below MERGE_NS. It becomes a row if it is small and nothing was
         said just before it. The next burst of the other side is its answer.
-Needs   SPAN rows of the tracker, in the order of delivery
+Needs   SPAN rows of the tracker, in the order of delivery, and the bytes they point into
 Gives   UNIT rows of finished flows (see `heartbeat`)
-Limits  Bursts are told apart by time, not by records: two records sent at once are one burst.
+Limits  Bursts are told apart by time, not by records: two records sent at once are one burst, whose record is 0.
 """
 
 from __future__ import annotations
@@ -12,8 +12,21 @@ from __future__ import annotations
 import numpy as np
 
 from analyzer.classify.heartbeat import ANSWER_NS, QUIET_NS, SMALL, UNIT
-from analyzer.kernel import I32, I64, Mask, Records, chosen_rows, clear_rows, copy_rows, grown, helper, kernel, records
-from analyzer.streams.inorder import SPAN_DATA
+from analyzer.kernel import (
+    I32,
+    I64,
+    U8,
+    Mask,
+    Records,
+    chosen_rows,
+    clear_rows,
+    copy_rows,
+    grown,
+    helper,
+    kernel,
+    records,
+)
+from analyzer.streams.inorder import IN_STORE, SPAN_DATA
 
 MERGE_NS = 5_000_000  # segments of one message follow each other faster; an answer over a LAN too, but is the other's
 MOST_PER_FLOW = 1 << 14  # a beat each second for four hours, each minute for eleven days
@@ -21,13 +34,16 @@ MOST_UNITS = 1 << 20  # 80 MB for all flows together; beyond it no new unit is n
 
 BURST = np.dtype(
     [("start", np.int64), ("last", np.int64), ("said", np.int64), ("frame", np.int64), ("size", np.int64),
-     ("row", np.int32), ("count", np.int32), ("dir", np.int8)],
+     ("row", np.int32), ("count", np.int32), ("record", np.int32), ("dir", np.int8)],
     align=True,
 )  # fmt: skip
 """Of a flow's slot: the burst that is going on (start 0 = none), when the one before it ended, and the row that waits.
 
 row  place of the row + 1, 0 = none waits    count  rows of this flow
+record  length that the header of a TLS record of application data gives at its beginning, 0 = it does not begin so
 """
+
+_DATA, _HEADER = 23, 5  # RFC 8446 section 5.1
 
 NOTED = np.dtype([("n", np.int64), ("lost", np.int64), ("lost_flow", np.int64), ("lost_frame", np.int64)], align=True)
 
@@ -37,10 +53,12 @@ def _end_burst(b: Records, slot: int, flow_id: int, units: Records, m: Records) 
     """The burst of a flow is over: is it an answer, the end of a silence, or a unit itself?"""
     now = b.start
     answers = False
+    record = b.record if b.record > 0 and b.record + _HEADER == b.size else 0
     if b.row > 0:
         row = units[b.row - 1]
         if b.dir != row.dir and row.answer_ts == 0 and now - row.ts <= ANSWER_NS:
             row.answer_ts, row.answer_frame, row.answer_size = now, b.frame, min(b.size, 1 << 30)
+            row.answer_record = record
             answers = True
         else:
             row.after = now - row.ts
@@ -54,9 +72,9 @@ def _end_burst(b: Records, slot: int, flow_id: int, units: Records, m: Records) 
         else:
             row = units[m.n]
             row.flow_id, row.slot, row.dir = flow_id, slot, b.dir
-            row.ts, row.frame, row.size = now, b.frame, b.size
+            row.ts, row.frame, row.size, row.record = now, b.frame, b.size, record
             row.before = now - b.said if b.said != 0 else -1
-            row.after, row.answer_ts, row.answer_frame, row.answer_size = -1, 0, 0, 0
+            row.after, row.answer_ts, row.answer_frame, row.answer_size, row.answer_record = -1, 0, 0, 0, 0
             m.n += 1
             b.count += 1
             b.row = m.n
@@ -64,8 +82,22 @@ def _end_burst(b: Records, slot: int, flow_id: int, units: Records, m: Records) 
     b.start = 0
 
 
+@helper
+def _record(span: Records, data: U8, pages: U8) -> int:
+    """Return the length of the TLS record of application data that a span begins with, 0 if it does not."""
+    if span.length < _HEADER:
+        return 0
+    source = pages if span.source == IN_STORE else data
+    at = span.at
+    if source[at] != _DATA or source[at + 1] != 3:
+        return 0
+    return int(source[at + 3]) << 8 | int(source[at + 4])
+
+
 @kernel
-def note_units(spans: Records, n: int, bursts: Records, units: Records, noted: Records) -> None:
+def note_units(
+    spans: Records, n: int, data: U8, pages: U8, bursts: Records, units: Records, noted: Records
+) -> None:  # fmt: skip
     """Take the first n spans; bursts (slots,) BURST, units UNIT rows with room for n more, noted (1,) NOTED."""
     m = noted[0]
     for i in range(n):
@@ -80,6 +112,7 @@ def note_units(spans: Records, n: int, bursts: Records, units: Records, noted: R
                 continue
             _end_burst(b, span.slot, span.flow_id, units, m)
         b.start, b.last, b.frame, b.size, b.dir = span.ts_ns, span.ts_ns, span.frame, span.length, span.dir
+        b.record = _record(span, data, pages)
 
 
 @kernel
@@ -91,18 +124,21 @@ def end_units(slots: I32, ids: I64, bursts: Records, units: Records, noted: Reco
 
 
 class Units:
-    """Collects the units of flows that go on. 56 bytes per flow and 88 per unit."""
+    """Collects the units of flows that go on. 56 bytes per flow and 80 per unit."""
 
     def __init__(self, room: int) -> None:
         self.bursts = records(room, BURST)
         self.rows = records(1024, UNIT)
         self.noted = records(1, NOTED)
 
-    def feed(self, spans: Records, n: int, slots: int) -> None:
-        """Take the first n spans; `slots` is how many flows the tracker has room for."""
+    def feed(self, spans: Records, n: int, data: U8, pages: U8, slots: int) -> None:
+        """Take the first n spans; `slots` is how many flows the tracker has room for.
+
+        data, pages  the bytes they point into (see `streams.inorder`)
+        """
         self.bursts = grown(self.bursts, slots)
         self.rows = grown(self.rows, int(self.noted[0]["n"]) + n)
-        note_units(spans, n, self.bursts, self.rows, self.noted)
+        note_units(spans, n, data, pages, self.bursts, self.rows, self.noted)
 
     def close(self, slots: I32, flow_id: I64) -> Records:
         """Return the UNIT rows of flows that are over, in the order noted, and forget these flows."""

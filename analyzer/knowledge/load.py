@@ -3,6 +3,7 @@
 Knowledge.shipped()        what comes with longwire (`timeouts.toml`), read when first asked for
 Knowledge.with_file(path)  the same and a file of the user's own, in the same form
 knowledge.matches(60.02, clocks=("payload",))  every entry within max(1 s, 2 %): ties are named, not decided
+knowledge.shaped("client", (6, 6), (2, 2))  every heartbeat whose beats and answers have these sizes
 
 Limits  A match is no proof: 60 s is the default of a dozen programs. Entries with `checked = false` are general
         knowledge that was not read at its source; their names end in "(unchecked)".
@@ -22,6 +23,7 @@ from analyzer.errors import AnalyzerError
 
 CLOCKS = ("wire", "payload", "app", "response", "age", "unknown")
 ROLES = ("server", "client", "path")
+SIDES = ("client", "server", "either")
 EXPIRIES = ("fin", "rst", "silent", "unknown")
 
 
@@ -82,17 +84,53 @@ class KnownBeat:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """How long a known heartbeat and its answer are, as the plaintext of one record each."""
+
+    what: str
+    bytes: int
+    protocol: str = "unknown"
+    by: str = "either"
+    most: int = 0
+    answer: int = 0
+    answer_most: int = 0
+    echo: bool = False
+    source: str = ""
+
+    @property
+    def exact(self) -> bool:
+        """True if sizes alone say enough to name it."""
+        return self.echo or self.most == self.answer_most == 0
+
+    def name(self, size: int) -> str:
+        """Return "WebSocket ping with 4 bytes (by its size)"."""
+        payload = f" with {size - self.bytes} bytes" if self.echo and size > self.bytes else ""
+        return f"{self.what}{payload} (by its size)"
+
+    def fits(self, side: str, sizes: tuple[int, int], answers: tuple[int, int] | None) -> bool:
+        """Return whether beats of a side whose sizes lie between two values, and their answers (None: none), fit."""
+        low, high = sizes
+        if self.by not in ("either", side) or not self.bytes <= low <= high <= max(self.bytes, self.most):
+            return False
+        if answers is None or self.answer == 0:
+            return answers is None and self.answer == 0
+        if self.echo:
+            return low == high and answers == (self.answer + low - self.bytes,) * 2
+        return self.answer <= answers[0] <= answers[1] <= max(self.answer, self.answer_most)
+
+
+@dataclass(frozen=True, slots=True)
 class Knowledge:
     """Known timeouts and heartbeats; a user's own entries come first."""
 
     timeouts: tuple[Known, ...]
     heartbeats: tuple[KnownBeat, ...] = ()
+    shapes: tuple[Shape, ...] = ()
 
     @classmethod
     def shipped(cls) -> Self:
         """Return what comes with longwire."""
-        timeouts, heartbeats = _shipped()
-        return cls(timeouts, heartbeats)
+        return cls(*_shipped())
 
     @classmethod
     def with_file(cls, path: str | os.PathLike[str] | None) -> Self:
@@ -108,9 +146,9 @@ class Knowledge:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "is not UTF-8 text"
             raise AnalyzerError(f"knowledge file {path}: {reason}", _HINT) from error
-        timeouts, heartbeats = parse(text, str(path))
+        timeouts, heartbeats, shapes = parse(text, str(path))
         known = cls.shipped()
-        return cls(timeouts + known.timeouts, heartbeats + known.heartbeats)
+        return cls(timeouts + known.timeouts, heartbeats + known.heartbeats, shapes + known.shapes)
 
     def matches(
         self, value_s: float, *, clocks: Collection[str] = (), roles: Collection[str] = ()
@@ -129,42 +167,67 @@ class Knowledge:
             if abs(period_s - beat.period_s) <= max(0.1, 0.02 * beat.period_s) and protocol in (None, beat.protocol)
         )
 
+    def shaped(
+        self, side: str, sizes: tuple[int, int], answers: tuple[int, int] | None = None
+    ) -> tuple[Shape, ...]:  # fmt: skip
+        """Return the known heartbeats that beats of a side, from smallest to largest, may be by their sizes.
+
+        answers  smallest and largest of nearly all answers, None = they are not answered. What asks for no answer may
+        have one that is a beat of the other side's own.
+        """
+        return tuple(
+            shape
+            for shape in self.shapes
+            if shape.fits(side, sizes, answers)
+            or (answers is not None and shape.fits(side, sizes, None) and self._beats_back(shape, side, answers))
+        )
+
+    def _beats_back(self, shape: Shape, side: str, answers: tuple[int, int]) -> bool:
+        other = "server" if side == "client" else "client"
+        return any(
+            twin.protocol == shape.protocol and twin.what == shape.what and twin.fits(other, answers, None)
+            for twin in self.shapes
+        )
+
 
 # ------------------------------------------------------------------------------------------------ reading
+Everything = tuple[tuple[Known, ...], tuple[KnownBeat, ...], tuple[Shape, ...]]
+
 _HINT = 'an entry reads: [[timeout]] system = "our proxy", value_s = 90, clock = "payload", role = "server"'
-_WORDS = {"clock": CLOCKS, "role": ROLES, "on_expiry": EXPIRIES}
+_WORDS = {"clock": CLOCKS, "role": ROLES, "on_expiry": EXPIRIES, "by": SIDES}
 _MOST_BYTES = 1 << 20  # ten thousand entries; a capture given by mistake must not be parsed for minutes
 
-Entry = TypeVar("Entry", Known, KnownBeat)
+Entry = TypeVar("Entry", Known, KnownBeat, Shape)
 
 
-def parse(text: str, name: str) -> tuple[tuple[Known, ...], tuple[KnownBeat, ...]]:
-    """Return the timeouts and heartbeats of a TOML text. Raises AnalyzerError that names the entry at fault."""
+def parse(text: str, name: str) -> Everything:
+    """Return the timeouts, heartbeats and shapes of a TOML text. Raises AnalyzerError that names the entry at fault."""
     if len(text) > _MOST_BYTES:
         raise AnalyzerError(f"knowledge file {name} is larger than 1 MiB", _HINT)
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise AnalyzerError(f"knowledge file {name} is not TOML: {error}", _HINT) from error
-    if strange := set(tables) - {"timeout", "heartbeat"}:
-        raise AnalyzerError(f"knowledge file {name} has {', '.join(sorted(strange))}", "it holds timeout and heartbeat")
+    if strange := set(tables) - {"timeout", "heartbeat", "shape"}:
+        reason = f"knowledge file {name} has {', '.join(sorted(strange))}"
+        raise AnalyzerError(reason, "it holds timeout, heartbeat and shape")
     return (
-        tuple(_entry(Known, row, "value_s", f"{name}: timeout {k + 1}") for k, row in _rows(tables, "timeout", name)),
-        tuple(
-            _entry(KnownBeat, row, "period_s", f"{name}: heartbeat {k + 1}")
-            for k, row in _rows(tables, "heartbeat", name)
-        ),
+        _entries(Known, tables, "timeout", ("system", "value_s"), name),
+        _entries(KnownBeat, tables, "heartbeat", ("system", "period_s"), name),
+        _entries(Shape, tables, "shape", ("what", "bytes"), name),
     )
 
 
-def _rows(tables: dict[str, Any], key: str, name: str) -> list[tuple[int, dict[str, Any]]]:
+def _entries(
+    kind: type[Entry], tables: dict[str, Any], key: str, needs: tuple[str, str], name: str
+) -> tuple[Entry, ...]:  # fmt: skip
     rows = tables.get(key, [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise AnalyzerError(f"knowledge file {name}: {key} is not a list of entries", _HINT)
-    return list(enumerate(rows))
+    return tuple(_entry(kind, row, needs, f"{name}: {key} {k}") for k, row in enumerate(rows, 1))
 
 
-def _entry(kind: type[Entry], row: dict[str, Any], value: str, where: str) -> Entry:
+def _entry(kind: type[Entry], row: dict[str, Any], needs: tuple[str, str], where: str) -> Entry:
     """Return one entry, every field of the right type and every word known."""
     types = {field.name: str(field.type) for field in fields(kind)}
     for key, given in row.items():
@@ -172,16 +235,18 @@ def _entry(kind: type[Entry], row: dict[str, Any], value: str, where: str) -> En
             raise AnalyzerError(f"{where} has an unknown field {key}", "fields are " + ", ".join(types))
         if types[key].startswith("float"):
             right = isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < 1e9
+        elif types[key] == "int":
+            right = isinstance(given, int) and not isinstance(given, bool) and 0 < given < 1e9
         else:
             right = isinstance(given, bool if types[key] == "bool" else str)
         if not right or (key in _WORDS and given not in _WORDS[key]):
             allowed = ", ".join(_WORDS.get(key, (types[key].split(" ")[0],)))
             raise AnalyzerError(f"{where}: {key} = {given!r} cannot be", f"{key} is {allowed}")
-    if not {"system", value} <= set(row):
-        raise AnalyzerError(f"{where} needs system and {value}", _HINT)
+    if not set(needs) <= set(row):
+        raise AnalyzerError(f"{where} needs {needs[0]} and {needs[1]}", _HINT)
     return kind(**row)
 
 
 @cache
-def _shipped() -> tuple[tuple[Known, ...], tuple[KnownBeat, ...]]:
+def _shipped() -> Everything:
     return parse(files("analyzer.knowledge").joinpath("timeouts.toml").read_text("utf-8"), "timeouts.toml")

@@ -87,12 +87,14 @@ APP = np.dtype(
         ("tls_truncated", I1),  # TCP ended in the middle of a record
         ("tls_alert", I1),  # a fatal alert was read
         ("tls_bled", I1),  # a heartbeat's answer was longer than its request
+        ("tls_adds", I1),  # bytes of a record that are not its plaintext, 0 = not known, DECRYPTED = it was read
     ],
     align=True,
 )  # fmt: skip
 
 # Codes of APP.tls_close_c and tls_close_s; the first: no TLS was read
 TLS_CLOSE = ("", "yes", "inferred", "no", "unknown")
+DECRYPTED = -1
 NO_CODE = 1005  # a close frame without a code (RFC 6455 section 7.1.5); never on the wire
 UNSEEN_CODE = -1  # a close frame whose code was not captured
 

@@ -280,7 +280,8 @@ HEARTBEAT_SERIES = Table(
         seconds("answered_share", "share of beats that were answered", "no answer is expected", unit="0 to 1"),
         number("longest_missed_run", "most beats in a row without an answer", "no answer is expected", unit="beats"),
         seconds("p_value", "chance that unrelated traffic looks this regular", "the method is explicit", unit="0 to 1"),
-        text("known_as", "known default that the period is consistent with", "none matches"),
+        text("known_as", "known heartbeats that the period, and in TLS the sizes of records, are consistent with",
+             "none matches"),
         seconds("confidence", "how sure it is that these are heartbeats", unit="0 to 1"),
     ),
 )  # fmt: skip

@@ -44,6 +44,13 @@ def data(pick: random.Random, until: float, every: float) -> Talking:
     return out
 
 
+def greeted(pick: random.Random, talking: Talking) -> Talking:
+    """The same after two greetings as long as a beat (AMQP begins so)."""
+    start = pick.uniform(2, 4)
+    later = [(at + start + 2, way, size) for at, way, size in talking]
+    return [(1.0, 1, 400), (1.4, 0, 23), (1.45, 1, 400), (start, 0, 23), (start + 0.05, 1, 400), *later]
+
+
 def idle_beats(pick: random.Random, period: float, until: float, every: float) -> Talking:
     """A beat only after `period` without anything, as most proxies and clients do it."""
     out, at, last = [], 0.0, 0.0
@@ -72,6 +79,7 @@ POSITIVE: dict[str, Make] = {
     "between data": lambda p: beats(p, period=20, n=60) + data(p, 1200, 25),
     "among much data": lambda p: beats(p, period=20, n=100) + data(p, 2000, 8),
     "after silence only": lambda p: idle_beats(p, 15, 900, 40),
+    "greetings of the same size": lambda p: greeted(p, beats(p, period=30, n=10, jitter=0.004)),
 }
 
 

@@ -10,12 +10,13 @@ import numpy as np
 
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
-from analyzer.protocols.channel import TLS_CLOSE
+from analyzer.protocols.channel import DECRYPTED, TLS_CLOSE
 from analyzer.protocols.tls.certificate import Certificate
 from analyzer.protocols.tls.closing import UNKNOWN, Ending, Last, close_notify, is_truncated, key_updates
 from analyzer.protocols.tls.names import LEVELS, alert_name, cipher_name, version_name
 from analyzer.protocols.tls.session import Session
 from analyzer.protocols.tls.state import BLED, HEADER_BYTES, HEARTBEAT
+from analyzer.protocols.tls.suites import added_bytes
 from analyzer.tables.build import MISSING, Coded, to_arrow
 from analyzer.tables.kinds import DIRECTIONS
 from analyzer.tables.protocols import CONTENT_TYPES
@@ -180,7 +181,7 @@ def session_rows(done: Sequence[SessionColumns]) -> pa.Table:
 
 # ------------------------------------------------------------------------------------------------ for classifiers
 def tell_apps(apps: Records, slots: I64, columns: SessionColumns, sessions: Sequence[Session], own: Mask) -> None:
-    """Tell the classifiers how TLS ended: APP fields tls_close_c, tls_close_s, tls_truncated, tls_alert, tls_bled.
+    """Tell the classifiers what they ask of TLS: the APP fields whose names begin with tls_.
 
     own  (n,) of `slots` and sessions: those that are the connection's own TLS, not a tunnel's in it
     """
@@ -190,3 +191,11 @@ def tell_apps(apps: Records, slots: I64, columns: SessionColumns, sessions: Sequ
     apps["tls_truncated"][here] = np.array(columns["truncated"], np.bool_)[own]
     apps["tls_alert"][here] = np.array([session.fatal for session in sessions], np.bool_)[own]
     apps["tls_bled"][here] = np.array(columns["heartbleed_suspected"], np.bool_)[own]
+    apps["tls_adds"][here] = np.array([_adds(session) for session in sessions], np.int8)[own]
+
+
+def _adds(session: Session) -> int:
+    """Return how many bytes of a record are not its plaintext, 0 = not known."""
+    if session.opened:
+        return DECRYPTED
+    return added_bytes(cipher_name(session.cipher), tls13=session.tls13) if session.version else 0

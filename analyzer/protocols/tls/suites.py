@@ -47,6 +47,24 @@ class Suite:
         return self.mode in (GCM, CCM, CCM8, CHACHA)
 
 
+def added_bytes(name: str, *, tls13: bool) -> int:
+    """Return how much longer a record's body is than what it carries, 0 where its length does not tell.
+
+    CBC fills up to whole blocks. In TLS 1.3 a sender may pad (RFC 8446 section 5.4), which nobody can see.
+    """
+    suite = suite_named(name)
+    if suite is None:
+        return 0
+    tag = 8 if suite.mode == CCM8 else 16
+    if tls13:
+        return 1 + tag  # the inner content type
+    if suite.mode == CHACHA:
+        return tag
+    if suite.aead:
+        return 8 + tag  # the explicit part of the nonce
+    return suite.mac_size if suite.mode in (RC4, NULL) else 0
+
+
 @lru_cache(maxsize=512)
 def suite_named(name: str) -> Suite | None:
     """Return the suite with this IANA name, None if it cannot be decrypted or is none."""

@@ -12,7 +12,6 @@ from analyzer.classify.heartbeat import UNIT, infer_series
 from analyzer.classify.heartbeat_units import Units
 from analyzer.kernel import records
 from analyzer.streams.inorder import SPAN
-from tests import tlswire
 from tests.calibration.beats import NEGATIVE, POSITIVE, Talking, beats, data, population, units_of
 from tests.calibration.heartbeats import measure
 from tests.property.harness import Result, run
@@ -85,10 +84,11 @@ def test_the_kernel_cuts_units_by_the_definition(name: str, cuts: int) -> None:
     talking = [a for a, b in pairwise([*talking, (1e9, 0, 0)]) if b[0] - a[0] > 0.02][:400]
     spans = spans_of(talking)
     units = Units(4)
+    nothing = np.zeros(3000, np.uint8)
     for start in range(0, spans.size, cuts):
         part = records(min(cuts, spans.size - start), SPAN)
         part[:] = spans[start : start + cuts]
-        units.feed(part, part.size, 4)
+        units.feed(part, part.size, nothing, nothing, 4)
         if start % 5 == 0:
             units.close(np.array([3], np.int32), np.array([9], np.int64))  # another flow ends: rows move
     made = units.close(np.zeros(1, np.int32), np.zeros(1, np.int64))
@@ -123,15 +123,6 @@ def test_rows() -> None:
     assert len(rows) == 12
     assert all(beat["size"] == 23 and beat["answered"] and beat["rtt_s"] < 0.1 for beat in rows)
     assert result.flow["heartbeat_kinds"] == "unknown"
-
-
-def test_what_tls_hides_may_be_any_known_heartbeat() -> None:
-    hello, answer, end = tlswire.full13()
-    talk = Talk().handshake().orig(hello).resp(answer).orig(end)
-    for k in range(1, 13):
-        talk.orig(tlswire.data(23), at=1 + 30 * k).resp(tlswire.data(19)).orig_ack()
-    (row,) = series(talk).rows("heartbeat_series")
-    assert row["protocol"] == "unknown" and "Phoenix" in row["known_as"]
 
 
 def test_a_one_way_heartbeat_expects_no_answer() -> None:

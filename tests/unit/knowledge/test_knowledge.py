@@ -72,7 +72,39 @@ def test_beats() -> None:
     assert {beat.protocol for beat in SHIPPED.beats(20, "websocket")} == {"websocket"}
 
 
+def test_every_shape_has_a_source_and_says_whose_it_is() -> None:
+    assert all(shape.source and shape.protocol != "unknown" for shape in SHIPPED.shapes)
+    assert all(shape.most == 0 or shape.most > shape.bytes for shape in SHIPPED.shapes)
+
+
+def test_shapes() -> None:
+    def found(side: str, size: int, answer: int = 0) -> set[str]:
+        shapes = SHIPPED.shaped(side, (size, size), (answer, answer) if answer else None)
+        return {shape.protocol for shape in shapes if shape.exact}
+
+    assert found("client", 17, 17) == {"http2", "grpc"}
+    assert found("client", 14, 10) == {"websocket"}  # a ping that carries 8 bytes
+    assert found("client", 14, 7) == {"redis"}
+    assert found("server", 8) == {"amqp"}
+    assert found("server", 8, 8) == {"amqp"}  # both sides beat at once
+    assert found("client", 2, 2) == {"mqtt", "stomp"}
+    assert found("server", 2, 2) == {"stomp"}
+    assert found("client", 5) == found("client", 130, 2) == set()
+
+
 # ------------------------------------------------------------------------------------------------ the user's file
+def test_own_heartbeats_and_shapes(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[[heartbeat]]\nsystem = "ours"\nperiod_s = 11\nchecked = true\n'
+        '[[shape]]\nwhat = "our ping"\nbytes = 5\nby = "client"\n'
+    )
+    known = Knowledge.with_file(own)
+    assert [beat.name for beat in known.beats(11.01)] == ["ours 11 s"]
+    assert known.shaped("client", (5, 5))[0].name(5) == "our ping (by its size)"
+    assert known.shaped("server", (5, 5))[0].what != "our ping"
+
+
 def test_own_file_comes_first(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text('[[timeout]]\nsystem = "our proxy"\nvalue_s = 61\nclock = "payload"\nchecked = true\n')
@@ -97,6 +129,10 @@ def test_no_file_is_the_shipped_knowledge() -> None:
         ('[[timeout]]\nsystem = "x"\nvalue_s = 5\nclock = "wall"', "clock = 'wall'"),
         ('[[timeout]]\nsystem = "x"\nvalue_s = 5\nperiod = 3', "unknown field period"),
         ('[[heartbeat]]\nsystem = "x"', "needs system and period_s"),
+        ('[[shape]]\nwhat = "x"', "needs what and bytes"),
+        ('[[shape]]\nwhat = "x"\nbytes = 2.5', "bytes = 2.5"),
+        ('[[shape]]\nwhat = "x"\nbytes = true', "bytes = True"),
+        ('[[shape]]\nwhat = "x"\nbytes = 2\nby = "path"', "by = 'path'"),
         ("[[limits]]\nx = 1", "limits"),
         ("\x00", "not TOML"),
         (" " * 2_000_000, "larger than"),
