@@ -39,6 +39,8 @@ class Over(TypedDict, total=False):
     flags: str  # Wireshark's letters: "AP"
     ttl: int
     ip_id: int
+    dscp: int
+    mac: bytes  # the frame's source
     tsval: int
     tsecr: int
     sack: Sequence[tuple[int, int]]  # blocks, relative as `ack`
@@ -70,7 +72,7 @@ class _Side:
 
     def __init__(self, who: tuple[str, int], isn: int, ttl: int, number: int) -> None:
         self.ip = ipaddress.ip_address(who[0]).packed
-        self.port, self.isn, self.ttl = who[1], isn, ttl
+        self.port, self.isn, self.ttl, self.dscp = who[1], isn, ttl, 0
         self.mac = bytes((2, 0, 0, 0, 0, number))
         self.ip_id = 0x1000 * number
         self.tsval = 100_000 * number  # its clock at t0, in milliseconds
@@ -285,16 +287,16 @@ class Talk:
         tcp = tcp[:16] + struct.pack("!H", total) + tcp[18:]
 
         side.ip_id = (side.ip_id + 1) & 0xFFFF
-        ttl = over.get("ttl", side.ttl)
+        ttl, dscp = over.get("ttl", side.ttl), over.get("dscp", side.dscp)
         if len(side.ip) == 4:
             ip_id = over.get("ip_id", side.ip_id)
-            ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), ip_id, 0x4000, ttl, 6, 0) + side.ip + peer.ip
+            ip = struct.pack("!BBHHHBBH", 0x45, dscp << 2, 20 + len(tcp), ip_id, 0x4000, ttl, 6, 0) + side.ip + peer.ip
             ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
         else:
-            ip = struct.pack("!IHBB", 0x60000000, len(tcp), 6, ttl) + side.ip + peer.ip
+            ip = struct.pack("!IHBB", 0x60000000 | dscp << 22, len(tcp), 6, ttl) + side.ip + peer.ip
         tag = b"" if self.vlan is None else struct.pack("!HH", 0x8100, self.vlan)
         ethertype = b"\x08\x00" if len(side.ip) == 4 else b"\x86\xdd"
-        return peer.mac + side.mac + tag + ethertype + ip + tcp + over.get("trailer", b"")
+        return peer.mac + over.get("mac", side.mac) + tag + ethertype + ip + tcp + over.get("trailer", b"")
 
     def _options(self, side: _Side, peer: _Side, flags: int, over: Over) -> bytes:
         """Lay the options out as Linux does; each piece is padded to four bytes."""

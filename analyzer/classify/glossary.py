@@ -131,6 +131,11 @@ CLUES = {
     "too_fast": "It answers data in less than half of what the host is away.",
     "ip_id_copied": "Its IP-ID is that of the packet of the other direction that it answers.",
     "ip_id_not_zero": "It has an IP-ID where the direction always had 0.",
+    "ip_id_off_count": "It is no bare RST, and its IP-ID is neither 0 nor what follows, though the packets before it "
+    "were counted up.",
+    "dscp_differs": "Its DSCP is not that of the packets before it, nor of what it answers.",
+    "link_differs": "It came from another link-layer address (or interface) than the packets before it. A router that "
+    "took over (HSRP, VRRP) looks alike.",
     "no_timestamp": "It lacks the timestamps option though both had agreed and it is no bare RST (RFC 7323).",
     "stepping": "Several RSTs with rising sequence numbers, to hit a moving window.",
     "ack_zero": "The ACK flag is set and the number is 0.",

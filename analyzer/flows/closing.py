@@ -6,6 +6,7 @@ Nothing is judged here. The judgement, over whole tables, is in `classify/closin
 from __future__ import annotations
 
 from analyzer.decode.segment import ACK, RST, SYN
+from analyzer.flows.duplicates import unlike_the_last
 from analyzer.flows.state import SENT_DATA
 from analyzer.kernel import Records, helper
 
@@ -88,6 +89,7 @@ def note_origin(seg: Records, me: Records, peer: Records) -> None:
     me.rst_has_ts = 1 if seg.tsval >= 0 else 0
     me.rst_ack_zero = 1 if seg.flags & ACK and seg.ack == 0 else 0
     me.rst_acks_all = 1 if me.rst_ack >= 0 and me.rst_ack == peer.snd_nxt & 0xFFFFFFFF else 0
+    me.rst_unlike = unlike_the_last(seg, me, peer)
     me.rst_segments = min(me.segments - me.rsts + 1, 1 << 30)  # of this side, without RSTs
     me.rst_steps, me.rst_outlived = 0, 0
 

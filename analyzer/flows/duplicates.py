@@ -4,17 +4,26 @@ A copy has the same sequence numbers, length, flags, IP-ID and timestamp option 
 way: another interface, link-layer address or VLAN, or one TTL less. Without a difference in its way it is a copy only
 if it has a non-zero IP-ID of its own (RFC 6864: not reused within the lifetime of a datagram).
 Removed before anything else looks, or every duplicate would be a retransmission.
+
+The last few frames of a side that are kept for it also say what is usual there, when a RST comes (definitions B6).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from analyzer.flows.state import DUPLICATE_RING
-from analyzer.kernel import Records, helper
+from analyzer.decode.segment import RST
+from analyzer.flows.state import DUPLICATE_RING, OFF_COUNT, OTHER_DSCP, OTHER_LINK
+from analyzer.kernel import I64, Records, helper
 
 _MICROS = (1 << 40) - 1
 _31_BITS = (1 << 31) - 1
+_DSCP_AT = 57  # its six bits in the marks of a frame, above those that tell a copy: a router may write another value
+_MARKS = (1 << _DSCP_AT) - 1
+_FLAGS_AT, _LINK = 16, 0xFFFF  # the low bits of a frame's way have no part of the TTL
+
+_COUNTS = 64  # between IP-IDs of neighbours that count: those of frames joined by offloading, of other connections
+_AHEAD = 0x1000  # after a silence, with other connections on the same counter
 
 
 @helper
@@ -23,14 +32,14 @@ def is_duplicate_frame(seg: Records, me: Records, within_ns: int) -> bool:
     # Nothing is hashed: ordinary traffic differs by small steps, which cancel each other out in a sum or a XOR.
     places = seg.seq | ((seg.ack & _31_BITS) << 32)
     marks = (np.int64(seg.ip_id) & 0xFFFF) | (np.int64(seg.flags) << 16) | ((np.int64(seg.payload_len) & 0xFFFF) << 25)
-    marks |= np.int64(seg.window) << 41
+    marks |= (np.int64(seg.window) << 41) | (np.int64(seg.dscp) << _DSCP_AT)
     stamps = (seg.tsval & 0xFFFFFFFF) | ((seg.tsecr & _31_BITS) << 32)
     # The way and the time share a word: 24 bits of the one, 40 bits of microseconds (12 days) of the other.
     micros = (seg.ts_ns // 1000) & _MICROS
     way = ((seg.l2 ^ (seg.l2 >> 24) ^ (np.int64(seg.ttl) << 16)) & 0xFFFFFF) << 40
     ring = me.ring
     for k in range(DUPLICATE_RING):
-        if ring[4 * k] == places and ring[4 * k + 1] == marks and ring[4 * k + 2] == stamps:
+        if ring[4 * k] == places and (ring[4 * k + 1] ^ marks) & _MARKS == 0 and ring[4 * k + 2] == stamps:
             seen = ring[4 * k + 3]
             apart = (micros - seen) & _MICROS
             near = apart <= within_ns // 1000 or _MICROS + 1 - apart <= within_ns // 1000
@@ -41,3 +50,46 @@ def is_duplicate_frame(seg: Records, me: Records, within_ns: int) -> bool:
     ring[4 * at], ring[4 * at + 1], ring[4 * at + 2], ring[4 * at + 3] = places, marks, stamps, way | micros
     me.ring_at = (at + 1) & (DUPLICATE_RING - 1)
     return False
+
+
+@helper
+def unlike_the_last(seg: Records, me: Records, peer: Records) -> int:
+    """Return how a RST differs from what the three frames before it of its side had in common.
+
+    Bits OTHER_LINK, OTHER_DSCP, OFF_COUNT. The RST is the newest frame in the ring.
+    """
+    ring = me.ring
+    # The ring is full: where the next frame goes is the oldest of the four.
+    a, b, c, own = _place(me, 0), _place(me, 1), _place(me, 2), _place(me, 3)
+    if me.segments < DUPLICATE_RING - 1 or (ring[a + 1] | ring[b + 1] | ring[c + 1]) & (RST << _FLAGS_AT) != 0:
+        return 0
+    unlike = 0
+    usual = _link(ring, c)
+    if _link(ring, a) == usual and _link(ring, b) == usual and _link(ring, own) != usual:
+        unlike |= OTHER_LINK
+    # A kernel without a socket answers with the DSCP of what it answers.
+    usual, answered = _dscp(ring, c), _dscp(peer.ring, _place(peer, DUPLICATE_RING - 1))
+    if _dscp(ring, a) == usual and _dscp(ring, b) == usual and seg.dscp != usual and seg.dscp != answered:
+        unlike |= OTHER_DSCP
+    # Without a socket it may also send 0.
+    first, second, third = ring[a + 1] & 0xFFFF, ring[b + 1] & 0xFFFF, ring[c + 1] & 0xFFFF
+    counts = 0 < (second - first) & 0xFFFF <= _COUNTS and 0 < (third - second) & 0xFFFF <= _COUNTS
+    if seg.ip_version == 4 and seg.ip_id > 0 and counts and not 0 < (seg.ip_id - third) & 0xFFFF <= _AHEAD:
+        unlike |= OFF_COUNT
+    return unlike
+
+
+@helper
+def _place(me: Records, k: int) -> int:
+    """Return where the frame begins that is `k` after the oldest in a side's ring."""
+    return 4 * (int(me.ring_at + k) & (DUPLICATE_RING - 1))
+
+
+@helper
+def _link(ring: I64, place: int) -> int:
+    return int(ring[place + 3] >> 40) & _LINK
+
+
+@helper
+def _dscp(ring: I64, place: int) -> int:
+    return int(ring[place + 1] >> _DSCP_AT) & 0x3F

@@ -46,6 +46,9 @@ ROLE_SOURCES = ("syn", "syn_ack", "port", "first_packet")
 # What a side's latest segment was: the stimulus that a RST may answer (definitions B5)
 SENT_NOTHING, SENT_ACK, SENT_DATA, SENT_AGAIN, SENT_PROBE, SENT_WINDOW_PROBE, SENT_SYN, SENT_FIN, SENT_RST = range(9)
 
+# How the first RST of a side differs from the frames before it (definitions B6)
+OTHER_LINK, OTHER_DSCP, OFF_COUNT = 1, 2, 4
+
 # completeness, Wireshark's tcp.completeness
 SEEN_SYN, SEEN_SYN_ACK, SEEN_ACK, SEEN_DATA, SEEN_FIN, SEEN_RST = 1, 2, 4, 8, 16, 32
 
@@ -170,6 +173,7 @@ SIDE = np.dtype(
         ("rst_peer_rwnd", I8), ("rst_ip_id", I4), ("rst_own_ip_id", I4), ("rst_peer_ip_id", I4),
         ("rst_own_window", I4), ("rst_peer_window", I4), ("rst_steps", I4), ("rst_outlived", I4),
         ("rst_segments", I4), ("rst_ttl", U1), ("rst_has_ts", I1), ("rst_ack_zero", I1), ("rst_acks_all", I1),
+        ("rst_unlike", I1),
         # --- rare: out-of-order store
         ("ooo_blocks", I4), ("dropped", I4), ("ooo_bytes", I8),
         ("_to_line", U1, (48,)),

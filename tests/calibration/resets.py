@@ -6,6 +6,8 @@ that reset by themselves, with all that looks odd and is not. Paths vary: 5 to 2
 box         RST by                                            source of its habits
 injector    three to both ends, own TTL and IP-ID, the host   definitions B6 (censors, ISPs)
             goes on
+sensor      from another station of the link, own TTL and     an IPS on a mirror port (Snort, Suricata)
+            IP-ID, the host may go on
 firewall    both ends at the same instant, no options         Azure Load Balancer, TCP reset; definitions B6
 NAT         the sender of late data, own TTL                  AWS NAT gateway (ipa #758)
 copier      the sender of data, at once, with its IP-ID       definitions B6 (firewall trace)
@@ -31,6 +33,7 @@ def used(pick: random.Random, number: int) -> Talk:
     rtt = pick.uniform(0.005, 0.2)
     client = (f"10.3.{number // 200}.{number % 200 + 1}", 20000 + number)
     talk = Talk(client, rtt=rtt, capture="client", timestamps=pick.random() < 0.8)
+    talk.server.dscp = pick.choice([0, 0, 0, 10, 18, 46])
     talk.handshake(at=pick.uniform(0, 50))
     for _ in range(pick.randint(2, 12)):
         _later(talk, pick.uniform(0.2, 3))
@@ -52,28 +55,37 @@ def injector(pick: random.Random, talk: Talk) -> Talk:
     _later(talk, pick.uniform(0.5, 5))
     talk.orig(b"GET /forbidden")
     ttl = 58 + pick.choice([-9, -6, -4, 3, 4, 5])
-    talk.resp_rst(at=_soon(pick, talk), ttl=ttl, ip_id=pick.randint(1, 65000), options=b"")
+    talk.resp_rst(at=_soon(pick, talk), ttl=ttl, ip_id=pick.randint(1, 65000), dscp=0, options=b"")
     return talk.wait(0.2).resp(b"z" * 400).orig_rst(bare=True)
+
+
+def sensor(pick: random.Random, talk: Talk) -> Talk:
+    _later(talk, pick.uniform(0.5, 5))
+    talk.orig(b"x" * 80)
+    own = bytes((2, 0, 0, 0, 9, 9))
+    talk.resp_rst(at=_soon(pick, talk), ttl=pick.choice([58, 64]), ip_id=pick.randint(1, 65000), dscp=0, mac=own)
+    return talk.orig_rst(bare=True) if pick.random() < 0.5 else talk.wait(0.2).resp(b"z" * 400).orig_rst(bare=True)
 
 
 def firewall(pick: random.Random, talk: Talk) -> Talk:
     _later(talk, pick.uniform(60, 300))
     ttl = 58 + pick.choice([1, 2, 3, 4, 5])
-    talk.resp_rst(ttl=ttl, options=b"", ip_id=pick.choice([0, pick.randint(1, 65000)]))
+    talk.resp_rst(ttl=ttl, options=b"", dscp=0, ip_id=pick.choice([0, pick.randint(1, 65000)]))
     return talk.wait(0.0003).orig_rst(ttl=64 - pick.randint(1, 3), options=b"")
 
 
 def nat(pick: random.Random, talk: Talk) -> Talk:
     _later(talk, pick.uniform(351, 900))
     talk.orig(b"x" * 80)
-    return talk.resp_rst(at=_soon(pick, talk), ttl=58 + pick.choice([3, 4, 5]), bare=pick.random() < 0.5)
+    return talk.resp_rst(at=_soon(pick, talk), ttl=58 + pick.choice([3, 4, 5]), dscp=0, bare=pick.random() < 0.5)
 
 
 def copier(pick: random.Random, talk: Talk) -> Talk:
     _later(talk, pick.uniform(0.5, 90))
     talk.orig(b"x" * 80)
     copied = talk.client.ip_id
-    return talk.resp_rst(at=_soon(pick, talk), ttl=58 + pick.choice([0, 3, 5]), ip_id=copied, options=b"")
+    ttl = 58 + pick.choice([0, 3, 5])
+    return talk.resp_rst(at=_soon(pick, talk), ttl=ttl, ip_id=copied, dscp=talk.client.dscp, options=b"")
 
 
 def quiet_box(pick: random.Random, talk: Talk) -> Talk:
@@ -82,7 +94,7 @@ def quiet_box(pick: random.Random, talk: Talk) -> Talk:
 
 
 BOXES: dict[str, Make] = {
-    "injector": injector, "firewall": firewall, "NAT": nat, "copier": copier, "quiet box": quiet_box,
+    "injector": injector, "sensor": sensor, "firewall": firewall, "NAT": nat, "copier": copier, "quiet box": quiet_box,
 }  # fmt: skip
 
 
@@ -97,7 +109,13 @@ def _after(seconds: float, end: Callable[[Talk], Talk]) -> Make:
 HOSTS: dict[str, Make] = {
     "aborts": _after(2, lambda t: t.orig_rst()),
     "resets after a silence": _after(300, lambda t: t.resp_rst()),
-    "closed socket": _after(300, lambda t: t.orig(b"x" * 80).resp_rst(bare=True, ip_id=0)),
+    "closed socket": _after(300, lambda t: t.orig(b"x" * 80).resp_rst(bare=True, ip_id=0, dscp=t.client.dscp)),
+    "closed socket that counts": _after(
+        300, lambda t: t.orig(b"x" * 80).resp_rst(bare=True, ip_id=t.server.ip_id ^ 0x8000, dscp=t.client.dscp)
+    ),
+    "router that took over": _after(60, lambda t: t.resp_rst(mac=bytes((2, 0, 0, 0, 9, 9)))),
+    "DSCP written on the way": _after(60, lambda t: t.resp_rst(dscp=8)),
+    "busy counter of IP-IDs": _after(300, lambda t: t.resp_rst(ip_id=(t.server.ip_id + 30_000) & 0xFFFF)),
     "closed socket, several segments": _after(
         300, lambda t: t.orig(b"x" * 6000).resp_rst(bare=True, ip_id=0).resp_rst(bare=True, ip_id=0)
     ),

@@ -75,6 +75,65 @@ def test_an_ip_id_where_there_never_was_one() -> None:
     assert clues(talk.resp_rst(at=10, ip_id=4711)) == {"ip_id_not_zero"}
 
 
+ELSEWHERE = bytes((2, 0, 0, 0, 7, 7))
+
+
+@pytest.mark.parametrize("ipv6", [False, True])
+def test_another_link(ipv6: bool) -> None:
+    assert clues(used(ipv6=ipv6).resp_rst(at=10, mac=ELSEWHERE)) == {"link_differs"}
+
+
+def test_links_that_differ_anyway() -> None:
+    """Two routers share the load, or one takes over before the RST comes."""
+    assert clues(used().resp(b"more", at=9, mac=ELSEWHERE).resp_rst(at=10)) == set()
+    assert clues(used().resp(b"more", at=9, mac=ELSEWHERE).resp_rst(at=10, mac=ELSEWHERE)) == set()
+    few = Talk(rtt="40ms").handshake().orig(b"x").resp(b"y").orig_ack()
+    assert "link_differs" not in clues(few.resp_rst(at=10, mac=ELSEWHERE))  # two frames are no habit
+
+
+@pytest.mark.parametrize("ipv6", [False, True])
+def test_another_dscp(ipv6: bool) -> None:
+    assert clues(used(ipv6=ipv6).resp_rst(at=10, dscp=46)) == {"dscp_differs"}
+    assert clues(used(ipv6=ipv6).resp_rst(at=10, dscp=0)) == set()
+
+
+def test_a_dscp_that_is_no_clue() -> None:
+    """It is that of the packet which is answered, or it changed before."""
+    assert clues(used().orig(b"late", at=10, dscp=10).resp_rst(at=10.041, dscp=10, bare=True)) == set()
+    assert clues(used().resp(b"login", at=9, dscp=18).resp_rst(at=10, dscp=46)) == set()
+
+
+def test_an_ip_id_off_the_count() -> None:
+    assert clues(used().resp_rst(at=10, ip_id=0xC000)) == {"ip_id_off_count"}
+    assert clues(used().resp_rst(at=10, ip_id=1)) == {"ip_id_off_count"}
+    assert clues(used().resp_rst(at=10, ip_id=0)) == set()
+    assert clues(used().orig(b"x", at=10).resp_rst(at=10.041, ip_id=1, bare=True)) == set()  # a kernel without a socket
+    assert clues(used().resp_rst(at=10, ip_id=0x2200)) == set()  # other connections use the same counter
+
+
+def test_ip_ids_that_do_not_count() -> None:
+    talk = Talk(rtt="40ms").handshake()
+    for at, ip_id in enumerate((700, 52_000, 9_000, 31_000), 1):
+        talk.orig(b"request", at=at).resp(b"response", ip_id=ip_id).orig_ack()
+    assert clues(talk.resp_rst(at=10, ip_id=4711)) == set()
+    assert clues(used(ipv6=True).resp_rst(at=10)) == set()  # there is none
+
+
+def test_a_count_that_wraps() -> None:
+    talk = Talk(rtt="40ms").handshake()
+    for at, ip_id in enumerate((65533, 65534, 65535, 1), 1):
+        talk.orig(b"request", at=at).resp(b"response", ip_id=ip_id).orig_ack()
+    assert clues(talk.resp_rst(at=10, ip_id=2)) == set()
+
+
+def test_resets_that_were_not_believed_are_no_habit() -> None:
+    talk = used()
+    for k in range(3):
+        talk.resp_rst(at=10 + k / 1000, mac=ELSEWHERE, dscp=46, ip_id=100 + k)
+    talk.orig(b"goes on", at=12).orig(b"goes on", at=13)
+    assert clues(talk.resp_rst(at=13.041)) == set()
+
+
 def test_no_timestamp_though_alive() -> None:
     assert clues(used().resp_rst(at=10, options=b"")) == {"no_timestamp"}
     assert clues(used(timestamps=False).resp_rst(at=10)) == set()
@@ -107,7 +166,7 @@ def test_several_clues_make_a_suspicion() -> None:
     assert row["middlebox_score"] == pytest.approx(1 - 0.65 * 0.85)
     row = close(used().resp_rst(at=10, ttl=61, options=b"", ip_id=5).orig_rst(at=10.0002, ttl=61))
     assert row["close_kind"] == "rst_injected_suspected"
-    assert row["middlebox_score"] == pytest.approx(1 - 0.65 * 0.85 * 0.65)
+    assert row["middlebox_score"] == pytest.approx(1 - 0.65 * 0.85 * 0.85 * 0.65)
     talk = used().orig(b"request", at=10)
     row = close(talk.resp_rst(at=10.002, ttl=61, options=b"").resp(b"response", at=10.042, ttl=58).orig_rst(bare=True))
     assert (row["close_kind"], row["initiator"]) == ("rst_injected_suspected", "middlebox")
