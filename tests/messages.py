@@ -94,6 +94,11 @@ MQTT = Chat("mqtt", [
     (S, b"\x30\xac\2\0\1t" + b"\xc0\0" * 148 + b"!"), (C, b"\xc0\0", BEAT), (S, b"\xd0\0", ANSWER),
     (C, b"\xc0\0", BEAT), (C, b"\xe0\0"), (S, b"\x30\5\0\1tok"),
 ])  # fmt: skip
+MQTT_5 = Chat("mqtt", [
+    (C, b"\x10\x10\0\4MQTT\5\2\0\x3c\0\0\3abc"),
+    (S, b"\x20\x19\0\0\x16\x11\0\0\0\x0a\x1f\0\2ok\x26\0\1k\0\3val\x13\0\x14"),
+    (C, b"\xc0\0", BEAT), (S, b"\xd0\0", ANSWER), (C, b"\xc0\0", BEAT), (C, b"\xe0\0"),
+])  # fmt: skip
 
 
 def resp(*words: bytes) -> bytes:
@@ -126,7 +131,8 @@ def performative(payload: bytes, kind: int = 0) -> bytes:
 AMQP_BEAT, AMQP1_BEAT = amqp_frame(8, 0, b""), performative(b"")
 AMQP_0 = Chat("amqp", [
     (C, b"AMQP\0\0\x09\1"), (S, amqp_frame(1, 0, b"\0\x0a\0\x0a\0\x09" + b"x" * 300)),
-    (C, amqp_frame(1, 0, b"\0\x0a\0\x0b")),
+    (C, amqp_frame(1, 0, b"\0\x0a\0\x0b")), (S, amqp_frame(1, 0, b"\0\x0a\0\x1e\0\xff\0\1\0\0\0\x3c")),
+    (C, amqp_frame(1, 0, b"\0\x0a\0\x1f\0\xff\0\1\0\0\0\x14")),
     (C, AMQP_BEAT, BEAT), (S, AMQP_BEAT, BEAT), (S, amqp_frame(3, 1, AMQP_BEAT * 20)), (C, AMQP_BEAT, BEAT),
     (C, amqp_frame(1, 1, b"\0\x3c\0\x50")), (S, AMQP_BEAT, BEAT),
 ], paired=False)  # fmt: skip
@@ -247,7 +253,7 @@ XMPP = Chat("xmpp", [
 ])  # fmt: skip
 STOMP = Chat("stomp", [
     (C, b"CONNECT\naccept-version:1.2\nheart-beat:1000,1000\nhost:h\n\n\0"),
-    (S, b"CONNECTED\r\nversion:1.2\r\n\r\n\0\n"),
+    (S, b"CONNECTED\r\nversion:1.2\r\nheart-beat:0,2000\r\n\r\n\0\n"),
     (C, b"\n", BEAT), (S, b"\n", BEAT), (C, b"SEND\ndestination:/q\ncontent-length:9\n\n\n\0\n\n\0\n\n\n.\0\n"),
     (C, b"\r\n", BEAT),
     (S, b"MESSAGE\n" + b"long:" + b"x" * 200 + b"\n\nbody\n\n\n\0"), (S, b"\n", BEAT),
@@ -287,5 +293,5 @@ BGP = Chat("bgp", [
 ], paired=False)  # fmt: skip
 
 CHATS = [
-    MQTT, REDIS, AMQP_0, AMQP_1, NATS, POSTGRESQL, MYSQL, ZOOKEEPER, KAFKA, IRC, XMPP, STOMP, SIP, FIX, BGP,
+    MQTT, MQTT_5, REDIS, AMQP_0, AMQP_1, NATS, POSTGRESQL, MYSQL, ZOOKEEPER, KAFKA, IRC, XMPP, STOMP, SIP, FIX, BGP,
 ]  # fmt: skip

@@ -84,13 +84,15 @@ _CODES = (
     Code(
         "heartbeat.promise_broken", "warning",
         "{flows} connections closed because promised heartbeats did not come",
-        "The client had announced a keep-alive (MQTT CONNECT): it would say something, if only PINGREQ, at least that "
-        "often. A server that hears nothing for one and a half times as long must close; here that was {span} s, and "
-        "it did.",
-        "Look at the client at that time: its event loop was blocked, its host asleep, or nobody calls the library's "
-        "loop that sends PINGREQ. If it cannot speak that often, announce a longer keep-alive; the path's idle "
-        "timeouts still want a ping each half of theirs.",
-        "MQTT 3.1.1 section 3.1.2.10", "one and a half times the announced keep-alive",
+        "One side had promised to say something, if only a heartbeat, at least so often: MQTT's keep-alive (of "
+        "CONNECT, or of the server's CONNACK in MQTT 5), AMQP's heartbeat (tune-ok), STOMP's heart-beat header. Who "
+        "hears nothing for so long (MQTT: one and a half times) may close, or must; here that was {span} s, and it "
+        "did.",
+        "Look at the silent side at that time: its event loop was blocked, its host asleep, or nobody calls the "
+        "library's loop that sends heartbeats. If it cannot speak that often, let it promise less; the path's idle "
+        "timeouts still want a heartbeat each half of theirs.",
+        "MQTT 3.1.1 section 3.1.2.10; AMQP 0-9-1 section 4.2.7; STOMP 1.2, Heart-beating",
+        "silence that was allowed",
     ),
     Code(
         "http.keepalive_race", "warning",

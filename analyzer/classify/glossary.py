@@ -65,8 +65,8 @@ TRIGGERS = {
     "goaway": "An HTTP/2 GOAWAY came before the close (RFC 9113 section 6.8).",
     "ws_close": "A WebSocket Close frame came before the close (RFC 6455 section 5.5.1).",
     "tls_alert": "A fatal TLS alert came before the close (RFC 8446 section 6.2).",
-    "idle_timeout": "Closed after a silence, in the client's turn, with nothing outstanding; or after a client was "
-    "silent for longer than it had promised (MQTT keep-alive).",
+    "idle_timeout": "Closed after a silence, in the client's turn, with nothing outstanding; or after the other side "
+    "was silent for longer than it had promised (MQTT keep-alive, AMQP and STOMP heartbeats).",
     "request_in_flight": "A request was on its way, or not yet answered, when the connection ended (see `race`).",
     "data_after_close": "Data came for a side that had closed: a RST answered it.",
     "probe_miss": "Keep-alive probes stayed unanswered until the prober gave up.",

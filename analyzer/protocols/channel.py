@@ -52,8 +52,8 @@ APP = np.dtype(
         ("silence", I8),  # before the span that is being read, -1 = unknown
         ("app_ts", I8),  # the same without heartbeats
         ("max_app_gap", I8),
-        ("patience", I8),  # silence that a side promised not to exceed, in ns: then the other may close; 0 = none
-        ("promised_by", I1),  # its direction
+        # Silence in ms that client and server promised not to exceed: then the other may close; 0 = none
+        ("patience_c", I4), ("patience_s", I4),
         # --- HTTP: how the exchange stood
         ("outstanding", I4),  # requests whose response has not ended
         ("responses", I4),  # responses that ended

@@ -2,12 +2,15 @@
 
 Source  AMQP 0-9-1 sections 2.2.4 (protocol header), 4.2.3 (frames), 4.2.7 (heartbeats); OASIS AMQP 1.0 part 2,
         sections 2.2 (header), 2.3 (frames), 2.4.5 (idle time out: an empty frame keeps a connection alive).
-Sees    the header of each frame. Beats are one way: each side sends its own.
+        0-9-1 reference: connection.tune-ok, whose heartbeat both sides then keep.
+Sees    the header of each frame, and tune-ok. Beats are one way: each side sends its own.
+Limits  What the open performatives of 1.0 say about idle time is not read.
 """
 
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.messages.promise import promise
 from analyzer.protocols.messages.state import BEAT, BROKEN, MORE, SAID
 from analyzer.protocols.messages.words import begins, coded, number
 from analyzer.protocols.verdict import MORE as MORE_BYTES
@@ -19,7 +22,8 @@ _VERSION_0_9_1, _VERSION_0_9 = coded(b"\0\0\x09\1"), coded(b"\1\1\0\x09")
 _VERSION_1 = coded(b"\1\0\0")  # after a byte that says what for: 0 AMQP, 2 TLS, 3 SASL
 _HEARTBEAT, _EMPTY = coded(b"\x08\0\0\0\0\0\0"), coded(b"\0\0\0\x08\2\0\0")
 _METHOD, _HEARTBEAT_TYPE = 1, 8
-_CONNECTION_CLASS = 10
+_CONNECTION_CLASS, _TUNE_OK = 10, coded(b"\0\x0a\0\x1f")
+_TUNE_SIZE = 12  # class, method, channel-max, frame-max, heartbeat in seconds
 _FRAME_END = 0xCE
 _MOST = 1 << 31
 
@@ -52,7 +56,7 @@ def looks_like_amqp1(first: U8, at: int, n: int, midstream: int) -> int:
 
 
 @routine
-def take_amqp0(s: Records) -> int:
+def take_amqp0(s: Records, p: Records) -> int:
     """Section 4.2.3: type, channel, size; the payload, and the octet that ends it."""
     if number(s.head, 0, 4) == _NAME:  # the header: eight bytes
         s.left, s.proof = 1, 1
@@ -78,6 +82,14 @@ def take_amqp0(s: Records) -> int:
         if number(s.head, 7, 2) != _CONNECTION_CLASS:
             return BROKEN
         s.proof = 1
+    if kind == _METHOD and channel == 0 and size == _TUNE_SIZE:
+        if s.head_len < WANT_0 + _TUNE_SIZE:
+            s.want = WANT_0 + _TUNE_SIZE
+            return MORE
+        if number(s.head, WANT_0, 4) == _TUNE_OK:
+            seconds = number(s.head, WANT_0 + _TUNE_SIZE - 2, 2)
+            promise(p, 0, 1000 * seconds)
+            promise(p, 1, 1000 * seconds)
     s.want, s.left = WANT_0, WANT_0 + size + 1 - s.head_len
     return SAID
 

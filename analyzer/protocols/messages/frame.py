@@ -203,4 +203,4 @@ def frame_messages(
         if p.proven:
             app.reader = MESSAGES + p.kind
             app.app_ts, app.max_app_gap = p.app_ts, p.max_app_gap
-            app.patience, app.promised_by = p.patience, p.promised_by
+            app.patience_c, app.patience_s = p.patience_c, p.patience_s

@@ -152,7 +152,7 @@ def take(kind: int, s: Records, o: Records, p: Records, direction: int) -> int:
     if kind == REDIS:
         return take_redis(s, p, direction)
     if kind == AMQP_0:
-        return take_amqp0(s)
+        return take_amqp0(s, p)
     if kind == AMQP_1:
         return take_amqp1(s)
     if kind == NATS:
@@ -166,7 +166,7 @@ def take(kind: int, s: Records, o: Records, p: Records, direction: int) -> int:
     if kind == XMPP:
         return take_xmpp(s, p, direction)
     if kind == STOMP:
-        return take_stomp(s)
+        return take_stomp(s, o, p, direction)
     if kind == SIP:
         return take_sip(s, o)
     if kind == FIX:

@@ -1,22 +1,30 @@
-"""MQTT: PINGREQ and PINGRESP, and the keep-alive that CONNECT promises.
+"""MQTT: PINGREQ and PINGRESP, and the keep-alive that CONNECT promises, or that a server of MQTT 5 says instead.
 
 Source  OASIS MQTT 3.1.1 and 5.0, sections 2 (fixed header), 3.1 (CONNECT), 3.12, 3.13; MQTT 3.1 calls itself MQIsdp.
-Sees    the fixed header of each packet; of CONNECT, up to the keep-alive.
-Limits  MQTT 5 lets CONNACK replace the keep-alive (Server Keep Alive): that is not read.
+        5.0: sections 2.2.2 (properties), 3.2.2.3.14 (Server Keep Alive).
+Sees    the fixed header of each packet; of CONNECT, up to the keep-alive; of CONNACK, 90 bytes of properties.
+Limits  If Server Keep Alive may stand behind those, no promise is known.
 """
 
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
-from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, SAID
+from analyzer.protocols.messages.promise import promise
+from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, HEAD, SAID
 from analyzer.protocols.messages.state import MORE as MORE_BYTES
-from analyzer.protocols.messages.words import begins, coded
+from analyzer.protocols.messages.words import begins, coded, number
 from analyzer.protocols.verdict import MORE, NO, YES
 
 CONNECT, CONNACK, PUBLISH, PUBREL, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, PINGRESP = 1, 2, 3, 6, 8, 10, 12, 13
 _SHORTEST_CONNECT = 12  # name, level, flags, keep-alive, an empty client identifier
-_PATIENCE_NS = 1_500_000_000  # one and a half times the keep-alive, which is in seconds (3.1.2.10)
+_PATIENCE_MS = 1500  # one and a half times the keep-alive, which is in seconds (3.1.2.10)
 WANT = 2  # type and flags, and the length's first byte
+_VERSION_5 = 5
+
+# Properties of CONNACK (5.0 table 2-4) by their size: one byte, two, four, a text or bytes, a pair of texts
+_OF_1, _OF_2, _OF_4 = (0x24, 0x25, 0x28, 0x29, 0x2A), (0x13, 0x21, 0x22), (0x11, 0x27)
+_OF_TEXT, _PAIR, _SERVER_KEEP_ALIVE = (0x12, 0x15, 0x16, 0x1A, 0x1C, 0x1F), 0x26, 0x13
+
 _NAME, _OLD_NAME = coded(b"\0\4MQTT"), coded(b"\0\6MQIs")
 
 
@@ -46,10 +54,44 @@ def _flags_are_right(kind: int, flags: int) -> bool:
 
 
 @routine
-def _promised(s: Records, k: int) -> int:
-    """Return the silence in ns that the server bears from a client whose CONNECT begins at `k`, 0 = any."""
-    at = k + 2 + int(s.head[k + 1]) + 2  # name, level and flags
-    return ((int(s.head[at]) << 8) + int(s.head[at + 1])) * _PATIENCE_NS
+def _take_connect(s: Records, p: Records, k: int, direction: int) -> None:
+    """Read level and keep-alive of a CONNECT whose name begins at `k`."""
+    at = k + 2 + int(s.head[k + 1])
+    p.a = s.head[at]
+    promise(p, direction, number(s.head, at + 2, 2) * _PATIENCE_MS)
+    s.proof = 1
+
+
+@routine
+def _take_connack(s: Records, p: Records, k: int, direction: int) -> None:
+    """Read the properties of a CONNACK of MQTT 5: flags, reason, their length, and each by its identifier."""
+    at, end, unit = k + 2, 0, 1
+    while at < min(s.head_len, k + 6):
+        end += (int(s.head[at]) & 127) * unit
+        unit *= 128
+        at += 1
+        if s.head[at - 1] < 128:
+            break
+    end += at
+    while at < min(end, s.head_len):
+        kind = int(s.head[at])
+        if kind == _SERVER_KEEP_ALIVE and at + 2 < s.head_len:
+            promise(p, 1 - direction, number(s.head, at + 1, 2) * _PATIENCE_MS)
+            return
+        if kind in _OF_1:
+            at += 2
+        elif kind in _OF_2:
+            at += 3
+        elif kind in _OF_4:
+            at += 5
+        elif kind in _OF_TEXT or kind == _PAIR:
+            at += 3 + number(s.head, at + 1, 2)
+            if kind == _PAIR and at + 1 < s.head_len:
+                at += 2 + number(s.head, at, 2)
+        else:
+            break
+    if at < end:
+        promise(p, 1 - direction, 0)  # it may come in what is not read
 
 
 @routine
@@ -71,6 +113,9 @@ def take_mqtt(s: Records, p: Records, direction: int) -> int:
     if kind == CONNECT and length >= _SHORTEST_CONNECT and s.head_len == k:
         s.want = k + _SHORTEST_CONNECT  # the older and longer name, too
         return MORE_BYTES
+    if kind == CONNACK and p.a == _VERSION_5 and length > 2 and s.head_len == k:
+        s.want = min(k + length, HEAD)
+        return MORE_BYTES
     s.want, s.left = WANT, length - (s.head_len - k)
     if kind in (PINGREQ, PINGRESP):
         if length > 0:
@@ -78,8 +123,9 @@ def take_mqtt(s: Records, p: Records, direction: int) -> int:
         s.proof = 1
         return BEAT if kind == PINGREQ else ANSWER
     if kind == CONNECT and s.head_len > k and s.head[k] == 0 and s.head[k + 1] in (4, 6):
-        p.patience, p.promised_by = _promised(s, k), direction
-        s.proof = 1
+        _take_connect(s, p, k, direction)
     if kind == CONNACK and length >= 2:
         s.proof = 1
+        if p.a == _VERSION_5 and s.head_len > k:
+            _take_connack(s, p, k, direction)
     return SAID

@@ -11,7 +11,7 @@ import numpy as np
 from analyzer.protocols.beats import BY_NUMBER, PAIRING, PROTOCOLS
 from analyzer.protocols.channel import MESSAGES, READERS
 
-I8, I1 = np.int64, np.int8
+I8, I4, I1 = np.int64, np.int32, np.int8
 
 # ------------------------------------------------------------------------------------------------ which protocol
 # In the order in which they are asked: PostgreSQL and ZooKeeper before Kafka, whose first request says less.
@@ -80,7 +80,7 @@ CONNECTION = np.dtype(
         ("unproven", I8),  # beats noted before it was proven
         ("asker", I1),  # direction of the client, + 1
         ("app_ts", I8), ("max_app_gap", I8),  # as in APP
-        ("patience", I8), ("promised_by", I1),  # as in APP
+        ("patience_c", I4), ("patience_s", I4),  # as in APP
         ("a", I8), ("b", I8),
     ],
     align=True,

@@ -1,13 +1,14 @@
 """STOMP: an end of line between frames.
 
 Source  STOMP 1.2: augmented BNF, "Heart-beating". Beats are one way: each side sends its own.
-Sees    commands, content-length; bodies are stepped over.
+Sees    commands, content-length, heart-beat; bodies are stepped over.
 Limits  An end of line that comes along with a frame is none of its own.
 """
 
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.messages.promise import promise
 from analyzer.protocols.messages.state import ASIDE, BEAT, BROKEN, MORE, PART, QUIET_NS, SAID
 from analyzer.protocols.messages.words import begins, coded, decimal, digits_end, letters, number
 from analyzer.protocols.verdict import MORE as MORE_BYTES
@@ -16,9 +17,11 @@ from analyzer.protocols.verdict import NO, YES
 WANT = 1
 _CONNECT, _STOMP = coded(b"CONNECT"), coded(b"STOMP")
 _CONTENT, _LENGTH = coded(b"CONTENT"), coded(b"LENGTH:")
-_LF, _CR, _LONGEST_COMMAND = 10, 13, 12
+_HEART, _BEAT = coded(b"HEART"), coded(b"BEAT:")
+_LF, _CR, _COMMA, _DASH, _LONGEST_COMMAND = 10, 13, 44, 45, 12
 
-# STREAM.phase    STREAM.c  content-length, -1 = none
+# STREAM.phase    STREAM.many  it is the frame that opens    STREAM.a, b  ms after which this side says it will send and
+# wants to receive, 0 = cannot, does not care    STREAM.c  content-length, -1 = none
 BETWEEN, HEADERS, BODY, END = 0, 1, 2, 3
 
 
@@ -45,12 +48,28 @@ def _take_command(s: Records) -> int:
     opening = end == 7 or end == 9  # CONNECT, CONNECTED
     if (opening and number(s.head, 0, 7) == _CONNECT) or (end == 5 and number(s.head, 0, 5) == _STOMP):
         s.proof = 1
+        s.many = 1
+    else:
+        s.many = 0
     s.phase, s.c = HEADERS, -1
     return PART
 
 
 @routine
-def _take_header(s: Records) -> int:
+def _take_heart_beat(s: Records, o: Records, p: Records, direction: int) -> None:
+    """Read `heart-beat:4000,10000`. Once both have said theirs, each sends as often as it can and the other wants."""
+    end = digits_end(s.head, 11, s.head_len)
+    last = digits_end(s.head, end + 1, s.head_len)
+    if end == 11 or s.head[end] != _COMMA or last == end + 1:
+        return
+    s.a, s.b = decimal(s.head, 11, end), decimal(s.head, end + 1, last)
+    if o.proof:
+        promise(p, direction, max(s.a, o.b) if s.a > 0 and o.b > 0 else 0)
+        promise(p, 1 - direction, max(o.a, s.b) if o.a > 0 and s.b > 0 else 0)
+
+
+@routine
+def _take_header(s: Records, o: Records, p: Records, direction: int) -> int:
     if s.head[0] == _LF or (s.head_len == 2 and s.head[0] == _CR):
         if s.c >= 0:
             s.phase, s.left, s.want = END, s.c, 1
@@ -60,11 +79,13 @@ def _take_header(s: Records) -> int:
     if s.head_len > 15 and letters(s.head, 0, 7) == _CONTENT and letters(s.head, 8, 7) == _LENGTH and s.c < 0:
         end = digits_end(s.head, 15, s.head_len)
         s.c = decimal(s.head, 15, end) if end > 15 else -1
+    elif s.many and letters(s.head, 0, 5) == _HEART and s.head[5] == _DASH and letters(s.head, 6, 5) == _BEAT:
+        _take_heart_beat(s, o, p, direction)
     return PART
 
 
 @routine
-def take_stomp(s: Records) -> int:
+def take_stomp(s: Records, o: Records, p: Records, direction: int) -> int:
     """A byte between frames, a line of a frame, a body up to its NUL, or the NUL alone."""
     if s.phase == BETWEEN:
         if s.head_len > 1:
@@ -76,7 +97,7 @@ def take_stomp(s: Records) -> int:
         s.want = 0
         return MORE
     if s.phase == HEADERS:
-        return _take_header(s)
+        return _take_header(s, o, p, direction)
     whole = s.phase == BODY or s.head[0] == 0
     s.phase, s.want, s.until = BETWEEN, 1, _LF
     return SAID if whole else BROKEN
