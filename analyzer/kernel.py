@@ -118,12 +118,15 @@ def untouched(n: int) -> U8:
     return np.frombuffer(room, np.uint8)
 
 
-def grown(array: Records, n: int) -> Records:
-    """Return `array` with room for at least `n` records (doubling, so that growth is amortised)."""
+def grown(array: Records, n: int, used: int | None = None) -> Records:
+    """Return `array` with room for at least `n` records (doubling, so that growth is amortised).
+
+    used  how many of the first are in use; the others are not copied, and have to be zero or of no meaning
+    """
     if array.shape[0] >= n:
         return array
     bigger = records(max(n, 2 * array.shape[0]), array.dtype)
-    copy_rows(bigger, array)
+    copy_rows(bigger, array[:used])
     return bigger
 
 

@@ -25,6 +25,7 @@ from analyzer.kernel import (
     helper,
     kernel,
     records,
+    roomy,
 )
 from analyzer.streams.inorder import IN_STORE, SPAN_DATA
 
@@ -137,12 +138,12 @@ class Units:
         data, pages  the bytes they point into (see `streams.inorder`)
         """
         self.bursts = grown(self.bursts, slots)
-        self.rows = grown(self.rows, int(self.noted[0]["n"]) + n)
+        self.rows = roomy(self.rows, int(self.noted[0]["n"]), n)
         note_units(spans, n, data, pages, self.bursts, self.rows, self.noted)
 
     def close(self, slots: I32, flow_id: I64) -> Records:
         """Return the UNIT rows of flows that are over, in the order noted, and forget these flows."""
-        self.rows = grown(self.rows, int(self.noted[0]["n"]) + slots.size)
+        self.rows = roomy(self.rows, int(self.noted[0]["n"]), slots.size)
         end_units(slots, flow_id, self.bursts, self.rows, self.noted)
         n = int(self.noted[0]["n"])
         over = np.zeros(self.bursts.shape[0], np.bool_)

@@ -16,7 +16,7 @@ from analyzer.decode.fragments import Fragments, fragments_of
 from analyzer.decode.rebase import rebase
 from analyzer.decode.segment import NOTHING, SEGMENT
 from analyzer.decode.walk import CODES, DONE, MAX_STEPS, REASSEMBLE, TOO_DEEP, WALK, note
-from analyzer.kernel import I64, U8, Records, grown, helper, kernel, records
+from analyzer.kernel import I64, U8, Records, helper, kernel, records, roomy
 from analyzer.settings import Settings
 
 
@@ -41,9 +41,7 @@ class Decoder:
         """
         n = batch.packets.shape[0]
         self._segments, self._other_segments = self._other_segments, self._segments
-        if self._segments.shape[0] < n:
-            self._segments = grown(self._segments, n)
-        self._jobs = grown(self._jobs, n)
+        self._segments, self._jobs = roomy(self._segments, 0, n), roomy(self._jobs, 0, n)
         segments = self._segments[:n]
         waiting = _decode(batch.packets, batch.data, segments, self._jobs, -1, self._scratch, self._tally)
         data = self._continue(batch, segments, waiting) if waiting else batch.data

@@ -11,7 +11,7 @@ import numpy as np
 from analyzer.flows import state
 from analyzer.flows.rtt import quantiles
 from analyzer.flows.track import rebuild, track
-from analyzer.kernel import I32, I64, U8, Mask, Records, chosen_rows, clear_rows, grown, records
+from analyzer.kernel import I32, I64, U8, Mask, Records, chosen_rows, clear_rows, grown, records, roomy
 from analyzer.settings import Settings
 from analyzer.streams.inorder import PAGES, SPAN, flush, new_store
 
@@ -132,10 +132,10 @@ class FlowTracker:
         if 2 * need > self.slots.size:  # at most half full, so that a search ends after a step or two
             self.slots = np.full(1 << int(4 * need - 1).bit_length(), -1, np.int32)
             rebuild(self.flows, self.slots, self.meta, self.limits)
-        self.probes = grown(self.probes, int(m["n_probes"]) + _PROBES_PER_SEGMENT * n)
-        self.gaps = grown(self.gaps, int(m["n_gaps"]) + _GAPS_PER_SEGMENT * n)
-        self.spans = grown(self.spans, _SPANS_PER_BLOCK * PAGES + _SPANS_PER_SEGMENT * n)
-        self.labels = grown(self.labels, n)
+        self.probes = roomy(self.probes, int(m["n_probes"]), _PROBES_PER_SEGMENT * n)
+        self.gaps = roomy(self.gaps, int(m["n_gaps"]), _GAPS_PER_SEGMENT * n)
+        self.spans = roomy(self.spans, 0, _SPANS_PER_BLOCK * PAGES + _SPANS_PER_SEGMENT * n)
+        self.labels = roomy(self.labels, 0, n)
         pools = int(m["n_rtt"]) + n
         if pools > self.samples.size // state.RTT_SAMPLES:
             self.samples = _longer(self.samples, 2 * pools * state.RTT_SAMPLES)
@@ -241,7 +241,7 @@ class FlowTracker:
 
     def _take(self, chosen: I32) -> tuple[Finished, Records]:
         m = self.meta[0]
-        self.spans = grown(self.spans, _SPANS_PER_BLOCK * PAGES + _SPANS_PER_SEGMENT * chosen.size)
+        self.spans = roomy(self.spans, 0, _SPANS_PER_BLOCK * PAGES + _SPANS_PER_SEGMENT * chosen.size)
         m["n_spans"] = 0
         flush(self.flows, self.sides, chosen, self.blocks, self.spans, self.meta)
         pair = np.empty(2 * chosen.size, np.int64)

@@ -119,8 +119,8 @@ class ProtocolStage:
             a.apps[-1] = np.zeros(1, APP)  # see channel.app_of
             a.apps = grown(a.apps, slots + 1)
         a.spans = roomy(a.spans, 0, (1 + SPANS_PER_SPAN) * n + MORE_SPANS)
-        a.channels = grown(a.channels, int(m["n_channels"]) + 2 * n)  # one of its own, and one that it carries
-        self.firsts = grown(self.firsts, 2 * a.channels.shape[0])
+        a.channels = roomy(a.channels, int(m["n_channels"]), 2 * n)  # one of its own, and one that it carries
+        self.firsts = grown(self.firsts, 2 * a.channels.shape[0], 2 * int(m["n_channels"]))
         if int(m["n_silences"]) > MAX_SILENCES:
             half = int(m["n_silences"]) // 2
             a.silences[:half] = a.silences[half : 2 * half].copy()

@@ -60,8 +60,9 @@ class Http1:
         """Read spans; see `reader.Reader`."""
         a = self.shared
         channels = a.channels.shape[0]
-        self.streams = grown(self.streams, 2 * channels)
-        self.connections = grown(self.connections, channels)
+        used = int(a.stage[0]["n_channels"])
+        self.streams = grown(self.streams, 2 * channels, 2 * used)
+        self.connections = grown(self.connections, channels, used)
         before, open_ones = int(self.meta["n_done"][0]), int(self.meta["n_exchanges"][0])
         ended = volume // _SHORTEST + index.size + min(open_ones, 2 * index.size + volume)
         self.done = roomy(self.done, before, ended)

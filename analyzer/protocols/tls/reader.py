@@ -84,8 +84,9 @@ class Tls:
         """Read spans; see `reader.Reader`."""
         a, m = self.shared, self.meta[0]
         channels = a.channels.shape[0]
-        self.streams = grown(self.streams, 2 * channels)
-        self.connections = grown(self.connections, channels)
+        used = int(a.stage[0]["n_channels"])
+        self.streams = grown(self.streams, 2 * channels, 2 * used)
+        self.connections = grown(self.connections, channels, used)
         if self.opened.size < 2 * channels:
             longer: I32 = np.zeros(self.streams.shape[0], np.int32)
             longer[: self.opened.size] = self.opened
