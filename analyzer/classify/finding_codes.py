@@ -103,7 +103,7 @@ _CODES = (
         "Make the client's pool give up idle connections at least a second before the server does (observed: "
         "{low} s, so at most {minus1} s), or raise the server's keep-alive timeout above the client's; retry "
         "idempotent requests.",
-        "RFC 9112 section 9.5", "silence before the request",
+        "RFC 9112 section 9.5", "silence before the server's close",
     ),
     Code(
         "http.stale_reuse", "warning",
@@ -112,7 +112,7 @@ _CODES = (
         "notice closed connections.",
         "Let the pool check a connection for a pending close before it is used, and expire idle ones before the "
         "server's timeout (observed: {low} s).",
-        "RFC 9112 section 9.5", "silence before the request",
+        "RFC 9112 section 9.5", "silence before the server's close",
     ),
     Code(
         "http2.enhance_your_calm", "warning",

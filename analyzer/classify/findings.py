@@ -163,8 +163,11 @@ def _seconds(facts: Facts, closes: dict[str, Any]) -> Array:
     result: Array = np.where(used_again, late, before_close)
     result = np.where(broken(facts), limit_s(facts), result)
     result = np.where(closes["close_kind"].codes == KIND["open_idle"], closes["idle_wire_s"], result)
-    raced = closes["race"].codes > RACES.index("none")
-    return np.where(raced & (asked > 0), asked / 1e9, result)
+    # A request that met the server's close tells of the server's patience, any other of the silence before it.
+    races = closes["race"].codes
+    met = np.isin(races, [RACES.index(word) for word in ("race", "stale_reuse")])
+    result = np.where(met, before_close, result)
+    return np.where((races > RACES.index("none")) & ~met & (asked > 0), asked / 1e9, result)
 
 
 def _rows(

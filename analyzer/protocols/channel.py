@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from analyzer.kernel import I32, Records, helper, routine
+from analyzer.streams.inorder import SPAN_FIN
 
 # ------------------------------------------------------------------------------------------------ who reads a channel
 UNDECIDED, OPAQUE, HTTP1, WEBSOCKET, TLS, HTTP2, MESSAGES = range(7)
@@ -48,8 +49,9 @@ APP = np.dtype(
         ("requests", I4), ("websocket_messages", I4),
         ("host_at", I4), ("host_len", I4),  # Host of the first request: a text of the HTTP heap, length 0 = none
         # --- clocks
-        ("last_ts", I8),  # any stream bytes
-        ("silence", I8),  # before the span that is being read, -1 = unknown
+        ("last_ts", I8),  # any stream bytes, or a FIN
+        ("said_ts", I8),  # any stream bytes
+        ("silence", I8),  # of stream bytes, before the span that is being read, -1 = unknown
         ("app_ts", I8),  # the same without heartbeats
         ("max_app_gap", I8),
         # Silence in ms that client and server promised not to exceed: then the other may close; 0 = none
@@ -152,7 +154,7 @@ def app_of(c: Records, apps: Records) -> Records:
 @helper
 def note_span(span: Records, c: Records, app: Records, silences: Records, m: Records) -> None:
     """Before a protocol reads a span: if a long silence ends with it, keep the phase in which that began."""
-    before = app.last_ts if app.last_ts != 0 else c.handshake_ts
+    before = app.said_ts if app.said_ts != 0 else c.handshake_ts
     app.silence = max(span.ts_ns - before, 0) if before != 0 else -1
     if app.last_ts != 0 and span.ts_ns - app.last_ts >= m.idle_min:
         row = silences[m.n_silences]
@@ -160,6 +162,8 @@ def note_span(span: Records, c: Records, app: Records, silences: Records, m: Rec
         row.start_ts, row.end_ts = app.last_ts, span.ts_ns
         m.n_silences += 1
     app.last_ts = max(app.last_ts, span.ts_ns)
+    if span.kind != SPAN_FIN:
+        app.said_ts = max(app.said_ts, span.ts_ns)
 
 
 @helper

@@ -274,6 +274,20 @@ def test_a_client_that_gives_up_well_before_is_no_mismatch() -> None:
     assert "timeout.pair_mismatch" not in {row["code"] for row in rows}
 
 
+def test_the_silence_before_a_request_that_crossed_a_fin_is_the_connections() -> None:
+    """Not the moment since the FIN; and the client's pool must stay below the server's patience."""
+    row = only(raced())
+    assert row["code"] == "http.keepalive_race"
+    assert "(observed: 4.98 s, so at most 3.98 s)" in row["recommendation"]
+    assert run(raced()).rows("http_requests")[1]["idle_before_s"] == pytest.approx(5, abs=0.1)
+
+
+def test_a_pool_that_did_not_look_is_told_the_servers_patience() -> None:
+    row = only(http().resp_fin(at=6).orig_ack().orig(GET, at=9).resp_rst(bare=True))
+    assert row["code"] == "http.stale_reuse"
+    assert "server's timeout (observed: 4.98 s)" in row["recommendation"]
+
+
 def test_a_broker_that_closes_before_the_promise_is_broken() -> None:
     assert findings(silent_subscriber(60)) == []
     result = run(silent_subscriber())
