@@ -64,7 +64,10 @@ def _series(
     count = np.bincount(series, minlength=k)
     told = np.bincount(series, weights=known, minlength=k)
     good = np.bincount(series, weights=known & answered, minlength=k)
-    names = ["; ".join(beat.name for beat in knowledge.beats(ns / 1e9)) if ns > 0 else "" for ns in period.tolist()]
+    names = [
+        "; ".join(beat.name for beat in knowledge.beats(ns / 1e9, PROTOCOLS[code])) if ns > 0 else ""
+        for ns, code in zip(period.tolist(), head["protocol"].tolist(), strict=True)
+    ]
     return {
         "flow_id": head["flow_id"],
         "series_id": number,

@@ -160,11 +160,15 @@ class Knowledge:
         return tuple(known for known in self.timeouts if known.fits(value_s, clocks, roles))
 
     def beats(self, period_s: float, protocol: str | None = None) -> tuple[KnownBeat, ...]:
-        """Return the known heartbeats whose period is within 2 % (at least 0.1 s) of a measured one."""
+        """Return the known heartbeats whose period is within 2 % (at least 0.1 s) of a measured one.
+
+        protocol  which one it was read as; an entry that names none fits any
+        """
         return tuple(
             beat
             for beat in self.heartbeats
-            if abs(period_s - beat.period_s) <= max(0.1, 0.02 * beat.period_s) and protocol in (None, beat.protocol)
+            if abs(period_s - beat.period_s) <= max(0.1, 0.02 * beat.period_s)
+            and (protocol is None or beat.protocol in (protocol, "unknown"))
         )
 
     def shaped(

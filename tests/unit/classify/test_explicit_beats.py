@@ -108,7 +108,7 @@ def tables(
     rtt = np.full(len(ids), SECOND // 50)
     facts = SimpleNamespace(beats=rows, capture_end_ns=int(end * SECOND), flow=flow, path_rtt=rtt)
     facts.rows_of = partial(Facts.rows_of, cast(Facts, facts))
-    return explicit(cast(Facts, facts), cast(Knowledge, SimpleNamespace(beats=lambda period_s: [])))
+    return explicit(cast(Facts, facts), cast(Knowledge, SimpleNamespace(beats=lambda period_s, protocol: [])))
 
 
 def made(

@@ -101,6 +101,7 @@ def test_own_heartbeats_and_shapes(tmp_path: Path) -> None:
     )
     known = Knowledge.with_file(own)
     assert [beat.name for beat in known.beats(11.01)] == ["ours 11 s"]
+    assert [beat.name for beat in known.beats(11.01, "redis")] == ["ours 11 s"]  # it does not say of what
     assert known.shaped("client", (5, 5))[0].name(5) == "our ping (by its size)"
     assert known.shaped("server", (5, 5))[0].what != "our ping"
 

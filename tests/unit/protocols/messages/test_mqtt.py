@@ -89,3 +89,12 @@ def test_a_payload_that_begins_like_tls_is_no_starttls() -> None:
 def test_both_ends_are_told_apart_by_what_they_say() -> None:
     talk = Talk().handshake().resp(MQTT_CONNECT).orig(CONNACK).resp(PING, at="9s").orig(PONG)
     assert beats(run(talk)) == [(S, "mqtt", 2, True)]
+
+
+def test_only_defaults_of_the_protocol_are_named() -> None:
+    """BGP and others beat each 60 s as well."""
+    talk = connected()
+    for minute in range(1, 5):
+        talk.orig(PING, at=60 * minute).resp(PONG)
+    (series,) = run(talk).rows("heartbeat_series")
+    assert series["known_as"] == "MQTT (paho, mqtt.js) keepalive 60 s"
