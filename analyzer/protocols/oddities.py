@@ -11,7 +11,7 @@ from analyzer.protocols.websocket.state import ERRORS as WEBSOCKET_ERRORS
 CODES = (
     "http.bad_head", "http.bad_framing", "http.length_and_chunked", "http.two_lengths", "http.bare_lf", "http.obs_fold",
     "http.oversized_head", "http.bad_chunk", "http.orphan_response", "http.pipeline_cap", "http.line_cap",
-    "http.early_upgrade",
+    "http.early_upgrade", "http.early_cap",
     "tls.bad_header", "tls.record_cap", "tls.bad_handshake", "tls.handshake_cap", "tls.bad_certificate",
     "http2.lost", "http2.bad_length", "http2.bad_stream", "http2.bad_padding", "http2.bad_continuation",
     "http2.frame_size", "http2.block_cap", "http2.stream_cap", "http2.bad_hpack", "http2.hpack_unknown",
@@ -20,7 +20,7 @@ CODES = (
 )  # fmt: skip
 (
     BAD_HEAD, BAD_FRAMING, LENGTH_AND_CHUNKED, TWO_LENGTHS, BARE_LF, OBS_FOLD, OVERSIZED_HEAD, BAD_CHUNK,
-    ORPHAN_RESPONSE, PIPELINE_CAP, LINE_CAP, EARLY_UPGRADE,
+    ORPHAN_RESPONSE, PIPELINE_CAP, LINE_CAP, EARLY_UPGRADE, EARLY_CAP,
     TLS_BAD_HEADER, TLS_RECORD_CAP, TLS_BAD_HANDSHAKE, TLS_HANDSHAKE_CAP, TLS_BAD_CERTIFICATE,
     H2_LOST, H2_BAD_LENGTH, H2_BAD_STREAM, H2_BAD_PADDING, H2_BAD_CONTINUATION, H2_FRAME_SIZE, H2_BLOCK_CAP,
     H2_STREAM_CAP, H2_BAD_HPACK, H2_HPACK_UNKNOWN, H2_HEADER_LIST_CAP, H2_HPACK_CAP, H2_WEBSOCKET_CAP,

@@ -17,6 +17,7 @@ from analyzer.kernel import I32, I64, U8, Records, chosen_rows, clear_rows, copy
 from analyzer.protocols.beats import BEAT, name_grpc
 from analyzer.protocols.channel import APP, HTTP1, HTTP2, MESSAGES, READERS, TLS, WEBSOCKET
 from analyzer.protocols.http1.reader import Http1
+from analyzer.protocols.http1.state import MAX_HELD, MAX_PIECES
 from analyzer.protocols.http2.reader import Http2
 from analyzer.protocols.messages.reader import Messages
 from analyzer.protocols.oddities import tell
@@ -31,11 +32,13 @@ from analyzer.streams.inorder import SPAN
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What one span can add in a batch: the held pieces of both directions, and the rest of a span that is handed on.
-SPANS_PER_SPAN = 2 * FIRST_BYTES + 2
+# What one span can add in a batch: the held pieces of both directions, the rest of a span that is handed on, and the
+# span itself if it waited for the answer to an upgrade.
+SPANS_PER_SPAN = 2 * FIRST_BYTES + 3
 
-# And whatever came: records that waited for their secrets, and what `hand_in` and `inside` leave free for routing.
-MORE_SPANS = 1024
+# And whatever came: records that waited for their secrets, what `hand_in` and `inside` leave free for routing, and what
+# waited for the answer to an upgrade before this batch.
+MORE_SPANS = 1024 + MAX_PIECES
 
 # Silences are kept until their flow ends; past this many (32 MiB) the oldest half is forgotten, and gaps that rested
 # on them are classed by TCP alone.
@@ -126,12 +129,12 @@ class ProtocolStage:
             a.silences[:half] = a.silences[half : 2 * half].copy()
             m["n_silences"] = half
         a.silences = roomy(a.silences, int(m["n_silences"]), SPANS_PER_SPAN * n)
-        if min(a.queue.size, a.aside.size) < SPANS_PER_SPAN * n:
-            rows = 2 * SPANS_PER_SPAN * n
+        if min(a.queue.size, a.aside.size - 2 * MAX_HELD) < SPANS_PER_SPAN * n + MAX_PIECES:
+            rows = 2 * SPANS_PER_SPAN * n + MAX_PIECES
             a.queue = np.empty(rows, np.int32)
             self.routed, self.order = np.empty(rows, np.int32), np.empty(rows, np.int32)
             self.readers = np.empty(rows, np.uint8)
-            a.aside = np.empty(rows, np.uint8)
+            a.aside = np.empty(rows + 2 * MAX_HELD, np.uint8)
 
     # -------------------------------------------------------------------------------------- flows that are over
     def close(self, slots: I32, flows: Records) -> Iterator[Chunk]:

@@ -42,7 +42,7 @@ def open_exchange(
     e.idle_before, e.hol_wait, e.keepalive_timeout, e.keepalive_max = -1, -1, -1, -1
     e.status, e.kind, e.minor_c, e.minor_s, e.framing_c, e.framing_s = 0, 0, -1, -1, 0, 0
     e.request_seen, e.request_done, e.response_seen, e.response_done = 0, 0, 0, 0
-    e.upgrade, e.pipelined, e.sse, e.damaged = 0, 0, 0, 0
+    e.upgrade, e.settled, e.pipelined, e.sse, e.damaged = 0, 0, 0, 0, 0
     _clear_texts(e)
     h.opened += 1
     if h.last > 0:

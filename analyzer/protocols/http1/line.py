@@ -10,18 +10,37 @@ from analyzer.kernel import I32, U8, Records, helper, routine
 # Longest line of which all is kept: RFC 9110 section 4.1 asks for request lines of at least 8000 bytes to work.
 LINE_MAX = 8192
 # Lines that may be cut at once, 32 MiB (not touched until used). A head that comes in pieces is rare and short-lived;
-# only an attack keeps thousands of them waiting, and then the newest lose their beginning (`http.line_cap`).
+# only an attack keeps thousands of them waiting, and then the newest lose their beginning (`http.line_cap`). What waits
+# for the answer to an upgrade stands here, too.
 CARRY_SLOTS = 4096
 
 CR, LF, SPACE, TAB, COMMA, COLON, SEMICOLON, EQUALS, QUOTE = 13, 10, 32, 9, 44, 58, 59, 61, 34
+
+
+@helper
+def take_slot(m: Records, carry_free: I32) -> int:
+    """Return a free slot + 1, 0 if there is none."""
+    if m.free_carry > 0:
+        m.free_carry -= 1
+        return int(carry_free[m.free_carry]) + 1
+    if m.n_carry < CARRY_SLOTS:
+        m.n_carry += 1
+        return int(m.n_carry)
+    return 0
+
+
+@helper
+def give_slot(slot: int, m: Records, carry_free: I32) -> None:
+    """Take a slot + 1 back."""
+    carry_free[m.free_carry] = slot - 1
+    m.free_carry += 1
 
 
 @routine
 def drop_carry(s: Records, m: Records, carry_free: I32) -> None:
     """Give the kept part of a line back."""
     if s.carry > 0:
-        carry_free[m.free_carry] = s.carry - 1
-        m.free_carry += 1
+        give_slot(s.carry, m, carry_free)
         s.carry = 0
     s.carry_len, s.line_long, s.line_lost = 0, 0, 0
 
@@ -30,13 +49,8 @@ def drop_carry(s: Records, m: Records, carry_free: I32) -> None:
 def _keep(source: U8, at: int, end: int, s: Records, m: Records, carry: U8, carry_free: I32) -> None:
     """Keep the beginning of a line that is not whole yet."""
     if s.carry == 0:
-        if m.free_carry > 0:
-            m.free_carry -= 1
-            s.carry = carry_free[m.free_carry] + 1
-        elif m.n_carry < CARRY_SLOTS:
-            m.n_carry += 1
-            s.carry = m.n_carry
-        else:
+        s.carry = take_slot(m, carry_free)
+        if s.carry == 0:
             s.line_lost = 1
             return
     room = LINE_MAX - s.carry_len

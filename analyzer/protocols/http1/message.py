@@ -30,7 +30,7 @@ from analyzer.protocols.http1.state import (
     UPGRADE_OTHER,
     UPGRADE_WEBSOCKET,
 )
-from analyzer.protocols.oddities import EARLY_UPGRADE, LENGTH_AND_CHUNKED, ORPHAN_RESPONSE, note_odd
+from analyzer.protocols.oddities import LENGTH_AND_CHUNKED, ORPHAN_RESPONSE, note_odd
 
 HOST_MAX = 262  # a DNS name has 253 characters at most, and a port may follow
 
@@ -48,7 +48,7 @@ def _open_request(
     s.row = open_exchange(span, c, h, app, exchanges, done, m, oddities)
     e = exchanges[s.row]
     s.is_request, s.state = 1, FIELDS
-    h.seen, h.requester, h.early = 1, span.dir + 1, 0
+    h.seen, h.requester = 1, span.dir + 1
     app.reader = HTTP1
     e.request_seen, e.pipelined = 1, behind
     e.request_ts, e.request_frame, e.idle_before = s.line_ts, s.line_frame, s.line_idle
@@ -167,6 +167,7 @@ def end_response_head(
         return
     if not e.request_seen and c.midstream and s.upgrade:
         _take_grant(s, e)
+    e.settled = 1
     if e.upgrade and _is_switch(s, e):
         e.framing_s, s.state = NO_BODY, START
         c.reader = UNDECIDED
@@ -176,8 +177,6 @@ def end_response_head(
             c.reader = HTTP2
         elif e.upgrade == UPGRADE_OTHER:
             c.reader = OPAQUE
-        if h.early:
-            note_odd(oddities, EARLY_UPGRADE, span)
         app.phase = PHASE_TUNNEL  # unless the next protocol says more
         c.client = h.requester - 1
         return

@@ -19,6 +19,8 @@ from analyzer.protocols.http1.state import (
     FRAMINGS,
     HTTP,
     MAX_EXCHANGES,
+    MAX_PIECES,
+    PIECE,
     STREAM,
     TEXTS,
     UPGRADE_H2C,
@@ -28,6 +30,7 @@ from analyzer.protocols.http1.state import (
 from analyzer.protocols.http2.upgrade import Upgraded
 from analyzer.protocols.reader import Chunk, Shared
 from analyzer.protocols.websocket.handshake import Handshake, accept_of
+from analyzer.streams.inorder import IN_ASIDE, SPAN_DATA
 from analyzer.tables.build import MISSING, Coded, to_arrow
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ class Http1:
         self.heap = np.empty(HEAP_BYTES, np.uint8)
         self.carry = np.empty(CARRY_SLOTS * LINE_MAX, np.uint8)
         self.carry_free: I32 = np.zeros(CARRY_SLOTS, np.int32)
+        self.pieces = records(MAX_PIECES, PIECE)
         self.meta = records(1, HTTP)
         self.meta["n_exchanges"] = 1  # the first is the one that nobody sees
 
@@ -64,14 +68,15 @@ class Http1:
         self.streams = grown(self.streams, 2 * channels, 2 * used)
         self.connections = grown(self.connections, channels, used)
         before, open_ones = int(self.meta["n_done"][0]), int(self.meta["n_exchanges"][0])
+        volume += int(self.meta["held_bytes"][0])
         ended = volume // _SHORTEST + index.size + min(open_ones, 2 * index.size + volume)
         self.done = roomy(self.done, before, ended)
         comments = volume // _SHORTEST_COMMENT + index.size
         self.comments = roomy(self.comments, int(self.meta["n_comments"][0]), comments)
         frame_http1(
             index, a.spans, a.data, a.pages, a.aside, a.channels, a.apps, self.streams, self.connections,
-            self.exchanges, self.done, self.heap, self.carry, self.carry_free, self.comments, a.oddities, a.silences,
-            a.queue, a.stage, self.meta,
+            self.exchanges, self.done, self.heap, self.carry, self.carry_free, self.pieces, self.comments, a.oddities,
+            a.silences, a.queue, a.stage, self.meta,
         )  # fmt: skip
         if int(self.meta["n_comments"][0]) > _MANY_ROWS:
             self.show_beats()
@@ -110,6 +115,7 @@ class Http1:
         """These channels are over; some may have begun after the last bytes that were HTTP."""
         self.streams = grown(self.streams, 2 * self.shared.channels.shape[0])
         self.connections = grown(self.connections, self.shared.channels.shape[0])
+        self._read_held(chosen)
         self.done = roomy(self.done, int(self.meta["n_done"][0]), int(self.meta["n_exchanges"][0]))
         close_http1(
             chosen, self.shared.channels, self.shared.apps, self.streams, self.connections, self.exchanges, self.done,
@@ -118,6 +124,25 @@ class Http1:
         pair = (2 * chosen.astype(np.int64)[:, None] + np.arange(2)).ravel()
         clear_rows(self.streams, pair)
         clear_rows(self.connections, chosen)
+
+    def _read_held(self, chosen: I32) -> None:
+        """No answer will come to what these channels' newest requests ask for: what followed them was HTTP.
+
+        An empty span makes the kernel look; it stops again behind the next such request.
+        """
+        a = self.shared
+        while (held := chosen[self.connections["held"][chosen] > 0]).size:
+            last = self.connections["last"][held]
+            self.exchanges["settled"][last[last > 0] - 1] = 1
+            a.spans = roomy(a.spans, 0, held.size + 1)
+            rows = a.spans[: held.size]
+            rows["kind"], rows["length"], rows["at"], rows["source"] = SPAN_DATA, 0, 0, IN_ASIDE
+            rows["channel"], rows["dir"] = held, 2 - self.connections["requester"][held]
+            for name in ("flow_id", "slot"):
+                rows[name] = a.channels[name][held]
+            rows["ts_ns"] = a.apps["last_ts"][rows["slot"]]
+            a.stage["n_spans"], a.stage["n_queue"] = held.size, 0
+            self.feed(np.arange(held.size, dtype=np.int32), 0)
 
     def show_beats(self) -> None:
         """Hold the comments of event streams."""

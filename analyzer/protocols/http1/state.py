@@ -54,13 +54,26 @@ CONNECTION = np.dtype(
         ("waiting", I4), ("opened", I4),  # exchanges in the queue; ever
         ("seen", I1),  # a start line was read: this is HTTP
         ("requester", I1),  # direction of requests + 1, 0 = not known
-        ("early", I1),  # bytes followed a request for an upgrade before its answer
         ("simple", I1),  # the request was HTTP/0.9, and its answer has not begun
         ("said_close", I1),  # which side announced the close: 1 client, 2 server
         ("response_end_ts", I8),
+        # --- what the client said behind its request for an upgrade (see `early`)
+        ("held_first", I4), ("held_last", I4),  # queue of pieces + 1, 0 = empty
+        ("held", I4), ("held_bytes", I4),  # pieces; their bytes
+        ("held_slot", I4),  # where the bytes are: slot of a line + 1, 0 = none
     ],
     align=True,
 )  # fmt: skip
+
+PIECE = np.dtype(
+    [("ts_ns", I8), ("frame", I8), ("offset", I8), ("length", I8), ("silence", I8), ("next", I4), ("kind", I1)],
+    align=True,
+)  # fmt: skip
+"""A span that waits: as it came, with the silence before it, and the next one of the connection, or free, + 1."""
+
+# A client has few things to say before it knows that anybody understands them; one that floods is read as HTTP.
+MAX_PIECES_EACH = 32  # of one connection, whose bytes fit a line (LINE_MAX)
+MAX_PIECES, MAX_HELD = 1024, 1 << 20  # of all; bytes
 
 # ------------------------------------------------------------------------------------------------ an exchange
 FRAMING_UNKNOWN, NO_BODY, BY_LENGTH, BY_CHUNKS, BY_CLOSE = range(5)
@@ -87,6 +100,7 @@ EXCHANGE = np.dtype(
         ("framing_c", I1), ("framing_s", I1),
         ("request_seen", I1), ("request_done", I1), ("response_seen", I1), ("response_done", I1),
         ("upgrade", I1),  # 0 no, 1 websocket, 2 h2c, 3 another, 4 CONNECT
+        ("settled", I1),  # what follows the request for an upgrade is known, or no longer waited for
         ("pipelined", I1), ("decrypted", I1), ("sse", I1), ("damaged", I1), ("open", I1),
         *((name + part, I4) for name in TEXTS for part in ("_at", "_len")),
     ],
@@ -108,6 +122,8 @@ HTTP = np.dtype(
         ("said", I1),  # the span being read says more than comments of an event stream
         ("heap", I8), ("heap_full", I8),  # bytes used; texts that found no room
         ("n_carry", I8), ("free_carry", I8),  # slots ever used; how many stand in the free list
+        ("n_pieces", I8), ("free_piece", I8),  # pool; free list + 1
+        ("held_bytes", I8),
         # --- the line just read
         ("line_start", I8), ("line_end", I8), ("line_kept", I8), ("line_cr", I8), ("line_after", I8),
     ],

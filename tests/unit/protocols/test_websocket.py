@@ -129,22 +129,6 @@ def test_pings_under_way_together_are_both_answered() -> None:
     assert frames(result, "pong_of") == [None, None, 1, 0]
 
 
-@pytest.mark.parametrize("apart", [True, False])
-def test_what_comes_before_the_answer_is_told_not_read(apart: bool) -> None:
-    early, trace = of_client(TEXT, b"ear\nly"), Talk().handshake()
-    trace = trace.orig(request()).orig(early) if apart else trace.orig(request() + early)
-    result = run(trace.resp(response()).orig(of_client(TEXT, b"later")))
-    assert frames(result, "payload_len", "error") == [(5, None)]
-    assert result.anomalies == {"http.early_upgrade": 1}
-
-
-def test_requests_behind_a_declined_upgrade_are_requests() -> None:
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    result = run(Talk().handshake().orig(request()).orig(b"GET / HTTP/1.1\r\n\r\n").resp(2 * answer))
-    assert [row["status"] for row in result.rows("http_requests")] == [200, 200]
-    assert result.anomalies == {}
-
-
 # ------------------------------------------------------------------------------------------------ closes
 def test_the_closing_handshake() -> None:
     talk = upgraded().resp(frame(CLOSE, code(1001, "going away")), at="5s").orig(of_client(CLOSE, code(1001)))
