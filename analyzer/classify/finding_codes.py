@@ -143,6 +143,17 @@ _CODES = (
         "RFC 9112 section 9.3; RFC 2068 section 19.7.1.1", "silence before the close",
     ),
     Code(
+        "http.wait_cut", "warning",
+        "{flows} requests waited {span} s for an answer that was cut off",
+        "Not a byte of the answer came for {span} s; then a 504 did, or the connection was closed without one: "
+        "consistent with a timeout of the server, or of a proxy or load balancer before it. Long polls and slow work "
+        "end like this.",
+        "Let a long poll answer, if only to say that there is nothing, after {half} s; answer slow work at once and "
+        "let the client ask for the result. Or raise the timeout (nginx: proxy_read_timeout; HAProxy: timeout server; "
+        "AWS ALB: idle timeout) above what the answer takes.",
+        "RFC 9110 section 15.6.5; RFC 6202 section 5.5", "silence in which the answer was waited for",
+    ),
+    Code(
         "close.stale_connection", "warning",
         "{flows} connections were reset when they were used after a silence",
         "New data was answered with a reset: the other side, or a box on the path, had dropped the connection "

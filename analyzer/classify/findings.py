@@ -30,6 +30,7 @@ from analyzer.classify.wording import worded
 from analyzer.classify.zombies import SEEN, seen, watched
 from analyzer.flows.state import STALLED_ZERO_WINDOW
 from analyzer.kernel import I64, Mask, distinct
+from analyzer.protocols.channel import HTTP1
 from analyzer.tables.build import Coded
 from analyzer.tables.tcp import INITIATORS, RACES, TRIGGERS
 
@@ -40,6 +41,7 @@ _MOST_FRAMES = 20
 _NAMES = tuple(CODES)
 _NUMBER = {name: k for k, name in enumerate(_NAMES)}
 _LEAST_STALL_NS = 3_000_000_000  # shorter ones are a busy moment
+_LEAST_WAIT_NS = 1_000_000_000  # what ends sooner was no timeout: a crash, a backend that cannot be reached
 _ENHANCE_YOUR_CALM = 11  # RFC 9113 section 7
 
 _ROW = np.dtype(
@@ -85,6 +87,7 @@ class Findings:
         self._parts.add(_rows(facts, ignored, number, unknown, unsure, frames))
         self._parts.add(_stalls(facts))
         self._parts.add(_window_waits(facts))
+        self._parts.add(_gateway_timeouts(facts))
         self._closes.add(closes_of(facts, verdict))
         self._served.add(served(facts, verdict))
         self._seen.add(seen(facts))
@@ -136,8 +139,10 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     filled = probed & (10 * flow["close_idle_wire"] < 9 * flow["close_idle_payload"])
     code[(code < 0) & filled & (trigger == TRIGGERS.index("idle_timeout"))] = _NUMBER["keepalive.not_counted"]
     advertised = facts.app["keepalive_timeout"].astype(np.int64) - 1  # seconds; -1 = none was
-    early = (advertised > 1) & (flow["close_idle_payload"] < (advertised - 1) * 1_000_000_000)
+    by_server = flow["close_dir"] == 1 - facts.app["requester"]
+    early = by_server & (advertised > 1) & (flow["close_idle_payload"] < (advertised - 1) * 1_000_000_000)
     code[(code < 0) & early & (trigger == TRIGGERS.index("idle_timeout"))] = _NUMBER["http.closes_early"]
+    code[(code < 0) & by_server & _waited(facts, verdict)] = _NUMBER["http.wait_cut"]
     met = (verdict.kind == KIND["handshake_aborted"]) & (facts.server["syns"] == 0) & (facts.server["segments"] > 0)
     code[met] = _NUMBER["connect.half_open"]
     silent = facts.end_ns - flow["last_ts"] >= facts.settings.zombie_ns
@@ -150,6 +155,15 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     for race, name in _BY_RACE.items():
         code[races == RACES.index(race)] = _NUMBER[name]
     return code
+
+
+def _waited(facts: Facts, verdict: Verdict) -> Mask:
+    """Return where a request of HTTP/1 waited, in silence, for an answer of which nothing came before the close."""
+    app = facts.app
+    asked = (app["reader"] == HTTP1) & (app["outstanding"] > 0) & (app["answering"] == 0) & (app["open_message"] == 0)
+    ended = ~np.isin(verdict.kind, [KIND[kind] for kind in ("open_active", "open_idle", "capture_gap")])
+    result: Mask = asked & ended & (facts.flow["close_idle_payload"] >= _LEAST_WAIT_NS)
+    return result
 
 
 def _seconds(facts: Facts, closes: dict[str, Any]) -> Array:
@@ -215,6 +229,17 @@ def _window_waits(facts: Facts) -> Rows:
     number = np.full(here.size, _NUMBER["http2.window_stall"])
     rows = _rows(facts, here, number, waited / 1e9, np.full(facts.n, 0.9), None)
     for k, name in enumerate(("window_wait_frame", "window_open_frame")):
+        rows["frames"][:, k] = facts.app[name][here]
+    return rows
+
+
+def _gateway_timeouts(facts: Facts) -> Rows:
+    """Connections on which a request waited until a 504 came, one row each."""
+    waited = facts.app["gateway_wait"]
+    here = np.flatnonzero(waited >= _LEAST_WAIT_NS)
+    number = np.full(here.size, _NUMBER["http.wait_cut"])
+    rows = _rows(facts, here, number, waited / 1e9, np.full(facts.n, 0.9), None)
+    for k, name in enumerate(("gateway_request_frame", "gateway_frame")):
         rows["frames"][:, k] = facts.app[name][here]
     return rows
 

@@ -67,6 +67,8 @@ APP = np.dtype(
         ("until_close", I1),  # the last response ends where the connection ends
         ("keepalive_max", I8),  # max= that was last advertised, + 1; 0 = none was
         ("keepalive_timeout", I8),  # timeout= that was last advertised, in seconds, + 1
+        ("gateway_wait", I8),  # longest time that a request waited until 504 (Gateway Timeout) came, 0 = none did
+        ("gateway_request_frame", I8), ("gateway_frame", I8),
         ("request_ts", I8), ("request_frame", I8),  # last request
         ("request_offset", I8),  # stream position of its first byte
         ("request_end_offset", I8),

@@ -32,6 +32,7 @@ from analyzer.protocols.http1.state import (
 )
 from analyzer.protocols.oddities import LENGTH_AND_CHUNKED, ORPHAN_RESPONSE, note_odd
 
+GATEWAY_TIMEOUT = 504  # RFC 9110 section 15.6.5
 HOST_MAX = 262  # a DNS name has 253 characters at most, and a port may follow
 
 
@@ -184,6 +185,9 @@ def end_response_head(
         h.said_close, app.close_said, app.close_implied = 2, 2, 0 if s.close else 1
     elif s.close and app.close_implied:
         app.close_implied = 0
+    if s.status == GATEWAY_TIMEOUT and e.request_end_ts != 0 and e.response_ts - e.request_end_ts > app.gateway_wait:
+        app.gateway_wait = e.response_ts - e.request_end_ts
+        app.gateway_request_frame, app.gateway_frame = e.request_frame, e.response_frame
     if e.keepalive_max >= 0:
         app.keepalive_max = e.keepalive_max + 1
     if e.keepalive_timeout >= 0:

@@ -42,7 +42,27 @@ def http(number: int = 1) -> Talk:
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+NOTHING = b"HTTP/1.1 204 No Content\r\nKeep-Alive: timeout=5\r\n\r\n"
 PROMISE = OK.replace(b"Content", b"Keep-Alive: timeout=60\r\nContent")
+
+
+def waiting(number: int = 1) -> Talk:
+    """A client whose second request, a long poll, is not answered."""
+    return http(number).orig(GET, at=2).resp_ack()
+
+
+def gateway_timeout(number: int = 1) -> Talk:
+    answer = b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    return waiting(number).resp(answer, at=32).resp_fin().orig_ack().orig_fin().resp_ack()
+
+
+def long_polls(number: int = 1) -> Talk:
+    """Answered with an event or, by the server's timer, with nothing."""
+    talk, at = http(number), 2.0
+    for wait, answer in ((25.1, OK), (30, NOTHING), (28.4, OK), (30, NOTHING), (30, NOTHING), (30, NOTHING)):
+        talk.orig(GET, at=at).resp_ack().resp(answer, at=at + wait).orig_ack()
+        at += wait + 0.03
+    return talk.wait("1s").orig_fin().resp_fin().orig_ack()
 
 
 def pinging(*, answered: int, every: int = 10) -> Talk:
@@ -195,6 +215,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "connect.unfinished": lambda: closes.later(closes.synack_timeout(), 60),
     "timeout.path": lambda: fleet(Timer(350, clock="wire", by="path", how="silent"), 40, early=0.0, survivors=1.0),
     "http.closes_early": broken_promise,
+    "http.wait_cut": lambda: merge(waiting(1).resp_fin(at=32).orig_ack().orig_fin().resp_ack(), gateway_timeout(2)),
     "close.unread_data": lambda: used().orig(b"more", at=1.3).resp_ack().resp_rst(at=1.5),
     "timeout.idle": lambda: fleet(Timer(60), 40, early=0.0, survivors=0.0),
     "timeout.pair_mismatch": lambda: merge(
@@ -251,6 +272,9 @@ CLEAN: dict[str, Callable[[], Any]] = {
     "servers that end at different counts": lambda: merge(*(limited(k, 20 + k) for k in range(4))),
     "closes one after the other": lambda: merge(*(ended(k, 300 + 11 * k) for k in range(8))),
     "closes at a steady rate": lambda: merge(*(ended(k, 300 + 0.3 * k) for k in range(60))),
+    "long polls": long_polls,
+    "a client that waits no longer": lambda: waiting().orig_fin(at=32).resp_fin().orig_ack(),
+    "a server that stops before it answers": lambda: waiting().resp_fin(at=2.5).orig_ack().orig_fin().resp_ack(),
     "nothing": Talk,
 }  # fmt: skip
 
