@@ -23,11 +23,17 @@ const routes = {
     response.write('x'.repeat(300));
     setTimeout(() => response.socket.destroy(), 200);
   },
+  '/wait': (request, response, seconds) => setTimeout(() => {
+    if (seconds < 30) return response.end('{"event":"news"}');
+    response.writeHead(204);
+    response.end();
+  }, 1000 * seconds),
   '/poll': (request, response) => response.end(JSON.stringify({rows: 'x'.repeat(400 + Math.floor(Math.random() * 600))})),
 };
 const server = http.createServer((request, response) => {
   const body = [];
   request.on('data', (part) => body.push(part));
-  request.on('end', () => (routes[request.url] || ((q, a) => a.end('hello')))(request, response));
+  const [, route, rest] = request.url.split('/');
+  request.on('end', () => (routes['/' + route] || ((q, a) => a.end('hello')))(request, response, rest));
 });
 server.listen(Number(process.argv[3]), process.argv[2]);

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
+from functools import partial
 from typing import Any
 
 from captures.lab import REQUEST, Lab, closed, must_be, read_to_end, read_until, scenario
@@ -178,6 +179,31 @@ def http_sse(lab: Lab) -> None:
         idle_gaps=[],
         heartbeats=[beats],
         http=facts(200, sse=True, incomplete=1),
+    )
+
+
+@scenario("Node.js")
+def http_long_poll(lab: Lab) -> None:
+    """A client that always has one question open: answered after 25 and 28 s with an event, after 30 s with nothing
+    (204), and asked again at once."""
+    lab.look_for = "silences of half a minute whose turn is the server's; a question follows each answer at once"
+    node(lab)
+    client, gaps = lab.dial(8080), []
+    client.settimeout(40)
+    for wait in (25, 30, 28, 30):
+        client.sendall(b"GET /wait/%d HTTP/1.1\r\nHost: example.com\r\n\r\n" % wait)
+        end = b"\r\n\r\n" if wait == 30 else b'"}'
+        gaps.append(lab.gap(partial(read_until, client, end), survived=True))
+    client.close()
+    lab.connection(
+        40001,
+        8080,
+        CLIENT_FIRST,
+        app="http/1.1",
+        idle_gaps=gaps,
+        heartbeats=[],
+        not_heartbeat="a question that waits for its answer",
+        http=facts(200, 204, 200, 204, long_poll=True, ttfb_s=[25, 30, 28, 30]),
     )
 
 

@@ -86,6 +86,9 @@ def http(truth: Truth, rows: Rows) -> Wrong:
         wrong.unless("request body", ours.request_bytes.tolist(), want["request_bytes"])
     if want.get("close_header_by") == "server":
         wrong.unless("Connection", str(ours.connection_s.iloc[-1]).lower(), "close")
+    if "ttfb_s" in want:
+        near = zip(ours.ttfb_s, want["ttfb_s"], strict=True)
+        wrong.unless("waits for answers", all(abs(a - b) < TOLERANCE_S for a, b in near), True)
     if "hol_wait_s" in want:
         near = zip(ours.hol_wait_s.fillna(0), want["hol_wait_s"], strict=False)
         wrong.unless("waits behind others", all(abs(a - b) < TOLERANCE_S for a, b in near), True)

@@ -132,6 +132,14 @@ def test_the_silences_are_as_long_as_the_script_waited(name: str, index: int) ->
         assert sum(length >= 1.8 for _, length, _ in ours) <= len(wanted["idle_gaps"])
 
 
+def test_a_long_poll_is_waiting_for_the_server_and_nothing_else() -> None:
+    """Each silence is the server's turn; a period of half a minute is no heartbeat, and nothing is amiss."""
+    found = analysis("http_long_poll")
+    assert found.idle_gaps["class"].tolist() == ["server_wait"] * 4
+    assert found.flows.max_app_gap_s.tolist() == pytest.approx([30], abs=TOLERANCE_S)
+    assert found.findings.empty and found.heartbeats.empty and found.timeouts.empty
+
+
 @pytest.mark.parametrize(("name", "index"), cases("tcp_keepalive"))
 def test_keepalive_probes(name: str, index: int) -> None:
     wanted, flow = connection_of(name, index)
