@@ -91,12 +91,13 @@ class Recorder:
                 return
         done = 0
         try:
-            if self._full(now):
-                self._close()
-                self._open(now)
-            self._started_ns = self._started_ns or now
-            self._describe(interfaces)
             while done < packets.shape[0]:
+                now = int(packets["ts_ns"][done])
+                if self._full(now):
+                    self._close()
+                    self._open(now)
+                self._started_ns = self._started_ns or now
+                self._describe(interfaces)
                 step = pack_packets(packets, batch.data, done, self._place, self._room(packets, done))
                 self._put(self._buffer[: int(self._place[0]["out"])])
                 self._packets += step - done

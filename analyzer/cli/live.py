@@ -83,8 +83,8 @@ def run_live(request: LiveRequest, *, own_process: bool = False) -> int:
     )  # fmt: skip
     session = _Session(watch, request, made_by)
     try:
-        session.open(metrics_at, out_bytes, out_s)
-        with _signals(watch):
+        with _signals(watch):  # from before it is said that the capture runs
+            session.open(metrics_at, out_bytes, out_s)
             session.run()
     finally:
         session.close()

@@ -96,6 +96,7 @@ class PartSink:
         """Write a part of every table that has rows. What a full disk does not take is kept for the next time."""
         self._due = self._clock() + self._rotate_s
         self._number += 1
+        standing, self._standing = self._standing, {}  # of this moment: not for a later rotation, if this one fails
         try:
             for name, parts in self._held.items():
                 if parts:
@@ -104,7 +105,7 @@ class PartSink:
                     self._bytes -= 0 if name in WHOLE else sum(part.nbytes for part in parts)
                     self._held[name] = []
             for name in STANDING:
-                rows = self._standing.pop(name, None)
+                rows = standing.get(name)
                 write_table(self._path(name, 0), "parquet", name, in_order(name, rows) if rows else empty_table(name))
             if summary is not None:
                 write_summary(self.folder, summary)

@@ -96,6 +96,21 @@ def test_a_full_disk_keeps_rows_for_later(tmp_path: Path, monkeypatch: pytest.Mo
     assert (ids(tmp_path), sink.lost) == ([1, 2], 0)
 
 
+def test_what_stood_while_the_disk_was_full_is_not_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then those connections may be over, and their rows final."""
+    sink = PartSink(tmp_path)
+    sink.write("idle_gaps", gaps(1))
+    sink.stand("idle_gaps", gaps(2))
+    with monkeypatch.context() as at:
+        at.setattr(rotate, "write_table", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        sink.rotate()
+    sink.write("idle_gaps", gaps(2))
+    sink.close({})
+    assert ids(tmp_path) == [1, 2]
+
+
 def test_memory_is_bounded_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotate, "HELD_BYTES", 3000)
     sink = PartSink(tmp_path)

@@ -12,7 +12,7 @@ from analyzer import api
 from analyzer.anomalies import Ledger
 from analyzer.capture.live_links import Interface
 from analyzer.capture.reader import open_captures
-from analyzer.capture.record import RETRY_NS, Recorder, Rotation
+from analyzer.capture.record import BUFFER_BYTES, RETRY_NS, Recorder, Rotation
 from analyzer.errors import AnalyzerError
 from tests.property.harness import batches
 from tests.talk import Packet, Talk
@@ -139,3 +139,18 @@ def test_wrong_requests_are_explained(tmp_path: Path) -> None:
         Recorder(tmp_path / "no" / "a.pcapng", Rotation(), 100)
     with pytest.raises(AnalyzerError, match="--keep"):
         Recorder(tmp_path / "a.pcapng", Rotation(keep=3), 100)
+
+
+def test_one_batch_may_need_several_files(tmp_path: Path) -> None:
+    """A batch holds up to 4 MiB: a file is looked at more often than that, whatever it is limited by."""
+    talk = Talk().handshake()
+    for k in range(300):
+        talk = talk.orig(bytes([k % 256]) * 1400, at=f"{k + 1}s")
+    recorder = Recorder(tmp_path / "ring.pcapng", Rotation(max_bytes=100_000), 262144)
+    (whole,) = batches(talk.packets)
+    recorder.write(whole, [ETH0], 5)
+    recorder.close(5)
+    assert len(recorder.files) >= 3
+    assert all(path.stat().st_size < 100_000 + BUFFER_BYTES + 2000 for path in recorder.files)
+    assert read(recorder.files) == talk.packets
+    assert sum(api.analyze(recorder.files).arrow("captures")["dropped_reported"].to_pylist()) == 5
