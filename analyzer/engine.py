@@ -136,6 +136,7 @@ class Engine:
         latest = int(batch.packets["ts_ns"].max()) if batch.packets.shape[0] else 0
         secrets = self._new_secrets()
         labels, spans = self.tracker.feed(segments, data)
+        self.tracker.age()
         self._count_by_file(segments, labels)
         self._note_units(spans, data)
         return Followed(segments, labels, data, spans, latest, secrets, self.tracker.full())
@@ -171,7 +172,7 @@ class Engine:
                 self._tell_early(self.tracker.look_at(slots))
                 self.tracker.flows["told"][slots] = 1
         if self.settings.linger_ns:
-            self.tracker.let_go(now_ns - self.settings.linger_ns)
+            self.tracker.let_go(now_ns)
             if int(self.tracker.meta[0]["n_ended"]):
                 done, last = self.tracker.collect()
                 yield from self._rows(done, last, np.zeros(1, np.uint8))  # what is delivered is in the store

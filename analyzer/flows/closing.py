@@ -27,11 +27,19 @@ def note_close(f: Records, seg: Records, direction: int, rst: bool) -> None:
 
 
 @helper
-def is_over(f: Records, client: Records, server: Records) -> bool:
-    """True if nothing more can come of the flow: both FINs are acknowledged, or one side reset it."""
+def is_over(now: int, f: Records, client: Records, server: Records, limits: Records) -> bool:
+    """True if the flow was closed and quiet for so long that a segment now is of another one.
+
+    now  the latest time so far: it never goes back, so it does not matter when flows that are over are handed over
+    """
     if f.close_ts == 0:
         return False
-    return bool((client.fin_acked_ts != 0 and server.fin_acked_ts != 0) or client.rst_ts != 0 or server.rst_ts != 0)
+    linger = 0
+    if client.fin_acked_ts != 0 and server.fin_acked_ts != 0:
+        linger = limits.linger
+    elif client.rst_ts != 0 or server.rst_ts != 0:
+        linger = limits.reset_linger
+    return bool(linger > 0 and now - f.last_ts > linger)
 
 
 @helper

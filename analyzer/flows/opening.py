@@ -6,6 +6,7 @@ Source  RFC 9293 section 3.5 (handshake), RFC 7323 section 2 (window scale), RFC
 from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, RST, SYN
+from analyzer.flows.closing import is_over
 from analyzer.flows.sequence import MASK, unwrapped
 from analyzer.flows.state import LIVE, SEEN_ACK, SEEN_DATA, SEEN_FIN, SEEN_RST, SEEN_SYN, SEEN_SYN_ACK
 from analyzer.flows.table import find, role_of_sender, set_endpoints
@@ -52,12 +53,13 @@ def reuses_port(seg: Records, me: Records) -> bool:
 
 
 @helper
-def note_icmp(seg: Records, flows: Records, sides: Records, slots: I32, limits: Records) -> None:
-    """Link an ICMP error to the flow it quotes (RFC 792, RFC 4443)."""
+def note_icmp(seg: Records, flows: Records, sides: Records, slots: I32, latest: int, limits: Records) -> None:
+    """Link an ICMP error to the flow it quotes (RFC 792, RFC 4443); latest  time so far."""
     at, direction = find(seg, flows, slots, limits)
-    if slots[at] < 0:
+    slot = slots[at]
+    if slot < 0 or is_over(latest, flows[slot], sides[2 * slot], sides[2 * slot + 1], limits):
         return
-    f, quoted = flows[slots[at]], sides[2 * slots[at] + direction]
+    f, quoted = flows[slot], sides[2 * slot + direction]
     seq_rel = unwrapped(seg.seq, quoted.isn, quoted.snd_nxt)
     if quoted.isn < 0 or seq_rel < quoted.snd_una or seq_rel > quoted.snd_nxt:
         return  # not of data under way: old, or forged (RFC 5927 section 4.1)

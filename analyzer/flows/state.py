@@ -222,7 +222,7 @@ META = np.dtype(
         ("n_flows", I8),  # flow ids given out
         ("n_probes", I8), ("n_gaps", I8), ("n_spans", I8), ("n_rtt", I8), ("n_rtt_free", I8),
         ("n_ended", I8),  # flows whose port pair was reused: done, waiting to be collected
-        ("duplicates", I8), ("tcp_segments", I8),
+        ("duplicates", I8), ("tcp_segments", I8), ("latest_ts", I8),
         ("free_block", I8), ("spent_block", I8), ("older_block", I8), ("blocks_held", I8), ("no_room", I8),
         ("reorder_cap", I8), ("reorder_cap_flow", I8), ("reorder_cap_frame", I8),
         ("ack_unseen", I8), ("ack_unseen_flow", I8), ("ack_unseen_frame", I8),
@@ -233,7 +233,7 @@ META = np.dtype(
 
 LIMITS = np.dtype(
     [("idle_min", I8), ("probe_quiet", I8), ("duplicate", I8), ("reorder", I8), ("fast_retransmit", I8),
-     ("stimulus", I8), ("linger", I8), ("secret_a", I8), ("secret_b", I8)],
+     ("stimulus", I8), ("linger", I8), ("reset_linger", I8), ("secret_a", I8), ("secret_b", I8)],
     align=True,
 )  # fmt: skip
 """Settings as the kernels read them, and the table's secret multipliers."""

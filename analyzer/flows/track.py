@@ -142,20 +142,17 @@ def track(
         if seg.kind == NOTHING:
             continue
         if seg.kind == ICMP_QUOTE:
-            note_icmp(seg, flows, sides, slots, limits)
+            note_icmp(seg, flows, sides, slots, m.latest_ts, limits)
             continue
         m.tcp_segments += 1
+        m.latest_ts = max(m.latest_ts, seg.ts_ns)
         at, direction = find(seg, flows, slots, limits)
         slot = int(slots[at])
         reused = 0
-        if (
-            slot >= 0
-            and limits.linger > 0
-            and seg.ts_ns - flows[slot].last_ts > limits.linger
-            and is_over(flows[slot], sides[2 * slot], sides[2 * slot + 1])
-        ):
-            flows[slot].ended, flows[slot].ended_ts = OVER, flows[slot].last_ts + limits.linger
-            m.n_ended += 1
+        if slot >= 0 and is_over(m.latest_ts, flows[slot], sides[2 * slot], sides[2 * slot + 1], limits):
+            if flows[slot].ended != OVER:  # else it waits for others to be handed over
+                flows[slot].ended, flows[slot].ended_ts = OVER, flows[slot].last_ts + limits.linger
+                m.n_ended += 1
             slot = -1
         if slot >= 0 and reuses_port(seg, sides[2 * slot + direction]):
             flows[slot].ended, flows[slot].ended_ts = REUSED, seg.ts_ns

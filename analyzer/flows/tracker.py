@@ -26,6 +26,10 @@ MAX_ROWS_HELD = 1 << 20
 
 # Flows classified together: enough that numpy's cost per call does not count, few enough that their columns stay small.
 _FLOWS_AT_ONCE = 1 << 14
+_HAND_OVER = 1 << 12  # flows that are over before some are handed over
+
+FILE_LINGER_NS = 240_000_000_000
+"""See `settings.linger_ns`."""
 
 
 @dataclass(slots=True)
@@ -87,6 +91,7 @@ class FlowTracker:
         self._other_labels = records(1024, state.LABEL)
         self.limits = records(1, state.LIMITS)
         self.evicted = 0
+        self._next_age = 0
         self._set_limits(settings)
 
     def _set_limits(self, settings: Settings) -> None:
@@ -97,7 +102,8 @@ class FlowTracker:
         limits["reorder"] = settings.reorder_ns
         limits["fast_retransmit"] = settings.fast_retransmit_ns
         limits["stimulus"] = settings.stimulus_ns
-        limits["linger"] = settings.linger_ns
+        limits["linger"] = settings.linger_ns or FILE_LINGER_NS
+        limits["reset_linger"] = settings.linger_ns
         # Secret, odd and below 2**30: two hostile flows collide with probability < 2**-26, whatever their addresses.
         limits["secret_a"] = secrets.randbelow(1 << 29) * 2 + 1
         limits["secret_b"] = secrets.randbelow(1 << 29) * 2 + 1
@@ -147,7 +153,7 @@ class FlowTracker:
         m = self.meta[0]
         return (
             self.live >= self.max_flows
-            or int(m["n_ended"]) >= max(1024, self.max_flows // 8)
+            or int(m["n_ended"]) >= _HAND_OVER
             or int(m["n_probes"]) > 2 * MAX_ROWS_HELD
             or int(m["n_gaps"]) > 2 * MAX_ROWS_HELD
         )
@@ -163,10 +169,21 @@ class FlowTracker:
         result: I64 = here[acked | reset | (flows["ended"][here] != state.LIVE)]
         return result
 
-    def let_go(self, until_ns: int) -> None:
-        """Mark closed flows that were quiet since `until_ns` as over: `collect` hands them over."""
-        slots = self.over(until_ns)
+    def age(self) -> None:
+        """Let go what is over by the latest packet's time; in between, a quarter of the linger passes."""
+        now = int(self.meta[0]["latest_ts"])
+        if now >= self._next_age:
+            self._next_age = now + int(self.limits[0]["linger"]) // 4
+            self.let_go(now)
+
+    def let_go(self, now_ns: int) -> None:
+        """Mark flows that were closed and quiet for long enough as over: `collect` hands them over."""
+        limits = self.limits[0]
+        slots = self.over(now_ns - int(limits["linger"]))
         slots = slots[self.flows["ended"][slots] == state.LIVE]
+        if limits["reset_linger"] == 0:
+            fins = self.sides["fin_acked_ts"]
+            slots = slots[(fins[2 * slots] != 0) & (fins[2 * slots + 1] != 0)]
         self.flows["ended"][slots] = state.OVER
         self.flows["ended_ts"][slots] = self.flows["last_ts"][slots] + int(self.limits[0]["linger"])
         self.meta[0]["n_ended"] += slots.size

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from analyzer.flows.tracker import FILE_LINGER_NS
 from tests.corpus import needs_corpus, truth
 from tests.golden.ledger import RST, SYN, Before, Row, account, copies
 from tests.golden.runs import captures_with_truth, run
@@ -125,6 +126,11 @@ def _acked_long_ago(c: Compared) -> bool:
     return b.seen == 0 and _acked(c) and b.since_acked_ns > 10_000_000
 
 
+def _is_anothers(c: Compared) -> bool:
+    """The connection was closed, and quiet for twice the maximum segment lifetime (settings.linger_ns)."""
+    return c.before.fin_sent and c.before.quiet_ns > FILE_LINGER_NS
+
+
 def _challenged(c: Compared) -> bool:
     last, b = c.before.peer_last, c.before
     if last is None or last.flags & SYN:
@@ -166,6 +172,8 @@ DIFFERENCES = (
                _acked_before),
     Difference("tshark", "acked_unseen", "the peer was only seen to acknowledge: where its bytes end was not known",
                lambda c: not c.before.peer_held),
+    Difference("tshark", "acked_unseen", "of another connection: its port pair was closed an hour before",
+               _is_anothers),
     Difference("tshark", "acked_unseen", "the ACK number of a RST is not believed",
                lambda c: bool(c.before.row.flags & RST)),
     Difference("longwire", "acked_unseen", "acknowledges more than was captured, which tshark tells only of some",

@@ -7,8 +7,10 @@ import struct
 
 import pytest
 
+from analyzer.anomalies import Ledger
+from analyzer.engine import Engine
 from analyzer.settings import Settings
-from tests.property.harness import run
+from tests.property.harness import batches, run
 from tests.talk import Packet, Talk, merge
 
 MB = bytes((2, 0, 0, 0, 0, 2)) + bytes((2, 0, 0, 0, 0, 1))
@@ -335,3 +337,51 @@ def test_slots_are_used_again_without_memory_of_the_flow_before() -> None:
     alone, later = run(trace), run(many, range(0, 400, 5), settings=Settings(max_flows=8))
     last = later.rows("flows")[-1]
     assert {k: v for k, v in last.items() if k != "flow_id"} == {k: v for k, v in alone.flow.items() if k != "flow_id"}
+
+
+# ------------------------------------------------------------------------------------------------ closed and quiet
+@pytest.mark.parametrize("cuts", [[], range(1, 40)])
+def test_what_comes_four_minutes_after_both_fins_is_another_connection(cuts: range) -> None:
+    """Twice the maximum segment lifetime: the port pair is free, and its SYN may not have been captured."""
+    talk = used(t0=0).orig_fin().resp_fin().orig_ack()
+    late, too_late = talk.resp(b"late", at="200s"), 500
+    packets = [*late.packets, *Talk(t0=0).resp(b"another", at=too_late).packets]
+    flows = run(packets, cuts=cuts).rows("flows")
+    assert [row["frames_s"] for row in flows] == [4, 1]
+
+
+@pytest.mark.parametrize("cuts", [[], range(1, 40)])
+def test_a_reset_connection_is_never_over_in_a_file(cuts: range) -> None:
+    """A RST may be lost: then the other side goes on hours later."""
+    talk = used(t0=0).resp_rst().orig(b"still here", at="9000s")
+    assert len(run(talk, cuts=cuts).rows("flows")) == 1
+
+
+def test_an_icmp_error_about_what_is_over_is_nobodys() -> None:
+    """It may have been handed over already, or not: that must not matter."""
+    talk = used(t0=0).orig_fin().resp_fin().orig_ack()
+    error = quote(talk.packets[-1][1], 3, 3)
+    for at, counted in (("100s", 1), ("400s", 0)):
+        engine = Engine(Settings(), Ledger())
+        clock = Talk(("10.0.0.9", 9), t0=0).syn(at=at).frame(error)
+        for batch in batches([*talk.packets, *clock.packets]):
+            list(engine.feed(batch))
+        assert engine.tracker.flows["icmp_count"][0] == counted
+
+
+def test_closed_connections_of_a_file_leave_memory_when_they_are_over() -> None:
+    """An hour of ten connections a second: memory holds the last minutes, not the hour."""
+    engine = Engine(Settings(), Ledger())
+    most = rows = 0
+    for minute in range(60):
+        talks = [
+            Talk((f"10.1.{k // 250}.{k % 250 + 1}", 1000 + minute), t0=60.0 * minute + k / 10)
+            .handshake().orig_fin().resp_fin().orig_ack()
+            for k in range(600)
+        ]  # fmt: skip
+        for batch in batches(merge(*talks)):
+            rows += sum(table.num_rows for name, table in engine.feed(batch) if name == "flows")
+        most = max(most, engine.tracker.live)
+    rows += sum(table.num_rows for name, table in engine.finish() if name == "flows")
+    assert rows == 36_000
+    assert most < 12_000
