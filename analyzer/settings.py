@@ -44,9 +44,8 @@ class Settings:
 
     linger_ns: int = 0
     """A closed flow that stayed quiet for this is over: its rows are final, and a later segment begins another flow.
-    0 = as usual. In a file that is twice the maximum segment lifetime after both FINs were acknowledged (240 s, RFC
-    9293 section 3.4.2), and never after a RST: that may be lost, and the other side go on hours later. Live it is
-    60 s after either, Linux's TIME-WAIT."""
+    0 = as usual: 60 s after both FINs were acknowledged, Linux's TIME-WAIT, when the port pair is free again. After a
+    RST the same live, but never in a file: it may be lost, and the other side go on hours later."""
 
     # --- caps: each buffer ends somewhere, and reaching it is counted in `anomalies`
     max_flows: int = 131_072

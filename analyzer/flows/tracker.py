@@ -28,7 +28,7 @@ MAX_ROWS_HELD = 1 << 20
 _FLOWS_AT_ONCE = 1 << 14
 _HAND_OVER = 1 << 12  # flows that are over before some are handed over
 
-FILE_LINGER_NS = 240_000_000_000
+FILE_LINGER_NS = 60_000_000_000
 """See `settings.linger_ns`."""
 
 

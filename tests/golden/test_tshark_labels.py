@@ -127,7 +127,7 @@ def _acked_long_ago(c: Compared) -> bool:
 
 
 def _is_anothers(c: Compared) -> bool:
-    """The connection was closed, and quiet for twice the maximum segment lifetime (settings.linger_ns)."""
+    """The connection was closed, and quiet for longer than TIME-WAIT (settings.linger_ns)."""
     return c.before.fin_sent and c.before.quiet_ns > FILE_LINGER_NS
 
 

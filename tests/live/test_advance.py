@@ -94,7 +94,13 @@ def test_a_segment_after_the_linger_begins_another_flow_whenever_the_first_left(
     expected = run(talk, settings=LIVE)
     assert len(expected.rows("flows")) == 2
     assert live(list(talk.packets), cuts, LIVE).fingerprints() == expected.fingerprints()
-    assert len(run(talk).rows("flows")) == 1  # a file is read as a whole
+    assert run(talk).fingerprints() == expected.fingerprints()  # a file says the same
+
+
+def test_what_comes_long_after_a_reset_is_another_flow_live_and_the_same_in_a_file() -> None:
+    talk = connection(1, "rst", 0).orig(b"not reset", at="100s")
+    assert len(live(list(talk.packets), [5], LIVE).rows("flows")) == 2
+    assert len(run(talk).rows("flows")) == 1
 
 
 @examples(max_examples=20)
