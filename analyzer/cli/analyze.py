@@ -74,8 +74,7 @@ def _where(request: Request) -> Where | None:
 
 _NEEDED_LATER = (
     "pyarrow.compute", "pyarrow.parquet", "analyzer.classify.beats", "analyzer.classify.flow",
-    "analyzer.classify.sentences", "analyzer.classify.whole", "analyzer.knowledge.load", "analyzer.render.files",
-    "analyzer.render.summary",
+    "analyzer.classify.sentences", "analyzer.classify.whole", "analyzer.render.files", "analyzer.render.summary",
 )  # fmt: skip
 
 
@@ -104,6 +103,9 @@ class _Loading:
 def _load() -> None:
     for name in _NEEDED_LATER:
         importlib.import_module(name)
+    from analyzer.knowledge.load import Knowledge
+
+    Knowledge.shipped()  # reads it, for good
 
 
 def prepare_process() -> None:
