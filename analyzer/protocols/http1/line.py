@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from analyzer.kernel import I32, U8, Records, helper, routine
 
+MOST_LENGTH = 1 << 58  # bytes; times sixteen it still fits into 64 bits (RFC 9110 section 8.6: mind the overflow)
+
 # Longest line of which all is kept: RFC 9110 section 4.1 asks for request lines of at least 8000 bytes to work.
 LINE_MAX = 8192
 # Lines that may be cut at once, 32 MiB (not touched until used). A head that comes in pieces is rare and short-lived;
@@ -161,19 +163,21 @@ def is_token(line: U8, start: int, end: int) -> bool:
 
 @routine
 def decimal(line: U8, start: int, end: int) -> int:
-    """Return the value of 1*DIGIT, -1 if it is none, capped at 2**60."""
+    """Return the value of 1*DIGIT, -1 if it is none or larger than any length can be."""
     value = 0
     for k in range(start, end):
         b = line[k]
         if b < 48 or b > 57:
             return -1
-        value = min(value * 10 + (int(b) - 48), 1 << 60)
+        value = value * 10 + (int(b) - 48)
+        if value > MOST_LENGTH:
+            return -1
     return value if end > start else -1
 
 
 @routine
 def hexadecimal(line: U8, start: int, end: int) -> int:
-    """Return the value of 1*HEXDIG, -1 if it is none, capped at 2**60."""
+    """Return the value of 1*HEXDIG, -1 if it is none or larger than any length can be."""
     value = 0
     for k in range(start, end):
         b = int(line[k])
@@ -185,7 +189,9 @@ def hexadecimal(line: U8, start: int, end: int) -> int:
             digit = b - 55
         else:
             return -1
-        value = min(value * 16 + digit, 1 << 60)
+        value = value * 16 + digit
+        if value > MOST_LENGTH:
+            return -1
     return value if end > start else -1
 
 

@@ -355,7 +355,7 @@ def frame_http2(
             sm.n_queue += 1
             continue
         place = int(places[span.channel])
-        stream = 2 * place + span.dir
+        stream = 2 * place + int(span.dir)
         s, peer, h, app = streams[stream], streams[stream ^ 1], connections[place], app_of(c, apps)
         if h.waits > 0:
             queue[sm.n_queue] = index[k]

@@ -272,3 +272,21 @@ def test_classes_of_silences() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"
     trace = Talk().handshake().orig(GET, at="1s").resp(head + b"abc", at="4s").resp(b"def", at="8s").orig(GET, at="20s")
     assert [gap["class"] for gap in run(trace).gaps][-3:] == ["server_wait", "stream_pause", "think_time"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"1%016x\r\n" % 0,
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 40 + b"\r\n",
+        b"Content-Length: 18446744073709551615\r\n\r\n",
+        b"Content-Length: 18446744073709551617\r\n\r\n",
+        b"Content-Length: 11529215046068469761\r\n\r\n",
+    ],
+)
+def test_a_length_that_fits_into_no_number_wraps_to_none(head: bytes) -> None:
+    """RFC 9110 section 8.6. What follows is read on its own, as Zeek and tshark do, however kernels run."""
+    said = b"POST / HTTP/1.1\r\nHost: a\r\n" + head + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+    result = run(Talk().handshake().orig(said).resp_ack())
+    assert [row["target"] for row in result.rows("http_requests")] == ["/", "/smuggled"]
+    assert not result.rows("http_requests")[0]["complete"]
