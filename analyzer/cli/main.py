@@ -74,7 +74,8 @@ def _obey(arguments: list[str], own_process: bool) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer raises for wrong usage; its class moved between versions
             raise
-        raise AnalyzerError(_usage(error), "longwire analyze --help shows the options with examples") from None
+        asked_for = getattr(getattr(error, "ctx", None), "command_path", "longwire analyze")
+        raise AnalyzerError(_usage(error), f"{asked_for} --help shows the options with examples") from None
     asked = isinstance(request, Request | Job | Explain | LiveRequest | InterfacesRequest)
     return _run(request, own_process) if asked else OK
 

@@ -7,9 +7,11 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from analyzer import api
 from tests.live.nets import PATIENCE_S, Net, assert_same, net, netns, sh, tables_in
-from tests.live.test_wire import CLIENT, serve
+from tests.live.test_wire import CLIENT, PLAY, serve
 from tests.talk import Talk
 
 pytestmark = netns
@@ -47,6 +49,39 @@ def test_an_end_that_comes_at_once_is_in_order() -> None:
             live.process.send_signal(signal.SIGINT)
             said = live.process.communicate(timeout=PATIENCE_S)[1]
             assert (live.process.returncode, "live:eth1 (live)" in said) == (0, True), said
+
+
+def test_an_interface_that_is_down_for_a_while_is_reported_and_waited_for() -> None:
+    with net() as made:
+        serve(made)
+        live = made.live("a", "eth1", "tcp port 80", "--json")
+        made.finish(made.run("a", CLIENT, "10.9.1.2", "fin"))
+        time.sleep(0.5)
+        made.ip("a", "link set eth1 down")
+        time.sleep(1)
+        made.ip("a", "link set eth1 up")
+        time.sleep(0.5)
+        made.finish(made.run("a", CLIENT, "10.9.1.2", "rst"))
+        time.sleep(0.5)
+        assert [row["flow_id"] for row in live.closes(code=1)] == [0, 1]
+        assert "the interface is down" in live.said
+
+
+def test_scapy_restores_tags_and_tells_of_an_interface_that_vanished(tmp_path: Path) -> None:
+    pytest.importorskip("scapy")
+    talk = Talk(("10.9.5.1", 40000), ("10.9.5.2", 80), vlan=5).handshake().orig(b"hi").resp(b"ho").orig_fin().resp_fin()
+    with net() as made:
+        live = made.live("b", "eth1", "--backend", "scapy", "--out", str(tmp_path / "t"), "--segments",
+                         "--write", str(tmp_path / "r.pcapng"))  # fmt: skip
+        made.finish(made.run("a", PLAY, *(frame.hex() for _, frame in talk.packets)))
+        time.sleep(0.5)
+        made.ip("b", "link del eth1")
+        live.process.wait(timeout=30)
+        live.end(code=1)
+        assert "eth1: Network is down" in live.said
+        tables = tables_in(tmp_path / "t")
+        assert tables["flows"]["vlan"].to_pylist() == ["5"]
+        assert_same(tables, [tmp_path / "r.pcapng"])
 
 
 def promiscuity(made: Net) -> int:

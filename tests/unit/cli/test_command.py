@@ -151,6 +151,7 @@ def test_our_bugs_raise(api: SimpleNamespace) -> None:
     [
         ([], "error: no command was given\n\nhint: "),
         (["analyze"], "error: Missing argument 'FILE"),
+        (["live"], "error: Missing argument 'INTERFACE'\n\nhint: longwire live --help shows"),
         (["analyse", "x"], "error: No such command 'analyse'"),
         (["analyze", "x", "--format", "xml"], "error: Invalid value for '--format'"),
         (["analyze", "x", "--bogus"], "error: No such option: --bogus"),
