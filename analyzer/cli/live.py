@@ -73,6 +73,7 @@ def run_live(request: LiveRequest, *, own_process: bool = False) -> int:
         raise AnalyzerError("--segments makes a table, and there is nowhere to write it", "add --out DIR")
     if own_process:
         spare_pandas()
+        sys.setswitchinterval(0.0002)  # seconds: packets do not wait long for whoever writes tables
     _load(request)
     made_by = version("longwire")  # read before privileges are dropped, as the modules are
     watch = api.watch(
@@ -208,8 +209,13 @@ class _Session:
             self._said += 1
             if self._screen is None:
                 console.say(f"warning: {problem}")
-        if self._sink is not None and self._sink.due:
-            self._rotate()
+        if self._sink is not None:
+            self._sink.settle(wait=False)
+            if self._sink.trouble:
+                watch.note(self._sink.trouble)
+                self._sink.trouble = ""
+            if self._sink.due:
+                self._rotate()
         if now >= self._next_findings:
             self._look_for_findings()
         if now < self._next_show:
@@ -303,10 +309,7 @@ class _Session:
                 self._collector.add(name, rows)
         for name, rows in self._watch.standing():
             self._sink.stand(name, rows)
-        self._sink.rotate(self._about())
-        if self._sink.trouble:
-            self._watch.note(self._sink.trouble)
-            self._sink.trouble = ""
+        self._sink.begin(self._about())
 
     def _about(self) -> dict[str, Any]:
         about = {"longwire": self._version, "settings": self._watch.settings.as_dict(), "where": None}

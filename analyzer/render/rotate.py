@@ -13,6 +13,7 @@ rotation and nothing else. One in the middle of a rotation may leave a connectio
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -65,13 +66,14 @@ class PartSink:
         self._held: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
         self._standing: dict[str, list[pa.Table]] = {}
         self._bytes = 0
+        self._writing: _Rotation | None = None
         self._number = 0
         self._due = clock() + rotate_s
         self.lost = 0
         self.trouble = ""
         for name in TABLES:
             make_folder(folder / name)
-            write_table(self._path(name, 0), "parquet", name, empty_table(name))
+            write_table(part_path(folder, name, 0), "parquet", name, empty_table(name))
 
     def write(self, name: str, rows: pa.Table) -> None:
         """Take rows of table `name`, in any order."""
@@ -90,36 +92,48 @@ class PartSink:
     @property
     def due(self) -> bool:
         """True if it is time for the next part."""
-        return self._clock() >= self._due or self._bytes >= self._rotate_bytes
+        return self._writing is None and (self._clock() >= self._due or self._bytes >= self._rotate_bytes)
 
     def rotate(self, summary: dict[str, Any] | None = None) -> None:
         """Write a part of every table that has rows. What a full disk does not take is kept for the next time."""
+        self.begin(summary)
+        self.settle()
+
+    def begin(self, summary: dict[str, Any] | None = None) -> None:
+        """As `rotate`, but return at once: packets go on coming. `settle` says what became of it."""
+        self.settle()
         self._due = self._clock() + self._rotate_s
         self._number += 1
+        rows, self._held = self._held, {name: [] for name in TABLES}
         standing, self._standing = self._standing, {}  # of this moment: not for a later rotation, if this one fails
-        try:
-            for name, parts in self._held.items():
-                if parts:
-                    number = 0 if name in WHOLE else self._number
-                    write_table(self._path(name, number), "parquet", name, in_order(name, parts))
-                    self._bytes -= 0 if name in WHOLE else sum(part.nbytes for part in parts)
-                    self._held[name] = []
-            for name in STANDING:
-                rows = standing.get(name)
-                write_table(self._path(name, 0), "parquet", name, in_order(name, rows) if rows else empty_table(name))
-            if summary is not None:
-                write_summary(self.folder, summary)
-        except OSError as error:
-            self.trouble = f"writing to {self.folder} failed: {error.strerror or error}; rows are kept for a while"
+        self._bytes = 0
+        self._writing = _Rotation(self.folder, self._number, rows, standing, summary)
+        self._writing.start()
+
+    def settle(self, *, wait: bool = True) -> None:
+        """Take back what a rotation could not write, once it is over; without `wait`, only if it is."""
+        writing = self._writing
+        if writing is None or (not wait and writing.is_alive()):
+            return
+        writing.join()
+        self._writing = None
+        for name, parts in writing.rows.items():
+            if name not in WHOLE:
+                self._held[name] = parts + self._held[name]
+                self._bytes += sum(part.nbytes for part in parts)
+            elif not self._held[name]:
+                self._held[name] = parts
+        if isinstance(writing.error, OSError):
+            reason = writing.error.strerror or writing.error
+            self.trouble = f"writing to {self.folder} failed: {reason}; rows are kept for a while"
             self._give_up_oldest()
+        elif writing.error is not None:
+            raise writing.error
 
     def close(self, summary: dict[str, Any]) -> None:
         """Write the last parts."""
         self.rotate(summary)
         self.lost += sum(part.num_rows for name, parts in self._held.items() if name not in WHOLE for part in parts)
-
-    def _path(self, name: str, number: int) -> Path:
-        return self.folder / name / f"part-{number:05d}.parquet"
 
     def _give_up_oldest(self) -> None:
         while self._bytes > HELD_BYTES:
@@ -130,3 +144,42 @@ class PartSink:
             gone = self._held[name].pop(0)
             self._bytes -= gone.nbytes
             self.lost += gone.num_rows
+
+
+class _Rotation(threading.Thread):
+    """Writes one part of every table. rows  what it did not write (yet)    error  why, None if all went well."""
+
+    def __init__(
+        self,
+        folder: Path,
+        number: int,
+        rows: dict[str, list[pa.Table]],
+        standing: dict[str, list[pa.Table]],
+        summary: dict[str, Any] | None,
+    ) -> None:
+        super().__init__()
+        self._folder, self._number, self._standing, self._summary = folder, number, standing, summary
+        self.rows = rows
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            for name in list(self.rows):
+                parts = self.rows[name]
+                if parts:
+                    path = part_path(self._folder, name, 0 if name in WHOLE else self._number)
+                    write_table(path, "parquet", name, in_order(name, parts))
+                self.rows[name] = []
+            for name in STANDING:
+                stood = self._standing.get(name)
+                made = in_order(name, stood) if stood else empty_table(name)
+                write_table(part_path(self._folder, name, 0), "parquet", name, made)
+            if self._summary is not None:
+                write_summary(self._folder, self._summary)
+        except BaseException as error:
+            self.error = error
+
+
+def part_path(folder: Path, name: str, number: int) -> Path:
+    """Return where a part of table `name` lies; number 0 is the one that is replaced at each rotation."""
+    return folder / name / f"part-{number:05d}.parquet"

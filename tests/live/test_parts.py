@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 
 from analyzer.errors import AnalyzerError
 from analyzer.render import rotate
+from analyzer.render.files import write_table
 from analyzer.render.rotate import PartSink
 from analyzer.tables.build import to_arrow
 from analyzer.tables.schema import TABLES
@@ -123,6 +125,37 @@ def test_memory_is_bounded_while_the_disk_is_full(tmp_path: Path, monkeypatch: p
     assert sink.lost == 100 - kept
     sink.close({})
     assert sink.lost == 100
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_rows_that_come_while_parts_are_written_are_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(path: Path, format: str, name: str, rows: pa.Table) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        if full:
+            raise OSError(28, "No space left on device")
+        write_table(path, format, name, rows)
+
+    sink = PartSink(tmp_path)
+    sink.write("idle_gaps", gaps(1, 2))
+    monkeypatch.setattr(rotate, "write_table", slow)
+    sink.begin()
+    assert begun.wait(30)
+    sink.write("idle_gaps", gaps(3))
+    sink.settle(wait=False)
+    assert (sink.due, sink.trouble) == (False, "")
+    go_on.set()
+    sink.settle()
+    assert bool(sink.trouble) == full
+    assert ids(tmp_path) == ([] if full else [1, 2])
+    monkeypatch.undo()
+    sink.close({})
+    assert ids(tmp_path) == [1, 2, 3]
+    assert sink.lost == 0
 
 
 def test_tables_of_another_capture_are_not_mixed_in(tmp_path: Path) -> None:
