@@ -27,7 +27,7 @@ from analyzer.protocols.tls.reader import Tls
 from analyzer.protocols.tls.sealed import Opener
 from analyzer.protocols.websocket.reader import WebSocket
 from analyzer.settings import Settings
-from analyzer.streams.inorder import SPAN
+from analyzer.streams.inorder import SPAN, SPAN_DATA
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +39,9 @@ SPANS_PER_SPAN = 2 * FIRST_BYTES + 3
 # And whatever came: records that waited for their secrets, what `hand_in` and `inside` leave free for routing, and what
 # waited for the answer to an upgrade before this batch.
 MORE_SPANS = 1024 + MAX_PIECES
+
+# Bytes of WebSocket that are read before their rows are handed on: a frame may have two, its row has 150 or so.
+MOST_AT_ONCE = 2 << 20
 
 # Silences are kept until their flow ends; past this many (32 MiB) the oldest half is forgotten, and gaps that rested
 # on them are classed by TCP alone.
@@ -106,11 +109,28 @@ class ProtocolStage:
             at = 0
             for reader, size in enumerate(self.count.tolist()):
                 if size and reader in self.by_reader:
-                    self.by_reader[reader].feed(self.order[at : at + size], int(self.volume[reader]))
+                    for part, volume in self._portions(reader, self.order[at : at + size]):
+                        self.by_reader[reader].feed(part, volume)
+                        if volume > MOST_AT_ONCE // 2:
+                            yield from self.by_reader[reader].rows(everything=False)
                 at += size
             index = a.queue[: int(m["n_queue"])].copy()
             fresh = 0
         yield from self._rows(everything=False)
+
+    def _portions(self, reader: int, index: I32) -> Iterator[tuple[I32, int]]:
+        """Yield the spans of a reader, and their bytes: all, or if a byte can become a large row, some at a time."""
+        volume = int(self.volume[reader])
+        if reader != WEBSOCKET or volume <= MOST_AT_ONCE:
+            yield index, volume
+            return
+        spans = self.shared.spans
+        bytes_to = np.cumsum(np.where(spans["kind"][index] == SPAN_DATA, spans["length"][index], 0).astype(np.int64))
+        cuts = np.searchsorted(bytes_to, np.arange(MOST_AT_ONCE, volume, MOST_AT_ONCE)) + 1
+        for part in np.split(index, cuts):
+            if part.size:
+                spans = self.shared.spans
+                yield part, int(spans["length"][part][spans["kind"][part] == SPAN_DATA].sum())
 
     def _make_room(self, n: int, slots: int) -> None:
         a = self.shared
