@@ -221,7 +221,7 @@ META = np.dtype(
         ("n_free", I8),  # slots in the free list
         ("n_flows", I8),  # flow ids given out
         ("n_probes", I8), ("n_gaps", I8), ("n_spans", I8), ("n_rtt", I8), ("n_rtt_free", I8),
-        ("n_ended", I8),  # flows whose port pair was reused: done, waiting to be collected
+        ("n_ended", I8),  # flows that were replaced on their port pair or are over: done, waiting to be collected
         ("duplicates", I8), ("tcp_segments", I8), ("latest_ts", I8),
         ("free_block", I8), ("spent_block", I8), ("older_block", I8), ("blocks_held", I8), ("no_room", I8),
         ("reorder_cap", I8), ("reorder_cap_flow", I8), ("reorder_cap_frame", I8),

@@ -111,12 +111,10 @@ class ProtocolStage:
                 if size and reader in self.by_reader:
                     for part, volume in self._portions(reader, self.order[at : at + size]):
                         self.by_reader[reader].feed(part, volume)
-                        if volume > MOST_AT_ONCE // 2:
-                            yield from self.by_reader[reader].rows(everything=False)
+                        yield from self.by_reader[reader].rows(everything=False)
                 at += size
             index = a.queue[: int(m["n_queue"])].copy()
             fresh = 0
-        yield from self._rows(everything=False)
 
     def _portions(self, reader: int, index: I32) -> Iterator[tuple[I32, int]]:
         """Yield the spans of a reader, and their bytes: all, or if a byte can become a large row, some at a time."""
