@@ -55,7 +55,7 @@ class Followed:
     full: bool
 
 
-# Connections whose rows are made before they are final, while packets wait in the ring: a tenth of a second's work.
+# Connections whose rows are made before they are final: a tenth of a second's work beside that for packets.
 MOST_STANDING = 8192
 
 
@@ -197,14 +197,17 @@ class Engine:
         yield from self.whole()
 
     def standing(self) -> Iterator[Chunk]:
-        """Yield the rows that connections which were not handed over would have if they ended as they stand now."""
-        done = self.tracker.standing(MOST_STANDING)
+        """Return the rows that connections which were not handed over would have if they ended as they stand now.
+
+        They are copied at once. Their rows are made when they are asked for, by any thread, while packets go on.
+        """
+        done, ticks = self.tracker.standing(MOST_STANDING)
         if done.flows.shape[0] == 0:
-            return
+            return iter(())
         from analyzer.classify.standing import rows_of
 
         applications = self.protocols.look_at(done.slots, done.flows["flow_id"])
-        yield from rows_of(done, applications, self.end_ns, self.settings)
+        return rows_of(done, ticks, applications, self.end_ns, self.settings)
 
     def findings(self) -> pa.Table:
         """Return the findings about the connections that were handed over so far."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -87,6 +88,9 @@ def cache_is_cold() -> bool:
 _LINE = 64
 _LARGE = 4 << 20  # bytes
 _HUGE_PAGES = hasattr(mmap, "MADV_HUGEPAGE")
+_RESERVED = 64  # as much address space as asked for: growing then moves nothing
+_MOST_RESERVED = 1 << 30  # bytes
+_MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0
 
 
 class _Row(np.record):  # type: ignore[misc]  # numpy marks a base of it final
@@ -112,10 +116,25 @@ def untouched(n: int) -> U8:
     """
     if n < _LARGE:
         return np.zeros(n, np.uint8)
-    room = mmap.mmap(-1, n, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+    try:
+        room = mmap.mmap(-1, max(n, min(_RESERVED * n, _MOST_RESERVED)), flags=flags)
+    except OSError:  # address space is limited, or counted as memory (overcommit_memory 2)
+        room = mmap.mmap(-1, n, flags=flags)
     if _HUGE_PAGES:
         room.madvise(mmap.MADV_HUGEPAGE)  # a page fault for 2 MiB costs little more than one for 4 KiB
-    return np.frombuffer(room, np.uint8)
+    return np.frombuffer(room, np.uint8)[:n]
+
+
+def _in_place(array: Any, n: int) -> Any:
+    """Return `array` with `n` rows where it lies, None if there is no room behind it."""
+    room = array.base
+    owner = room.base if isinstance(room, np.ndarray) else None
+    if not isinstance(owner.obj if isinstance(owner, memoryview) else owner, mmap.mmap):
+        return None
+    start = array.ctypes.data - room.ctypes.data
+    whole = room[start : start + n * array.itemsize]
+    return whole.view(array.dtype) if whole.size == n * array.itemsize else None
 
 
 def grown(array: Records, n: int, used: int | None = None) -> Records:
@@ -125,8 +144,11 @@ def grown(array: Records, n: int, used: int | None = None) -> Records:
     """
     if array.shape[0] >= n:
         return array
-    bigger = records(max(n, 2 * array.shape[0]), array.dtype)
-    copy_rows(bigger, array[:used])
+    size = max(n, 2 * array.shape[0])
+    bigger = _in_place(array, size)
+    if bigger is None:
+        bigger = records(size, array.dtype)
+        copy_rows(bigger, array[:used])
     return bigger
 
 
@@ -163,6 +185,9 @@ def roomy(array: Records, used: int, more: int) -> Records:
     if array.shape[0] >= used + more:
         return array
     size = max(used + more, 2 * array.shape[0])
+    bigger = _in_place(array, size)
+    if bigger is not None:
+        return bigger
     bigger = records(size, array.dtype) if array.dtype.names else untouched(size * array.itemsize).view(array.dtype)
     copy_rows(bigger, array[:used])
     return bigger

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from analyzer.ahead import ahead
 from analyzer.anomalies import Ledger
 from analyzer.capture.keyfile import KeyFile
 from analyzer.capture.live import LiveOptions, LiveSource, drop_privileges, now_ns, open_live
-from analyzer.engine import Engine
+from analyzer.engine import Engine, Followed
 from analyzer.errors import AnalyzerError
 from analyzer.rehearsal import rehearse
 from analyzer.settings import NS, Settings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from analyzer.capture.batch import PacketBatch
     from analyzer.capture.record import Recorder
     from analyzer.classify.watching import Snapshot
 
@@ -80,7 +82,6 @@ class Watch:
         self.tick = tick
         self.problem_count = 0
         self._stopping = False
-        self._next_tick = 0
         self._keys = [KeyFile(path) for path in keys]
         if self._keys:
             self.engine.learn(b"", grows=True)  # keep what is encrypted from now on
@@ -124,8 +125,11 @@ class Watch:
         return self.engine.findings()
 
     def standing(self) -> Iterator[tuple[str, pa.Table]]:
-        """Yield the rows of connections that are open or linger, as they stand; their final rows come later."""
-        yield from self.engine.standing()
+        """Return the rows of connections that are open or linger, as they stand; their final rows come later.
+
+        The connections are copied at once, the rows made when they are asked for: any thread may do so.
+        """
+        return self.engine.standing()
 
     def snapshot(self) -> Snapshot:
         """Return what the open connections are doing now."""
@@ -143,22 +147,36 @@ class Watch:
     # -------------------------------------------------------------------------------------- inside
 
     def _run(self) -> Iterator[tuple[str, pa.Table]]:
+        for now in ahead(self._followed(), alone=_alone):
+            if now is None:
+                yield from self._advance()
+                continue
+            batch, followed = now
+            self._learn()
+            yield from self.engine.take(followed)
+            if self.recorder is not None:
+                self.recorder.write(batch, self.source.interfaces, self.source.dropped())
+            self.source.release()
+        yield from self._advance()
+
+    def _followed(self) -> Iterator[tuple[PacketBatch, Followed] | None]:
+        """Yield batches whose segments found their flows, and None each time the clock has to be told: it ticks alone.
+
+        Made one ahead by another thread, so that packets leave the ring while tables are made of those before.
+        """
         until = 0  # once stopped: packets up to then still count
+        next_tick = 0
         while not until or now_ns() < until:
             batch = self.source.next()
             if batch is not None:
-                self._learn()
-                yield from self.engine.feed(batch)
-                if self.recorder is not None:
-                    self.recorder.write(batch, self.source.interfaces, self.source.dropped())
-                self.source.release()
-            if now_ns() >= self._next_tick:
-                yield from self._advance()
+                yield batch, self.engine.follow(batch)
+            if now_ns() >= next_tick:
+                yield None
+                next_tick = now_ns() + TICK_NS
             if self._stopping and not until:
                 until = now_ns() + NS // 5  # the ring hands a block over within a twentieth of a second
             if self.source.gone:
                 break
-        yield from self._advance()
 
     def _learn(self) -> None:
         """Take what programs have written to the key logs: the secrets come while the handshake does."""
@@ -172,7 +190,6 @@ class Watch:
                 self.note(str(error))
 
     def _advance(self) -> Iterator[tuple[str, pa.Table]]:
-        self._next_tick = now_ns() + TICK_NS
         self.source.dropped()
         self.note(self.source.problem())
         if self.recorder is not None and self.recorder.trouble:
@@ -194,3 +211,7 @@ class Watch:
         self.source.close()
         if self.recorder is not None:
             self.recorder.close(dropped)
+
+
+def _alone(item: tuple[PacketBatch, Followed] | None) -> bool:
+    return item is None or item[1].full

@@ -41,6 +41,7 @@ _KERNEL_FOLDERS = ("capture", "decode", "flows", "streams", "protocols")
 _DIGEST_BYTES = 32
 _CPUINFO_MAX = 1 << 14  # the first processor's lines; the file has them for each of hundreds
 _KEPT_S = 30 * 86400
+_PATIENCE_S = 60.0  # several times what one kernel takes
 
 
 # ------------------------------------------------------------------------------------------------ where it is kept
@@ -223,7 +224,7 @@ def compile_unless_busy(function: Callable[..., Any], signature: Signature) -> N
 def _claim(path: Path, *, wait: bool) -> IO[bytes] | None:
     """Return what keeps others from compiling a kernel while it is open; None if one of them has it, or it cannot be.
 
-    The system lets go of it when a process dies.
+    The system lets go of it when a process dies. One that stands still (Ctrl-Z) is waited for _PATIENCE_S.
     """
     if sys.platform == "win32":
         return None
@@ -233,12 +234,16 @@ def _claim(path: Path, *, wait: bool) -> IO[bytes] | None:
         file = path.with_suffix(".lock").open("wb")
     except OSError:
         return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        file.close()
-        return None
-    return file
+    until = time.monotonic() + (_PATIENCE_S if wait else 0.0)
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError:
+            if time.monotonic() >= until:
+                file.close()
+                return None
+        time.sleep(0.02)
 
 
 def _made(function: Callable[..., Any], signature: Signature, path: Path | None) -> bytes:

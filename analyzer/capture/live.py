@@ -48,10 +48,13 @@ class LiveSource(Protocol):
     interfaces: list[Interface]
 
     def next(self) -> PacketBatch | None:
-        """Return packets, None if none came for a tenth of a second; valid until `release`."""
+        """Return packets, None if none came for a tenth of a second; valid until `release`.
+
+        Two batches may be out at a time.
+        """
 
     def release(self) -> None:
-        """Give back the memory of the last batch."""
+        """Give back the memory of the oldest batch that is out."""
 
     def dropped(self) -> int:
         """Return how many packets the kernel dropped since the start, -1 if it does not tell."""

@@ -40,7 +40,6 @@ class ScapySource:
         self.interfaces: list[Interface] = [interface for interface in chosen if interface.link in (1, 101)]
         self.info.link_types = sorted({interface.link for interface in self.interfaces})
         self._frame = 1
-        self._out = records(MAX_PACKETS, PACKET)
         self._problem = ""
         self._sockets: dict[Any, int] = {}  # to the number of its interface
         try:
@@ -57,6 +56,7 @@ class ScapySource:
 
     def next(self) -> PacketBatch | None:
         """Return what arrived, at most MAX_PACKETS."""
+        self._out = records(MAX_PACKETS, PACKET)  # the last batch is still in use
         data = bytearray()
         n = 0
         deadline = time.monotonic() + WAIT_S

@@ -4,6 +4,7 @@ Source  Linux Documentation/networking/packet_mmap.rst; packet(7).
 Sees    frames as they came, with the kernel's nanosecond times; the VLAN tag that a card removed is put back. One ring
         serves all interfaces, so that packets of several are in the order in which the kernel saw them.
 Limits  One process reads the ring (no fanout). Of `lo`, where each packet passes twice, the incoming copy counts.
+Two batches may be out at a time: one is worked on while the next is walked, by two threads.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import select
 import socket
 import struct
 import sys
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +44,9 @@ RETIRE_MS = 50
 BATCH_BLOCKS = 4
 """Blocks of one batch: enough to hide the cost of calls, few enough that the ring always has room."""
 
+LEAST_BLOCKS = 4 * BATCH_BLOCKS
+"""Two batches that are out, and as much for the kernel to fill meanwhile."""
+
 MAX_PACKETS = 1 << 15
 _USER = 1  # TP_STATUS_USER: the block is ours
 _STATUS, _COUNT, _FIRST = 2, 3, 4  # 32-bit words of struct tpacket_block_desc
@@ -62,7 +67,7 @@ class RingSource:
         self.info = FileInfo("live:" + ",".join(options.interfaces), format="live")
         self.interfaces: list[Interface] = []
         self._ports = records(0, PORT)
-        self._out = records(MAX_PACKETS, PACKET)
+        self._out, self._other = records(MAX_PACKETS, PACKET), records(MAX_PACKETS, PACKET)
         self._state, self._place = records(1, WALK), records(1, RING)
         self._place["big"] = int(sys.byteorder == "big")
         self._frame, self._dropped = 1, 0
@@ -71,7 +76,7 @@ class RingSource:
         self._socket = _opened()
         try:
             self._attach(program)
-            self._map(max(BATCH_BLOCKS * 2, options.ring_bytes // BLOCK_BYTES))
+            self._map(max(LEAST_BLOCKS, options.ring_bytes // BLOCK_BYTES))
             self._bind(options.promiscuous)
         except BaseException:
             self._socket.close()
@@ -80,7 +85,8 @@ class RingSource:
         self._poll.register(self._socket, select.POLLIN | select.POLLERR)
         self._next_block = 0  # the block that is walked now, or comes next
         self._begun = False  # and is not finished yet
-        self._held: list[int] = []  # blocks of the last batch
+        self._walked: list[int] = []  # blocks of the batch that is made
+        self._held: deque[list[int]] = deque()  # of those that are out
 
     def next(self) -> PacketBatch | None:
         """Return the packets of the blocks that are ready; see `LiveSource`."""
@@ -90,20 +96,22 @@ class RingSource:
         walk = self._state[0]
         walk["out"], walk["frame"] = 0, self._frame
         # A block that is half walked still counts: it is given back when it is done.
-        while len(self._held) < BATCH_BLOCKS and self._ready() and not self._walk_block():
+        while len(self._walked) < BATCH_BLOCKS and self._ready() and not self._walk_block():
             pass
+        self._held.append(self._walked)
+        self._walked = []
         n = int(walk["out"])
         if n == 0:
-            self.release()
+            self._give_back(self._held.pop())
             return None
         self._count(n)
-        return PacketBatch(self._out[:n], self._ring)
+        packets = self._out[:n]
+        self._out, self._other = self._other, self._out
+        return PacketBatch(packets, self._ring)
 
     def release(self) -> None:
-        """Give the walked blocks back to the kernel."""
-        for block in self._held:
-            self._words[block, _STATUS] = 0
-        self._held.clear()
+        """Give the blocks of the oldest batch back to the kernel."""
+        self._give_back(self._held.popleft())
 
     def dropped(self) -> int:
         """Return packets the kernel had no room for; reading its counters resets them, so they are added up here."""
@@ -160,7 +168,7 @@ class RingSource:
                 )  # fmt: skip
                 break
             except OSError as trouble:
-                if trouble.errno != errno.ENOMEM or blocks <= BATCH_BLOCKS * 2:
+                if trouble.errno != errno.ENOMEM or blocks <= LEAST_BLOCKS:
                     raise
                 blocks //= 2
         self._memory = mmap.mmap(
@@ -183,6 +191,10 @@ class RingSource:
             _bind_to_all(self._socket)
 
     # -------------------------------------------------------------------------------------- reading
+
+    def _give_back(self, blocks: list[int]) -> None:
+        for block in blocks:
+            self._words[block, _STATUS] = 0
 
     def _ready(self) -> bool:
         return bool(self._words[self._next_block, _STATUS] & _USER)
@@ -210,7 +222,7 @@ class RingSource:
             self._add_port(interface_at(int(place["ifindex"]), int(place["kind"])))
         if stop == BATCH_FULL:
             return True
-        self._held.append(self._next_block)
+        self._walked.append(self._next_block)
         self._next_block = (self._next_block + 1) % self.blocks
         self._begun = False
         return False

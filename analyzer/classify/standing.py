@@ -8,6 +8,7 @@ Limits  Heartbeats are paired and judged when their flow is over: they are not a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from analyzer.classify.closing import closes, judge
@@ -15,6 +16,7 @@ from analyzer.classify.facts import Facts
 from analyzer.classify.flow import flows
 from analyzer.classify.idle_gap import idle_gaps
 from analyzer.classify.keepalive import keepalives
+from analyzer.flows.rtt import Taken, quantiles
 from analyzer.flows.tracker import Finished
 from analyzer.settings import Settings
 from analyzer.tables.build import to_arrow
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
 
 
 def rows_of(
-    done: Finished, applications: Applications, end_ns: int, settings: Settings
+    done: Finished, ticks: Taken, applications: Applications, end_ns: int, settings: Settings
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Yield (table, rows) of flows that go on."""
-    facts = Facts(done, applications, end_ns, settings)
+    """Yield (table, rows) of flows that go on. ticks: their RTT samples, of which `done` has no quantiles yet."""
+    p50, p95 = quantiles(ticks)
+    facts = Facts(replace(done, rtt_p50=p50, rtt_p95=p95), applications, end_ns, settings)
     verdict = judge(facts)
     close_columns = closes(facts, verdict)
     nothing: list[str | None] = [None] * facts.n

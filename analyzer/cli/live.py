@@ -307,9 +307,7 @@ class _Session:
                 self._whole[name] = rows
             else:
                 self._collector.add(name, rows)
-        for name, rows in self._watch.standing():
-            self._sink.stand(name, rows)
-        self._sink.begin(self._about())
+        self._sink.begin(self._about(), self._watch.standing())
 
     def _about(self) -> dict[str, Any]:
         about = {"longwire": self._version, "settings": self._watch.settings.as_dict(), "where": None}

@@ -8,6 +8,8 @@ then on only every second, fourth, ... sample is taken, so that they stay spread
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from analyzer.flows.state import RTT_SAMPLES
@@ -73,17 +75,31 @@ def take_sample(me: Records, ack: int, now: int, m: Records, samples: I32, free:
     me.rtt_n += 1
 
 
-def quantiles(sides: Records, samples: I32) -> tuple[I64, I64]:
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Copied samples of `sides` sides. has: those that have any    n, ticks (has.size,), (has.size, n.max())"""
+
+    sides: int
+    has: I64
+    n: I64
+    ticks: I32
+
+
+def taken(sides: Records, samples: I32) -> Taken:
+    """Return a copy of these sides' samples."""
+    has: I64 = np.flatnonzero((sides["rtt_slot"] >= 0) & (sides["rtt_n"] > 0))
+    n: I64 = sides["rtt_n"][has].astype(np.int64)
+    rows = samples[: samples.size // RTT_SAMPLES * RTT_SAMPLES].reshape(-1, RTT_SAMPLES)
+    return Taken(sides.shape[0], has, n, rows[sides["rtt_slot"][has], : n.max(initial=0)])
+
+
+def quantiles(of: Taken) -> tuple[I64, I64]:
     """Return (p50, p95) of each side's samples in nanoseconds, nearest rank; -1 where there is none."""
-    p50 = np.full(sides.shape[0], -1, np.int64)
+    p50 = np.full(of.sides, -1, np.int64)
     p95 = p50.copy()
-    has = np.flatnonzero((sides["rtt_slot"] >= 0) & (sides["rtt_n"] > 0))
+    has, n, ticks = of.has, of.n, of.ticks
     if has.size:
-        n = sides["rtt_n"][has].astype(np.int64)
-        width = int(n.max())
-        ticks = samples[: samples.size // RTT_SAMPLES * RTT_SAMPLES].reshape(-1, RTT_SAMPLES)
-        ticks = ticks[sides["rtt_slot"][has], :width]
-        ticks[np.arange(width) >= n[:, None]] = _LONGEST  # unused places sort last
+        ticks[np.arange(ticks.shape[1]) >= n[:, None]] = _LONGEST  # unused places sort last
         ticks.sort(axis=1)
         row = np.arange(has.size)
         p50[has] = ticks[row, (n - 1) // 2].astype(np.int64) * RTT_UNIT_NS

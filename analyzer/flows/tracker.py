@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analyzer.flows import state
-from analyzer.flows.rtt import quantiles
+from analyzer.flows.rtt import Taken, quantiles, taken
 from analyzer.flows.track import rebuild, track
 from analyzer.kernel import I32, I64, U8, Mask, Records, chosen_rows, clear_rows, grown, records, roomy
 from analyzer.settings import Settings
@@ -197,8 +197,10 @@ class FlowTracker:
         none = np.full(2 * slots.size, -1, np.int64)
         return Finished(flows, sides, none, none, self.probes[:0], self.gaps[:0], chosen)
 
-    def standing(self, most: int) -> Finished:
+    def standing(self, most: int) -> tuple[Finished, Taken]:
         """Return up to `most` flows that were not handed over, with their probes and silences, copied; they go on.
+
+        Their RTT samples are returned as they are: to find their quantiles takes longer than all the rest.
 
         Closed ones come first, those that closed last before others; then open ones, the oldest first.
         """
@@ -211,9 +213,8 @@ class FlowTracker:
         chosen[here] = True
         probes, gaps = self.probes[: self.meta[0]["n_probes"]], self.gaps[: self.meta[0]["n_gaps"]]
         done = self.look_at(here)
-        p50, p95 = quantiles(done.sides, self.samples)
         probes, gaps = probes[chosen[probes["slot"]]], gaps[chosen[gaps["slot"]]]
-        return replace(done, rtt_p50=p50, rtt_p95=p95, probes=probes, gaps=gaps)
+        return replace(done, probes=probes, gaps=gaps), taken(done.sides, self.samples)
 
     def collect(self) -> tuple[Finished, Records]:
         """Hand over the flows that are over, and if too many are open also those that have least left to tell.
@@ -264,7 +265,7 @@ class FlowTracker:
         pair = np.empty(2 * chosen.size, np.int64)
         pair[0::2], pair[1::2] = 2 * chosen.astype(np.int64), 2 * chosen.astype(np.int64) + 1
         flows, sides = chosen_rows(self.flows, chosen), chosen_rows(self.sides, pair)
-        p50, p95 = quantiles(sides, self.samples)
+        p50, p95 = quantiles(taken(sides, self.samples))
         probes = self._settled_probes(chosen)
         gaps = self._settled_gaps(chosen)
         return Finished(flows, sides, p50, p95, probes, gaps, chosen), self.spans[: m["n_spans"]]

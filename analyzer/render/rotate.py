@@ -13,9 +13,11 @@ rotation and nothing else. One in the middle of a rotation may leave a connectio
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,6 @@ class PartSink:
         self.whole = WHOLE
         self._rotate_s, self._rotate_bytes, self._clock = rotate_s, rotate_bytes, clock
         self._held: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
-        self._standing: dict[str, list[pa.Table]] = {}
         self._bytes = 0
         self._writing: _Rotation | None = None
         self._number = 0
@@ -85,27 +86,28 @@ class PartSink:
         self._held[name].append(rows)
         self._bytes += rows.nbytes
 
-    def stand(self, name: str, rows: pa.Table) -> None:
-        """Take rows of one of STANDING that are not final: the next rotation writes them in place of the last ones."""
-        self._standing.setdefault(name, []).append(rows)
-
     @property
     def due(self) -> bool:
         """True if it is time for the next part."""
         return self._writing is None and (self._clock() >= self._due or self._bytes >= self._rotate_bytes)
 
-    def rotate(self, summary: dict[str, Any] | None = None) -> None:
-        """Write a part of every table that has rows. What a full disk does not take is kept for the next time."""
-        self.begin(summary)
+    def rotate(self, summary: dict[str, Any] | None = None, standing: Iterable[tuple[str, pa.Table]] = ()) -> None:
+        """Write a part of every table that has rows. What a full disk does not take is kept for the next time.
+
+        standing  rows of tables of STANDING that are not final: written in place of the last such rows
+        """
+        self.begin(summary, standing)
         self.settle()
 
-    def begin(self, summary: dict[str, Any] | None = None) -> None:
-        """As `rotate`, but return at once: packets go on coming. `settle` says what became of it."""
+    def begin(self, summary: dict[str, Any] | None = None, standing: Iterable[tuple[str, pa.Table]] = ()) -> None:
+        """As `rotate`, but return at once: packets go on coming. `settle` says what became of it.
+
+        `standing` is asked for its rows by another thread.
+        """
         self.settle()
         self._due = self._clock() + self._rotate_s
         self._number += 1
         rows, self._held = self._held, {name: [] for name in TABLES}
-        standing, self._standing = self._standing, {}  # of this moment: not for a later rotation, if this one fails
         self._bytes = 0
         self._writing = _Rotation(self.folder, self._number, rows, standing, summary)
         self._writing.start()
@@ -154,7 +156,7 @@ class _Rotation(threading.Thread):
         folder: Path,
         number: int,
         rows: dict[str, list[pa.Table]],
-        standing: dict[str, list[pa.Table]],
+        standing: Iterable[tuple[str, pa.Table]],
         summary: dict[str, Any] | None,
     ) -> None:
         super().__init__()
@@ -163,21 +165,29 @@ class _Rotation(threading.Thread):
         self.error: BaseException | None = None
 
     def run(self) -> None:
+        give_way()
         try:
+            stood: dict[str, list[pa.Table]] = {name: [empty_table(name)] for name in STANDING}
+            for name, rows in self._standing:
+                stood[name].append(rows)
             for name in list(self.rows):
                 parts = self.rows[name]
                 if parts:
                     path = part_path(self._folder, name, 0 if name in WHOLE else self._number)
                     write_table(path, "parquet", name, in_order(name, parts))
                 self.rows[name] = []
-            for name in STANDING:
-                stood = self._standing.get(name)
-                made = in_order(name, stood) if stood else empty_table(name)
-                write_table(part_path(self._folder, name, 0), "parquet", name, made)
+            for name, parts in stood.items():
+                write_table(part_path(self._folder, name, 0), "parquet", name, in_order(name, parts))
             if self._summary is not None:
                 write_summary(self._folder, self._summary)
         except BaseException as error:
             self.error = error
+
+
+def give_way() -> None:
+    """Let other threads run before this one: packets do not wait, files do."""
+    if sys.platform == "linux":  # elsewhere priorities are of processes
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def part_path(folder: Path, name: str, number: int) -> Path:

@@ -104,10 +104,9 @@ def test_what_stood_while_the_disk_was_full_is_not_written_later(
     """By then those connections may be over, and their rows final."""
     sink = PartSink(tmp_path)
     sink.write("idle_gaps", gaps(1))
-    sink.stand("idle_gaps", gaps(2))
     with monkeypatch.context() as at:
         at.setattr(rotate, "write_table", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
-        sink.rotate()
+        sink.rotate(standing=[("idle_gaps", gaps(2))])
     sink.write("idle_gaps", gaps(2))
     sink.close({})
     assert ids(tmp_path) == [1, 2]
@@ -167,12 +166,10 @@ def test_tables_of_another_capture_are_not_mixed_in(tmp_path: Path) -> None:
 def test_rows_that_are_not_final_are_replaced_and_gone_in_the_end(tmp_path: Path) -> None:
     sink = PartSink(tmp_path)
     sink.write("idle_gaps", gaps(1))
-    sink.stand("idle_gaps", gaps(2, 3))
-    sink.rotate()
+    sink.rotate(standing=[("idle_gaps", gaps(2, 3))])
     assert sorted(ids(tmp_path)) == [1, 2, 3]
     sink.write("idle_gaps", gaps(2))
-    sink.stand("idle_gaps", gaps(3))
-    sink.rotate()
+    sink.rotate(standing=[("idle_gaps", gaps(3))])
     assert sorted(ids(tmp_path)) == [1, 2, 3]
     sink.write("idle_gaps", gaps(3))
     sink.close({})

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analyzer import native
 from analyzer.image import link, load
 
 WHERE = "import os; os.umask({umask}); from analyzer.native import _cache_dir; print(_cache_dir())"
@@ -54,6 +55,21 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     (tmp_path / "longwire").symlink_to(tmp_path / "target")
     assert tmp_path / "longwire" not in cache_dir(tmp_path).parents
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
+def test_a_process_that_stands_still_while_it_compiles_does_not_stop_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "_PATIENCE_S", 0.1)
+    path = tmp_path / "kernel.o"
+    held = native._claim(path, wait=True)
+    assert held is not None
+    with held:
+        assert native._claim(path, wait=True) is None
+    again = native._claim(path, wait=False)
+    assert again is not None
+    again.close()
 
 
 # ------------------------------------------------------------------------------------------------ images
