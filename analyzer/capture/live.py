@@ -26,9 +26,24 @@ RING_BYTES = 64 << 20
 BACKENDS = ("ring", "scapy")
 
 
+class Share(Protocol):
+    """How the processes that share an interface come together; what the program that starts them has to say.
+
+    count  how many they are
+    """
+
+    count: int
+
+    def group(self) -> int:
+        """Return the group to join, -1 to found one; returns when it is this process's turn."""
+
+    def joined(self, group: int) -> None:
+        """Take the group's number; returns when all have joined. Packets count from then on."""
+
+
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """How to capture. backend "" = the packet ring on Linux, scapy elsewhere."""
+    """How to capture. backend "" = the packet ring on Linux, scapy elsewhere. share  with other processes (the ring)"""
 
     interfaces: tuple[str, ...]
     filter: str = ""
@@ -36,6 +51,7 @@ class LiveOptions:
     promiscuous: bool = False
     ring_bytes: int = RING_BYTES
     backend: str = ""
+    share: Share | None = None
 
 
 class LiveSource(Protocol):
@@ -80,6 +96,8 @@ def open_live(options: LiveOptions, ledger: Ledger) -> LiveSource:
         hint = f"choose 64 to {MAX_SNAPLEN} bytes; 128 keep every header and no payload"
         raise AnalyzerError(f"a snapshot length of {options.snaplen} bytes cannot be", hint)
     backend = options.backend or ("ring" if sys.platform == "linux" else "scapy")
+    if options.share is not None and (backend != "ring" or sys.platform != "linux"):
+        raise AnalyzerError("only Linux's packet ring shares packets among processes", "capture without --processes")
     if backend == "ring":
         if sys.platform != "linux":
             raise AnalyzerError("the packet ring is Linux's", "use --backend scapy")

@@ -3,7 +3,8 @@
 Source  Linux Documentation/networking/packet_mmap.rst; packet(7).
 Sees    frames as they came, with the kernel's nanosecond times; the VLAN tag that a card removed is put back. One ring
         serves all interfaces, so that packets of several are in the order in which the kernel saw them.
-Limits  One process reads the ring (no fanout). Of `lo`, where each packet passes twice, the incoming copy counts.
+Limits  Of `lo`, where each packet passes twice, the incoming copy counts. Of several processes that share an interface
+        (`ring_share`) each has a ring of its own.
 Two batches may be out at a time: one is worked on while the next is walked, by two threads.
 """
 
@@ -26,7 +27,8 @@ from analyzer.anomalies import Ledger
 from analyzer.capture.batch import PACKET, FileInfo, PacketBatch
 from analyzer.capture.live import LiveOptions, not_allowed
 from analyzer.capture.live_links import ANY, RAW_TYPES, Interface, interface_at, interface_named, interfaces
-from analyzer.capture.ring_bpf import combined, compiled, packed
+from analyzer.capture.ring_bpf import NOTHING, combined, compiled, packed, set_program
+from analyzer.capture.ring_share import join
 from analyzer.capture.ring_walk import BATCH_FULL, NEW_INTERFACE, PORT, RING, TAG_BYTES, walk_ring
 from analyzer.capture.walk import WALK
 from analyzer.errors import AnalyzerError
@@ -72,12 +74,16 @@ class RingSource:
         self._place["big"] = int(sys.byteorder == "big")
         self._frame, self._dropped = 1, 0
         self._problem, self._gone = "", False
-        program = _program(options, self._wanted)
+        program, share = _program(options, self._wanted), options.share
+        group = share.group() if share is not None else -1
         self._socket = _opened()
         try:
-            self._attach(program)
+            self._attach(program if share is None else packed(NOTHING))
             self._map(max(LEAST_BLOCKS, options.ring_bytes // BLOCK_BYTES))
             self._bind(options.promiscuous)
+            if share is not None:  # until all have joined, a packet could come to another process than its connection
+                share.joined(join(self._socket, group, share.count))
+                self._attach(program)
         except BaseException:
             self._socket.close()
             raise
@@ -150,9 +156,7 @@ class RingSource:
 
     def _attach(self, program: bytes) -> None:
         """Set the filter before the socket is bound: no packet passes unfiltered."""
-        buffer = ctypes.create_string_buffer(program, len(program))
-        head = struct.pack("HL" if struct.calcsize("P") == 4 else "H6xQ", len(program) // 8, ctypes.addressof(buffer))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+        set_program(self._socket, socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
     def _map(self, blocks: int) -> None:
         ask = self._socket.setsockopt

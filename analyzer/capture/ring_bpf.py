@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import socket
 import struct
 import sys
 
@@ -26,6 +27,8 @@ _OUTGOING = 4
 _DLT = {101: 14 if sys.platform.startswith("openbsd") else 12}  # libpcap's own number for LINKTYPE_RAW
 _NETMASK_UNKNOWN = 0xFFFFFFFF
 MAX_PROGRAM = 4096  # BPF_MAXINSNS
+NOTHING: Program = [(_RET_K, 0, 0, 0)]
+"""The filter that nothing passes."""
 
 
 class _Instruction(ctypes.Structure):
@@ -97,6 +100,13 @@ def combined(ethernet: Program, raw: Program, raw_types: list[int], only: list[i
 def packed(program: Program) -> bytes:
     """Return the instructions as struct sock_filter."""
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def set_program(opened: socket.socket, level: int, option: int, program: bytes) -> None:
+    """Set packed instructions as a socket option that takes struct sock_fprog."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+    head = struct.pack("HL" if struct.calcsize("P") == 4 else "H6xQ", len(program) // 8, ctypes.addressof(buffer))
+    opened.setsockopt(level, option, head)
 
 
 def _checked(program: Program) -> Program:

@@ -1,4 +1,4 @@
-"""Filters: what libpcap compiles, joined for several interfaces, run here by a small interpreter of classic BPF."""
+"""Filters: what libpcap compiles, joined for several interfaces, run here by an interpreter of classic BPF."""
 
 from __future__ import annotations
 
@@ -10,45 +10,11 @@ import pytest
 from analyzer.capture import ring_bpf
 from analyzer.capture.ring_bpf import Program, combined, compiled, packed
 from analyzer.errors import AnalyzerError
+from tests.live.bpf import run
 from tests.talk import Talk
 
 needs_libpcap = pytest.mark.skipif(ctypes.util.find_library("pcap") is None, reason="libpcap is not installed")
 LO = 1
-
-
-def run(program: Program, frame: bytes, *, pkttype: int = 0, ifindex: int = 3, hatype: int = 1) -> int:
-    """Return how many bytes of the frame pass; 0 = none."""
-    ancillary = {ring_bpf._AD_PKTTYPE: pkttype, ring_bpf._AD_IFINDEX: ifindex, ring_bpf._AD_HATYPE: hatype}
-    a = x = at = 0
-    for _ in range(10_000):
-        code, jt, jf, k = program[at]
-        at += 1
-        try:
-            if code == 0x06:
-                return k
-            if code in (0x20, 0x28, 0x30, 0x40, 0x48, 0x50):
-                if code == 0x20 and k in ancillary:
-                    a = ancillary[k]
-                    continue
-                where = k + (x if code & 0x40 else 0)
-                size = {0x00: 4, 0x08: 2, 0x10: 1}[code & 0x18]
-                a = int.from_bytes(frame[where : where + size].rjust(size, b"\0"), "big")
-                if where + size > len(frame):
-                    return 0
-            elif code == 0xB1:
-                x = 4 * (frame[k] & 15)
-            elif code == 0x05:
-                at += k
-            elif code in (0x15, 0x25, 0x35, 0x45):
-                held = {0x15: a == k, 0x25: a > k, 0x35: a >= k, 0x45: bool(a & k)}[code]
-                at += jt if held else jf
-            elif code == 0x54:
-                a &= k
-            else:
-                raise AssertionError(f"instruction {code:#x}")
-        except IndexError:
-            return 0
-    raise AssertionError("the program does not end")
 
 
 HTTP = Talk(("10.0.0.1", 40000), ("10.0.0.2", 80)).syn().packets[0][1]
