@@ -192,9 +192,8 @@ class Engine:
         yield from self.whole()
 
     def so_far(self) -> Iterator[Chunk]:
-        """Yield rows that wait for company, and the tables about the whole as they stand now."""
+        """Yield rows that wait for company."""
         yield from self.protocols.so_far()
-        yield from self.whole()
 
     def standing(self) -> Iterator[Chunk]:
         """Return the rows that connections which were not handed over would have if they ended as they stand now.

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from analyzer.capture.batch import PacketBatch
     from analyzer.capture.record import Recorder
     from analyzer.classify.watching import Snapshot
 
@@ -117,8 +116,12 @@ class Watch:
         return int(self.engine.tracker.meta[0]["tcp_segments"])
 
     def so_far(self) -> Iterator[tuple[str, pa.Table]]:
-        """Yield rows that are ready and wait for company, and the tables about the whole as they stand now."""
+        """Yield rows that are ready and wait for company."""
         yield from self.engine.so_far()
+
+    def whole(self) -> Iterator[tuple[str, pa.Table]]:
+        """Yield the tables about the whole, as they stand now."""
+        yield from self.engine.whole()
 
     def findings(self) -> pa.Table:
         """Return the findings about the connections that ended so far, as they are now."""
@@ -151,25 +154,24 @@ class Watch:
             if now is None:
                 yield from self._advance()
                 continue
-            batch, followed = now
             self._learn()
-            yield from self.engine.take(followed)
-            if self.recorder is not None:
-                self.recorder.write(batch, self.source.interfaces, self.source.dropped())
+            yield from self.engine.take(now)
             self.source.release()
         yield from self._advance()
 
-    def _followed(self) -> Iterator[tuple[PacketBatch, Followed] | None]:
+    def _followed(self) -> Iterator[Followed | None]:
         """Yield batches whose segments found their flows, and None each time the clock has to be told: it ticks alone.
 
-        Made one ahead by another thread, so that packets leave the ring while tables are made of those before.
+        Made one ahead, and recorded, by another thread: packets leave the ring while tables are made of those before.
         """
         until = 0  # once stopped: packets up to then still count
         next_tick = 0
         while not until or now_ns() < until:
             batch = self.source.next()
             if batch is not None:
-                yield batch, self.engine.follow(batch)
+                if self.recorder is not None:
+                    self.recorder.write(batch, self.source.interfaces, self.source.dropped())
+                yield self.engine.follow(batch)
             if now_ns() >= next_tick:
                 yield None
                 next_tick = now_ns() + TICK_NS
@@ -213,5 +215,5 @@ class Watch:
             self.recorder.close(dropped)
 
 
-def _alone(item: tuple[PacketBatch, Followed] | None) -> bool:
-    return item is None or item[1].full
+def _alone(item: Followed | None) -> bool:
+    return item is None or item.full

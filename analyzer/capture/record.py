@@ -22,7 +22,7 @@ from analyzer.capture.ring_walk import EPB_BYTES, RING, pack_packets
 from analyzer.errors import AnalyzerError
 from analyzer.kernel import U8, Records, records
 
-BUFFER_BYTES = 128 << 10
+BUFFER_BYTES = 1 << 20
 """Written at once: what a full disk can cost beyond the packets that have no room."""
 
 _SHB, _IDB, _ISB = 0x0A0D0D0A, 1, 5
@@ -117,11 +117,12 @@ class Recorder:
     # -------------------------------------------------------------------------------------- files
 
     def _room(self, packets: Records, done: int) -> U8:
-        """Return the buffer, longer if one packet needs more than it has."""
+        """Return the buffer, no longer than the file may still become, but long enough for one packet."""
         need = int(packets["caplen"][done]) + EPB_BYTES + 4
         if need > self._buffer.size:
             self._buffer = np.empty(need, np.uint8)
-        return self._buffer
+        left = self._rotation.max_bytes - self._size if self._rotation.max_bytes else self._buffer.size
+        return self._buffer[: max(need, left)]
 
     def _full(self, now: int) -> bool:
         rotation = self._rotation

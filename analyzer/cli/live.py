@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import importlib
 import pkgutil
 import signal
@@ -34,6 +35,7 @@ SCREEN_EVERY_S = 0.5
 STATUS_EVERY_S = 60.0
 FINDINGS_EVERY_S = 5.0
 INCOMPLETE, PIPE_CLOSED = 1, 141
+_DONE = object()
 
 
 def list_interfaces() -> int:
@@ -74,6 +76,8 @@ def run_live(request: LiveRequest, *, own_process: bool = False) -> int:
     if own_process:
         spare_pandas()
         sys.setswitchinterval(0.0002)  # seconds: packets do not wait long for whoever writes tables
+        young, middle, _ = gc.get_threshold()
+        gc.set_threshold(young, middle, 1 << 20)  # to look through everything takes half a second under load
     _load(request)
     made_by = version("longwire")  # read before privileges are dropped, as the modules are
     watch = api.watch(
@@ -146,6 +150,7 @@ class _Session:
     def __init__(self, watch: Watch, request: LiveRequest, version: str) -> None:
         self._watch, self._request, self._version = watch, request, version
         self._sink: PartSink | None = None
+        self._rotating: Iterator[None] | None = None
         self._metrics: Metrics | None = None
         self._server: Any = None
         self._screen: Screen | None = None
@@ -214,8 +219,10 @@ class _Session:
             if self._sink.trouble:
                 watch.note(self._sink.trouble)
                 self._sink.trouble = ""
-            if self._sink.due:
-                self._rotate()
+            if self._sink.due and self._rotating is None:
+                self._rotating = self._rotate()
+            if self._rotating is not None and next(self._rotating, _DONE) is _DONE:
+                self._rotating = None
         if now >= self._next_findings:
             self._look_for_findings()
         if now < self._next_show:
@@ -298,15 +305,17 @@ class _Session:
         now = time.monotonic()
         self._next_findings = now + max(FINDINGS_EVERY_S, 50 * (now - begun))
 
-    def _rotate(self) -> None:
-        """Write parts; only from `tick`, where no table is half way out of the engine."""
+    def _rotate(self) -> Iterator[None]:
+        """Write parts: a step each `tick`, as packets wait in the ring; and only there no table is half way out."""
         assert self._sink is not None
         for name, rows in self._watch.so_far():
             self._sink.write(name, rows)
-            if name in self._sink.whole:
-                self._whole[name] = rows
-            else:
-                self._collector.add(name, rows)
+            self._collector.add(name, rows)
+        yield
+        self._whole = dict(self._watch.whole())
+        for name, rows in self._whole.items():
+            self._sink.write(name, rows)
+        yield
         self._sink.begin(self._about(), self._watch.standing())
 
     def _about(self) -> dict[str, Any]:

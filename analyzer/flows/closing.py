@@ -82,14 +82,14 @@ def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Record
     me.rst_window_probe_run = me.window_probe_run
     # The peer's payload came after this side's last, and this side sends nothing more: it may not have read it.
     me.rst_unread = 1 if peer.payload_ts > me.payload_ts else 0
-    note_origin(seg, me, peer)
+    note_origin(f, seg, me, peer)
     # Data of the peer sent after this side's own FIN
     me.rst_late_data = 1 if me.fin_seq != 0 and peer.last_kind == SENT_DATA and peer.payload_ts > me.fin_ts else 0
     return True
 
 
 @helper
-def note_origin(seg: Records, me: Records, peer: Records) -> None:
+def note_origin(f: Records, seg: Records, me: Records, peer: Records) -> None:
     """Keep what of a RST may differ from the other segments of its side (definitions B6)."""
     me.rst_ttl = seg.ttl
     me.rst_ip_id, me.rst_own_ip_id, me.rst_peer_ip_id = seg.ip_id, me.newest_ip_id, peer.newest_ip_id
@@ -97,7 +97,7 @@ def note_origin(seg: Records, me: Records, peer: Records) -> None:
     me.rst_has_ts = 1 if seg.tsval >= 0 else 0
     me.rst_ack_zero = 1 if seg.flags & ACK and seg.ack == 0 else 0
     me.rst_acks_all = 1 if me.rst_ack >= 0 and me.rst_ack == peer.snd_nxt & 0xFFFFFFFF else 0
-    me.rst_unlike = unlike_the_last(seg, me, peer)
+    me.rst_unlike = unlike_the_last(f, seg, me, peer)
     me.rst_segments = min(me.segments - me.rsts + 1, 1 << 30)  # of this side, without RSTs
     me.rst_steps, me.rst_outlived = 0, 0
 

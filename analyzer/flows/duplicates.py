@@ -53,7 +53,7 @@ def is_duplicate_frame(seg: Records, me: Records, within_ns: int) -> bool:
 
 
 @helper
-def unlike_the_last(seg: Records, me: Records, peer: Records) -> int:
+def unlike_the_last(f: Records, seg: Records, me: Records, peer: Records) -> int:
     """Return how a RST differs from what the three frames before it of its side had in common.
 
     Bits OTHER_LINK, OTHER_DSCP, OFF_COUNT. The RST is the newest frame in the ring.
@@ -65,7 +65,8 @@ def unlike_the_last(seg: Records, me: Records, peer: Records) -> int:
         return 0
     unlike = 0
     usual = _link(ring, c)
-    if _link(ring, a) == usual and _link(ring, b) == usual and _link(ring, own) != usual:
+    # The next file of a ring numbers its interfaces anew.
+    if seg.file == f.file and _link(ring, a) == usual and _link(ring, b) == usual and _link(ring, own) != usual:
         unlike |= OTHER_LINK
     # A kernel without a socket answers with the DSCP of what it answers.
     usual, answered = _dscp(ring, c), _dscp(peer.ring, _place(peer, DUPLICATE_RING - 1))

@@ -26,6 +26,7 @@ MAX_ROWS_HELD = 1 << 20
 
 # Flows classified together: enough that numpy's cost per call does not count, few enough that their columns stay small.
 _FLOWS_AT_ONCE = 1 << 14
+_GIVEN_UP, _GIVEN_UP_LIVE = 4, 64  # the share of all flows that goes at once: live, packets wait in the ring meanwhile
 _HAND_OVER = 1 << 12  # flows that are over before some are handed over
 
 FILE_LINGER_NS = 60_000_000_000
@@ -91,6 +92,7 @@ class FlowTracker:
         self._other_labels = records(1024, state.LABEL)
         self.limits = records(1, state.LIMITS)
         self.evicted = 0
+        self._given_up_share = _GIVEN_UP_LIVE if settings.linger_ns else _GIVEN_UP
         self._next_age = 0
         self._set_limits(settings)
 
@@ -224,7 +226,7 @@ class FlowTracker:
         n = int(self.meta[0]["n_slots"])
         flows = self.flows[:n]
         chosen = np.flatnonzero((flows["live"] == 1) & (flows["ended"] != state.LIVE))
-        excess = self.live - chosen.size - self.max_flows * 3 // 4
+        excess = self.live - chosen.size - self.max_flows + self.max_flows // self._given_up_share
         if self.live >= self.max_flows and excess > 0:
             victims = self._least_telling(excess)
             self.flows["ended"][victims] = state.EVICTED
@@ -253,9 +255,15 @@ class FlowTracker:
         last = flows["last_ts"][here]  # a column at a time: whole rows would be 50 MB
         established = (flows["handshake_ts"][here] != 0) | (flows["payload_ts"][here] != 0)
         rank = np.where(flows["close_ts"][here] != 0, 0, np.where(~established, 1, 2))
-        age = last - flows["first_ts"][here]
-        order = np.lexsort((last, np.where(rank == 2, age, 0), rank))
-        return here[order[:count]]
+        when = np.where(rank == 2, last - flows["first_ts"][here], last)
+        chosen: list[I64] = []
+        for grade in range(3):
+            graded = np.flatnonzero(rank == grade)
+            if graded.size > count:
+                graded = graded[np.argpartition(when[graded], count)[:count]]
+            chosen.append(here[graded])
+            count -= graded.size
+        return np.concatenate(chosen)
 
     def _take(self, chosen: I32) -> tuple[Finished, Records]:
         m = self.meta[0]

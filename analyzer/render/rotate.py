@@ -46,7 +46,6 @@ HELD_BYTES = 256 << 20
 class PartSink:
     """Takes chunks of tables as they come and writes a part of each now and then.
 
-    whole    names of the tables whose rows replace the earlier ones
     lost     rows given up because the disk stayed full    trouble  what went wrong, until somebody takes it
     Raises AnalyzerError if the folder cannot be used, or holds tables of another run.
     """
@@ -63,7 +62,6 @@ class PartSink:
         if taken:
             raise AnalyzerError(f"{folder} already holds tables of another capture", "name another folder with --out")
         self.folder = folder
-        self.whole = WHOLE
         self._rotate_s, self._rotate_bytes, self._clock = rotate_s, rotate_bytes, clock
         self._held: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
         self._bytes = 0

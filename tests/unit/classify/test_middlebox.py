@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from analyzer import analyze
 from analyzer.classify.middlebox import POSSIBLE, SUSPECTED, WEIGHTS
 from tests.calibration.resets import BOXES, HOSTS, scores
 from tests.property.harness import run
-from tests.talk import Packet, Talk
+from tests.talk import Packet, Talk, write_pcap
 
 Row = dict[str, Any]
 
@@ -89,6 +91,16 @@ def test_links_that_differ_anyway() -> None:
     assert clues(used().resp(b"more", at=9, mac=ELSEWHERE).resp_rst(at=10, mac=ELSEWHERE)) == set()
     few = Talk(rtt="40ms").handshake().orig(b"x").resp(b"y").orig_ack()
     assert "link_differs" not in clues(few.resp_rst(at=10, mac=ELSEWHERE))  # two frames are no habit
+
+
+def test_the_next_file_of_a_ring_is_no_other_link(tmp_path: Path) -> None:
+    """Each file numbers its interfaces anew: a RST in the second file came over the same one."""
+    packets = list(used().resp_rst(at=10).packets)
+    for cut in (3, len(packets) - 1):
+        files = [tmp_path / f"ring-{cut}-{number}.pcap" for number in (1, 2)]
+        files[0].write_bytes(write_pcap(packets[:cut]))
+        files[1].write_bytes(write_pcap(packets[cut:]))
+        assert analyze(files).closes["middlebox_clues"].isna().all()
 
 
 @pytest.mark.parametrize("ipv6", [False, True])
