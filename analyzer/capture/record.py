@@ -23,7 +23,10 @@ from analyzer.errors import AnalyzerError
 from analyzer.kernel import U8, Records, records
 
 BUFFER_BYTES = 1 << 20
-"""Written at once: what a full disk can cost beyond the packets that have no room."""
+"""Written at once: calls are few, as another thread may hold the interpreter after each."""
+
+LEAST_BYTES = 4 << 10
+"""Written at once where there was no room for more: what a full disk can cost beyond the packets that have no room."""
 
 _SHB, _IDB, _ISB = 0x0A0D0D0A, 1, 5
 _OPT_NAME, _OPT_TSRESOL, _ISB_IFDROP, _SHB_USERAPPL = 2, 9, 5, 4
@@ -89,7 +92,7 @@ class Recorder:
                 self._failed(error, now)
                 self.missed += packets.shape[0]
                 return
-        done = 0
+        done, most = 0, BUFFER_BYTES
         try:
             while done < packets.shape[0]:
                 now = int(packets["ts_ns"][done])
@@ -98,8 +101,14 @@ class Recorder:
                     self._open(now)
                 self._started_ns = self._started_ns or now
                 self._describe(interfaces)
-                step = pack_packets(packets, batch.data, done, self._place, self._room(packets, done))
-                self._put(self._buffer[: int(self._place[0]["out"])])
+                step = pack_packets(packets, batch.data, done, self._place, self._room(packets, done, most))
+                try:
+                    self._put(self._buffer[: int(self._place[0]["out"])])
+                except OSError:
+                    if most <= LEAST_BYTES:
+                        raise
+                    most //= 8
+                    continue
                 self._packets += step - done
                 done = step
         except OSError as error:
@@ -116,13 +125,13 @@ class Recorder:
 
     # -------------------------------------------------------------------------------------- files
 
-    def _room(self, packets: Records, done: int) -> U8:
-        """Return the buffer, no longer than the file may still become, but long enough for one packet."""
+    def _room(self, packets: Records, done: int, most: int) -> U8:
+        """Return the buffer, no longer than `most` and the file's room, but long enough for one packet."""
         need = int(packets["caplen"][done]) + EPB_BYTES + 4
         if need > self._buffer.size:
             self._buffer = np.empty(need, np.uint8)
-        left = self._rotation.max_bytes - self._size if self._rotation.max_bytes else self._buffer.size
-        return self._buffer[: max(need, left)]
+        left = self._rotation.max_bytes - self._size if self._rotation.max_bytes else most
+        return self._buffer[: max(need, min(left, most))]
 
     def _full(self, now: int) -> bool:
         rotation = self._rotation

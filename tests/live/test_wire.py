@@ -346,7 +346,7 @@ def test_of_several_interfaces_the_others_go_on() -> None:
 def test_a_full_disk_is_reported_and_survived(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    sh(f"mount -t tmpfs -o size=256k tmpfs {small}")
+    sh(f"mount -t tmpfs -o size=128k tmpfs {small}")
     try:
         with net() as made:
             serve(made)
