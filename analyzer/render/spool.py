@@ -29,9 +29,10 @@ from analyzer.tables.schema import TABLES, Table, arrow_schema
 if TYPE_CHECKING:
     from analyzer.tables.where import Where
 
-MEMORY_BYTES = 64 << 20
-"""Rows held in memory, all tables together: some 50,000 flows with all that belongs to them, so that most captures
-never touch the disk. Sorting needs copies: over 10 million segments the process grew by 230 MB (128 MiB: 520 MB)."""
+MEMORY_BYTES = 48 << 20
+"""Rows held in memory, all tables together: some 14,000 flows with all that belongs to them, so that most captures
+never touch the disk. Sorting needs copies: with 64 MiB the process grew by 230 MB over 10 million segments (128 MiB:
+520 MB). A MiB less here is one and a half less of the process."""
 
 MAX_RUNS = 32
 """Runs of one table before they are merged into one: each open run holds one batch (see `_batch_rows`). Fewer runs make
