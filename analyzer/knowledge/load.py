@@ -16,7 +16,6 @@ import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from functools import cache
-from importlib.resources import files
 from typing import Any, Self, TypeVar
 
 from analyzer.errors import AnalyzerError
@@ -253,4 +252,6 @@ def _entry(kind: type[Entry], row: dict[str, Any], needs: tuple[str, str], where
 
 @cache
 def _shipped() -> Everything:
-    return parse(files("analyzer.knowledge").joinpath("timeouts.toml").read_text("utf-8"), "timeouts.toml")
+    # importlib.resources would import zipfile and more, which takes as long as all the rest
+    with open(os.path.join(os.path.dirname(__file__), "timeouts.toml"), encoding="utf-8") as file:  # noqa: PTH118, PTH120, PTH123
+        return parse(file.read(), "timeouts.toml")

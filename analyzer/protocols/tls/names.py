@@ -170,6 +170,7 @@ def is_grease(number: int) -> bool:
     return number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF
 
 
+@cache
 def version_name(version: int) -> str:
     """Return e.g. "TLS 1.2"; drafts of TLS 1.3 by their number."""
     if version == SSL2:
@@ -183,6 +184,7 @@ def version_name(version: int) -> str:
     return f"0x{version:04x}"
 
 
+@cache
 def cipher_name(suite: int) -> str:
     """Return the IANA name of a cipher suite, or its number."""
     return _table(_SUITES, "TLS_").get(suite) or f"0x{suite:04x}"
