@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from analyzer.capture.live import Share
     from analyzer.live import Watch as Watch  # noqa: PLC0414  # `cli` may name it, and knows only the API
     from analyzer.render.notebook import Flow
 
@@ -205,6 +206,7 @@ def watch(
     tick: Callable[[Watch], None] | None = None,
     user: str | None = None,
     notice: Notice | None = None,
+    share: Share | None = None,
 ) -> Watch:
     """Capture from interfaces and yield (table name, rows) as connections end, as `stream` does for files.
 
@@ -213,6 +215,7 @@ def watch(
     keys        TLS key logs, which may still grow
     backend     "ring" (Linux), "scapy", "" = what there is    tick  called about four times a second with the `Watch`
     user        whom to become once the capture is open; "" = who called sudo, None = nobody else
+    share       how this process meets others that share the interfaces, each with connections of its own
 
     The capture is open when this returns, and runs while the result is iterated, until its `stop()` is called or no
     interface is left. A connection's rows come when it has been closed and quiet for `settings.linger_ns` (60 s if 0).
@@ -228,7 +231,7 @@ def watch(
     if notice is not None and cache_is_cold():
         _compile_at_first(notice)
     names = (interfaces,) if isinstance(interfaces, str) else tuple(interfaces)
-    options = LiveOptions(names, filter, snaplen, promiscuous, backend=backend)
+    options = LiveOptions(names, filter, snaplen, promiscuous, backend=backend, share=share)
     rotation = Rotation(rotate_bytes, round(rotate_s * 1e9), keep)
     recorder = None if write is None else partial(Recorder, write, rotation, snaplen)
     return Watch(options, settings or Settings(), recorder, tick, segments=segments, keys=_as_list(keys), user=user)

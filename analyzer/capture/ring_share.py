@@ -4,6 +4,7 @@ Source  packet(7), PACKET_FANOUT; linux/filter.h (classic BPF and its ancillary 
 Sees    addresses, and of whole TCP segments ports too, XORed: both directions of a connection come to one process, and
         the ICMP errors that quote it do. The kernel's own hash (PACKET_FANOUT_HASH) parts the directions of a tunnel
         whose outer UDP ports differ, and sends an ICMP error to wherever its own addresses lead.
+        The socket's own filter comes after it.
 Limits  Fragments, tunnels and all that is not TCP go by their addresses alone, TCP behind IPv6 extension headers too.
         What is neither IPv4 nor IPv6 (MPLS, PPPoE, 802.11 frames) goes to the first process, and so does what is cut
         off before its addresses or ports.

@@ -5,6 +5,8 @@ Needs   the state of the flows that are open
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,13 +22,18 @@ SHOWN = 8
 
 @dataclass(slots=True)
 class OpenFlow:
-    """A connection that goes on. for_ns  how long it has been silent; unanswered  probes in a row without answer."""
+    """A connection that goes on.
+
+    for_ns  how long it has been silent    unanswered  probes in a row without answer
+    process  whose flow_id it is, 0 = there is but one
+    """
 
     flow_id: int
     client: str
     server: str
     for_ns: int
     unanswered: int
+    process: int = 0
 
 
 @dataclass(slots=True)
@@ -41,6 +48,16 @@ class Snapshot:
     def open(self) -> int:
         """Return how many connections are not closed."""
         return sum(count for state, count in self.states.items() if state != "closed")
+
+    @staticmethod
+    def merged(snapshots: Sequence[Snapshot]) -> Snapshot:
+        """Return what the open connections of several processes are doing."""
+        states: Counter[str] = Counter()
+        for one in snapshots:
+            states.update(one.states)
+        silent = sorted((flow for one in snapshots for flow in one.silent), key=lambda flow: -flow.for_ns)
+        probing = sorted((flow for one in snapshots for flow in one.probing), key=lambda flow: -flow.unanswered)
+        return Snapshot(dict(states), silent[:SHOWN], probing[:SHOWN])
 
 
 def snapshot(tracker: FlowTracker, now_ns: int, idle_min_ns: int) -> Snapshot:

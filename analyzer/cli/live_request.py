@@ -14,7 +14,7 @@ _SPANS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True, slots=True)
 class LiveRequest:
-    """The arguments of `longwire live`. rotate_out_s 0 = as it comes"""
+    """The arguments of `longwire live`. processes  how many share the interfaces"""
 
     interfaces: tuple[str, ...]
     filter: str = ""
@@ -34,6 +34,7 @@ class LiveRequest:
     backend: str = ""
     user: str = ""
     for_s: float | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ Examples:
   longwire live any --out tables --write ring.pcapng --rotate 100MB --keep 20
   longwire live eth0,eth1 --json | jq 'select(.close_kind == "rst_on_idle")'
   longwire live eth0 --metrics 9464 --out tables --out-every 5min
+  longwire live eth0 --processes 4 --out tables
 
 \b
 Needs CAP_NET_RAW. Started with sudo, longwire becomes the user who called sudo once the capture is open, and files
@@ -212,12 +213,15 @@ def live(
     for_s: Annotated[
         float | None, typer.Option("--for", metavar="SECONDS", help="End by itself after this long.")
     ] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", metavar="N", min=1, help="Share the work among N processes (Linux).")
+    ] = 1,
 ) -> LiveRequest:
     """Capture from a network interface: closes as they happen, until Ctrl-C."""
     names = tuple(name for name in interface.split(",") if name)
     return LiveRequest(
         names, " ".join(filter or ()), out, out_every, write, rotate, keep, json, metrics, segments, idle_min,
-        tuple(keys or ()), linger, snaplen, promiscuous, backend, user, for_s,
+        tuple(keys or ()), linger, snaplen, promiscuous, backend, user, for_s, processes,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -18,14 +19,17 @@ from analyzer.classify.finding_codes import SEVERITIES
 from analyzer.classify.watching import OpenFlow, Snapshot
 from analyzer.render.escape import visible
 from analyzer.render.rows import json_lines
-from analyzer.tables.kinds import Column, Table, text
+from analyzer.tables.kinds import Column, Table, number, text
 from analyzer.tables.schema import TABLES
 
 RECENT = 12
 """Closes that the screen shows."""
 
 _ENDS = (text("client", "ip:port of the client"), text("server", "ip:port of the server"))
-_EVENT: dict[str, Column] = {"event": text("event", "what the line is about")}
+_EVENT: dict[str, Column] = {
+    "event": text("event", "what the line is about"),
+    "process": number("process", "whose flow_id it is"),
+}
 
 
 @dataclass(slots=True)
@@ -43,20 +47,41 @@ class Now:
     snapshot: Snapshot = field(default_factory=Snapshot)
     findings: list[str] = field(default_factory=list)
 
+    @staticmethod
+    def merged(numbers: Sequence[Now]) -> Now:
+        """Return the numbers of several processes that share their interfaces; findings are not among them."""
+        return Now(
+            numbers[0].interfaces if numbers else "",
+            max((one.running_s for one in numbers), default=0.0),
+            sum(one.packets for one in numbers),
+            sum(one.packets_per_s for one in numbers),
+            sum(one.dropped for one in numbers),
+            sum(one.segments for one in numbers),
+            ", ".join(one.recorded for one in numbers if one.recorded).replace(", recording ", ", "),
+            next((one.problem for one in numbers if one.problem), ""),
+            Snapshot.merged([one.snapshot for one in numbers]),
+        )
 
-def close_json(rows: pa.Table) -> bytes:
-    """Return closes as JSON objects, one a line: {"event":"close", ..., "client":"ip:port", "server":"ip:port"}."""
-    return _json("close", TABLES["closes"], rows, _ENDS)
+
+def close_json(rows: pa.Table, process: int = 0) -> bytes:
+    """Return closes as JSON objects, one a line: {"event":"close", ..., "client":"ip:port", "server":"ip:port"}.
+
+    process  whose flow_ids they have, 0 = there is but one
+    """
+    return _json("close", TABLES["closes"], rows, _ENDS, process)
 
 
-def finding_json(rows: pa.Table) -> bytes:
+def finding_json(rows: pa.Table, process: int = 0) -> bytes:
     """Return findings as JSON objects, one a line."""
-    return _json("finding", TABLES["findings"], rows, ())
+    return _json("finding", TABLES["findings"], rows, (), process)
 
 
-def _json(event: str, declared: Table, rows: pa.Table, more: tuple[Column, ...]) -> bytes:
+def _json(event: str, declared: Table, rows: pa.Table, more: tuple[Column, ...], process: int) -> bytes:
     columns = (_EVENT["event"], *declared.columns, *more)
     named = rows.append_column("event", pa.array([event] * rows.num_rows, pa.string()))
+    if process:
+        columns = (columns[0], _EVENT["process"], *columns[1:])
+        named = named.append_column("process", pa.array([process] * rows.num_rows, pa.int64()))
     return bytes(json_lines(Table(event, declared.row, declared.doc, (), columns), named))
 
 
@@ -65,10 +90,18 @@ class Firm:
 
     def __init__(self) -> None:
         self._told: dict[tuple[str, str | None], int] = {}
-        self.all: list[str] = []  # every finding that is there now, as a line
+        self._lines: dict[int, list[str]] = {}  # by process
 
-    def new(self, rows: pa.Table) -> pa.Table:
-        """Take the findings of this moment; return those to tell."""
+    @property
+    def all(self) -> list[str]:
+        """Return every finding that is there now, as a line; what several processes say in one."""
+        made: list[str] = []
+        for lines in self._lines.values():
+            made += [line for line in lines if line not in made]
+        return made
+
+    def new(self, rows: pa.Table, process: int = 0) -> pa.Table:
+        """Take the findings of this moment, of one process; return those to tell."""
         chosen = []
         codes, endpoints, severities = (rows[name].to_pylist() for name in ("code", "endpoint", "severity"))
         for k, (code, endpoint, severity) in enumerate(zip(codes, endpoints, severities, strict=True)):
@@ -76,7 +109,7 @@ class Firm:
             if weight > self._told.get((code, endpoint), 0):
                 self._told[code, endpoint] = weight
                 chosen.append(k)
-        self.all = finding_lines(rows)
+        self._lines[process] = finding_lines(rows)
         return rows.take(pa.array(chosen, pa.int64()))
 
 
@@ -176,7 +209,8 @@ class Screen:
 
 
 def _ends(flow: OpenFlow) -> str:
-    return f"flow {flow.flow_id}  {visible(flow.client)} -> {visible(flow.server)}"
+    of = f" of process {flow.process}" if flow.process else ""
+    return f"flow {flow.flow_id}{of}  {visible(flow.client)} -> {visible(flow.server)}"
 
 
 def clock(ts_ns: int) -> str:

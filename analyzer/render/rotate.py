@@ -6,6 +6,7 @@
                                                              last rotation: also replaced, empty in the end
     DIR/summary.json                                         replaced at each rotation
 
+Of several processes that share a capture each has parts of its own: DIR/flows/process=1/part-00001.parquet.
 `pandas.read_parquet("DIR/flows")` reads what there is. Every folder has a part from the start, so it always can. A part
 is written under a hidden name and renamed, so what has a name is complete; a crash loses what came since the last
 rotation and nothing else. One in the middle of a rotation may leave a connection's row twice, final and as it stood.
@@ -56,12 +57,15 @@ class PartSink:
         rotate_s: float = ROTATE_S,
         rotate_bytes: int = ROTATE_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        process: int = 0,
     ) -> None:
         make_folder(folder)
-        taken = [name for name in TABLES if any((folder / name).glob("part-*.parquet"))]
+        own = f"process={process or '*'}/part-*.parquet"  # those of the others may be of this capture
+        taken = [name for name in TABLES if any(any((folder / name).glob(how)) for how in ("part-*.parquet", own))]
         if taken:
             raise AnalyzerError(f"{folder} already holds tables of another capture", "name another folder with --out")
         self.folder = folder
+        self._process = process
         self._rotate_s, self._rotate_bytes, self._clock = rotate_s, rotate_bytes, clock
         self._held: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
         self._bytes = 0
@@ -71,8 +75,9 @@ class PartSink:
         self.lost = 0
         self.trouble = ""
         for name in TABLES:
-            make_folder(folder / name)
-            write_table(part_path(folder, name, 0), "parquet", name, empty_table(name))
+            path = part_path(folder, name, 0, process)
+            make_folder(path.parent)
+            write_table(path, "parquet", name, empty_table(name))
 
     def write(self, name: str, rows: pa.Table) -> None:
         """Take rows of table `name`, in any order."""
@@ -107,7 +112,7 @@ class PartSink:
         self._number += 1
         rows, self._held = self._held, {name: [] for name in TABLES}
         self._bytes = 0
-        self._writing = _Rotation(self.folder, self._number, rows, standing, summary)
+        self._writing = _Rotation(self.folder, self._number, self._process, rows, standing, summary)
         self._writing.start()
 
     def settle(self, *, wait: bool = True) -> None:
@@ -130,7 +135,7 @@ class PartSink:
         elif writing.error is not None:
             raise writing.error
 
-    def close(self, summary: dict[str, Any]) -> None:
+    def close(self, summary: dict[str, Any] | None) -> None:
         """Write the last parts."""
         self.rotate(summary)
         self.lost += sum(part.num_rows for name, parts in self._held.items() if name not in WHOLE for part in parts)
@@ -153,12 +158,14 @@ class _Rotation(threading.Thread):
         self,
         folder: Path,
         number: int,
+        process: int,
         rows: dict[str, list[pa.Table]],
         standing: Iterable[tuple[str, pa.Table]],
         summary: dict[str, Any] | None,
     ) -> None:
         super().__init__()
-        self._folder, self._number, self._standing, self._summary = folder, number, standing, summary
+        self._folder, self._number, self._process = folder, number, process
+        self._standing, self._summary = standing, summary
         self.rows = rows
         self.error: BaseException | None = None
 
@@ -171,11 +178,11 @@ class _Rotation(threading.Thread):
             for name in list(self.rows):
                 parts = self.rows[name]
                 if parts:
-                    path = part_path(self._folder, name, 0 if name in WHOLE else self._number)
+                    path = part_path(self._folder, name, 0 if name in WHOLE else self._number, self._process)
                     write_table(path, "parquet", name, in_order(name, parts))
                 self.rows[name] = []
             for name, parts in stood.items():
-                write_table(part_path(self._folder, name, 0), "parquet", name, in_order(name, parts))
+                write_table(part_path(self._folder, name, 0, self._process), "parquet", name, in_order(name, parts))
             if self._summary is not None:
                 write_summary(self._folder, self._summary)
         except BaseException as error:
@@ -188,6 +195,10 @@ def give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
-def part_path(folder: Path, name: str, number: int) -> Path:
-    """Return where a part of table `name` lies; number 0 is the one that is replaced at each rotation."""
-    return folder / name / f"part-{number:05d}.parquet"
+def part_path(folder: Path, name: str, number: int, process: int = 0) -> Path:
+    """Return where a part of table `name` lies; number 0 is the one that is replaced at each rotation.
+
+    process  whose it is, 0 = there is but one. As Hive names folders, so that who reads them gets it as a column
+    """
+    own = folder / name / f"process={process}" if process else folder / name
+    return own / f"part-{number:05d}.parquet"

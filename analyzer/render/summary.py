@@ -7,8 +7,8 @@ a few examples per kind of trouble, and the addresses of flows until it is known
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -50,6 +50,7 @@ class Silence:
     end_frame: int | None
     client: str = ""
     server: str = ""
+    process: int | None = None  # whose flow_id it is, if there are several
 
 
 @dataclass(slots=True)
@@ -68,6 +69,7 @@ class Trouble:
     """Flows with the same trouble: how many, the first of them, and what the first one's verdict says.
 
     kind   a close_kind, `race.<kind>`, `finding.<code>`, or stalled_zero_window (counted in silences, not flows)
+    process  whose flow_ids they are, if there are several
     """
 
     kind: str
@@ -75,6 +77,7 @@ class Trouble:
     flow_ids: list[int] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
     text: str = ""
+    process: int | None = None
 
 
 @dataclass(slots=True)
@@ -110,6 +113,67 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, for summary.json."""
         return asdict(self)
+
+
+def merged(summaries: Mapping[int, Summary]) -> Summary:
+    """Return the summary of what several processes captured of the same interfaces, by the processes' numbers.
+
+    Flows are named of one process for each kind of trouble, the first that has any.
+    """
+    made = Summary()
+    files: dict[str, dict[str, Any]] = {}
+    troubles: dict[str, Trouble] = {}
+    for process, one in summaries.items():
+        for name in _SUMS:
+            setattr(made, name, getattr(made, name) + getattr(one, name))
+        for mine, theirs in ((made.anomalies, one.anomalies), (made.rows, one.rows)):
+            for name, count in theirs.items():
+                mine[name] = mine.get(name, 0) + count
+        for kind, by in one.closes.items():
+            mine = made.closes.setdefault(kind, {})
+            for initiator, flows in by.items():
+                mine[initiator] = mine.get(initiator, 0) + flows
+        if one.dropped_reported is not None:
+            made.dropped_reported = (made.dropped_reported or 0) + one.dropped_reported
+        made.damaged |= one.damaged
+        made.silences += [replace(silence, process=process) for silence in one.silences]
+        for protocol, beating in one.heartbeats.items():
+            _add_beating(made.heartbeats.setdefault(protocol, Beating()), beating)
+        for trouble in one.troubles:
+            same = troubles.setdefault(trouble.kind, replace(trouble, count=0, process=process))
+            same.count += trouble.count
+        for row in one.files:
+            _add_file(files.setdefault(row["file"], {**row, "packets": 0, "tcp_segments": 0}), row)
+    made.closes = dict(sorted(made.closes.items()))
+    made.silences = sorted(made.silences, key=lambda silence: -silence.duration_s)[:SILENCES]
+    made.files, made.troubles = list(files.values()), list(troubles.values())
+    made.first_ts = min((one.first_ts for one in summaries.values() if one.first_ts is not None), default=None)
+    made.last_ts = max((one.last_ts for one in summaries.values() if one.last_ts is not None), default=None)
+    if made.first_ts is not None and made.last_ts is not None:
+        made.duration_s = (_ns(made.last_ts) - _ns(made.first_ts)) / 1e9
+    return made
+
+
+_SUMS = (
+    "packets", "tcp_segments", "snaplen_clipped", "duplicates", "probing_flows", "probes", "unanswered_flows",
+    "unanswered",
+)  # fmt: skip
+
+
+def _add_beating(made: Beating, other: Beating) -> None:
+    made.series, made.beats, made.missed = (
+        made.series + other.series, made.beats + other.beats, made.missed + other.missed,
+    )  # fmt: skip
+    periods = [s for s in (made.shortest_s, made.longest_s, other.shortest_s, other.longest_s) if s is not None]
+    made.shortest_s, made.longest_s = min(periods, default=None), max(periods, default=None)
+
+
+def _add_file(made: dict[str, Any], row: Mapping[str, Any]) -> None:
+    for name in ("packets", "tcp_segments"):
+        made[name] += row[name] or 0
+    made["truncated"] = made["truncated"] or row["truncated"]
+    said = [*(made["error"] or "").split("; "), *(row["error"] or "").split("; ")]
+    made["error"] = "; ".join(dict.fromkeys(filter(None, said))) or None
 
 
 def summarize(tables: Iterable[tuple[str, pa.Table]]) -> Summary:
@@ -294,3 +358,10 @@ def _iso(ts_ns: int) -> str:
     from datetime import UTC, datetime
 
     return f"{datetime.fromtimestamp(ts_ns // 10**9, UTC):%Y-%m-%dT%H:%M:%S}.{ts_ns % 10**9:09d}Z"
+
+
+def _ns(iso: str) -> int:
+    """Return the nanoseconds of what `_iso` made."""
+    from datetime import datetime
+
+    return int(datetime.fromisoformat(iso[:19] + "+00:00").timestamp()) * 10**9 + int(iso[20:29])

@@ -150,7 +150,9 @@ def _print_silences(console: Console, silences: list[Silence]) -> None:
         line = Text()
         line.append(f"{_seconds(silence.duration_s):>9}", style="bold")
         ends = f" {visible(silence.client)} -> {visible(silence.server)}" if silence.client else ""
-        line.append(f"  flow {silence.flow_id}{ends}: {silence.kind}, filled by {silence.filled_by}, ")
+        line.append(
+            f"  flow {silence.flow_id}{_of(silence.process)}{ends}: {silence.kind}, filled by {silence.filled_by}, "
+        )
         line.append("still open at the capture's end" if silence.censored else f"ended by {silence.ended_by}")
         line.append(_frames([frame for frame in (silence.start_frame, silence.end_frame) if frame is not None]))
         _indented(console, line)
@@ -204,7 +206,7 @@ def ranked_looks(summary: Summary) -> list[Trouble]:
 
 def _look(trouble: Trouble) -> Text:
     line = Text()
-    flows = ", ".join(str(flow_id) for flow_id in trouble.flow_ids)
+    flows = ", ".join(str(flow_id) for flow_id in trouble.flow_ids) + (_of(trouble.process) if trouble.flow_ids else "")
     more = trouble.count - len(trouble.flow_ids)
     if trouble.kind == "stalled_zero_window":
         line.append(f"{trouble.count:,} {LOOKS[trouble.kind]}", style="bold")
@@ -228,6 +230,10 @@ def _look(trouble: Trouble) -> Text:
 
 def _indented_table(console: Console, table: Table) -> None:
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
+
+
+def _of(process: int | None) -> str:
+    return "" if process is None else f" of process {process}"
 
 
 def _count(number: int, what: str) -> str:

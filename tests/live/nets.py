@@ -153,12 +153,13 @@ def net(router: bool = False) -> Iterator[Net]:
             subprocess.run(["ip", "netns", "del", made.ns(host)], check=False, capture_output=True)
 
 
-def tables_in(folder: Path) -> dict[str, pa.Table]:
-    """Return the tables that a live run wrote, each in its order."""
+def tables_in(folder: Path, process: int = 0) -> dict[str, pa.Table]:
+    """Return the tables that a live run wrote, or one of its processes did, each in its order."""
     read = {}
     for name in TABLES:
-        paths = sorted((folder / name).glob("part-*.parquet"))
-        read[name] = in_order(name, [pq.read_table(path) for path in paths])
+        own = folder / name / (f"process={process}" if process else "")
+        paths = sorted(own.glob("part-*.parquet"))
+        read[name] = in_order(name, [pq.read_table(path, partitioning=None) for path in paths])
     return read
 
 

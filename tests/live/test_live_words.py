@@ -177,3 +177,44 @@ def test_ports() -> None:
     for wrong in ("", "x", "70000", "host"):
         with pytest.raises(AnalyzerError):
             address(wrong)
+
+
+def test_json_names_the_process_where_there_are_several() -> None:
+    (line,) = close_json(closes(["10.0.0.2:443"]), 2).decode().splitlines()
+    assert (json.loads(line)["process"], json.loads(line)["flow_id"]) == (2, 0)
+    assert "process" not in json.loads(close_json(closes(["10.0.0.2:443"])))
+    (line,) = finding_json(findings("error"), 3).decode().splitlines()
+    assert json.loads(line)["process"] == 3
+
+
+def test_a_finding_of_several_processes_is_told_once() -> None:
+    firm = Firm()
+    assert firm.new(findings("note"), 1).num_rows == 1
+    assert firm.new(findings("note"), 2).num_rows == 0
+    assert firm.new(findings("warning"), 2).num_rows == 1
+    assert firm.all == ["note: it hangs at 10.0.0.2:443", "warning: it hangs at 10.0.0.2:443"]
+    firm.new(findings("note"), 2)
+    assert firm.all == ["note: it hangs at 10.0.0.2:443"]
+
+
+def test_numbers_of_several_processes_add_up() -> None:
+    others = [
+        replace(flow, for_ns=flow.for_ns + k, unanswered=k, process=2)
+        for k in range(9)
+        for flow in now().snapshot.silent
+    ]
+    other = replace(now(), running_s=13.0, recorded="recording b", problem="eth0 has gone",
+                    snapshot=Snapshot({"active": 1, "closed": 1, "opening": 5}, others, others))  # fmt: skip
+    both = Now.merged([replace(now(), recorded="recording a"), other])
+    assert (both.packets, both.packets_per_s, both.dropped, both.segments) == (2000, 100.0, 6, 1800)
+    assert (both.running_s, both.recorded, both.problem) == (13.0, "recording a, b", "eth0 has gone")
+    assert both.snapshot.states == {"active": 3, "silent": 1, "closed": 5, "opening": 5}
+    assert [flow.for_ns - 90 * 10**9 for flow in both.snapshot.silent] == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert [flow.unanswered for flow in both.snapshot.probing] == [8, 7, 6, 5, 4, 3, 2, 2]
+    page = io.StringIO()
+    with Screen(page) as screen:
+        from rich.console import Console
+
+        Console(file=page, width=120).print(screen._page(both))
+    assert "flow 7 of process 2  10.0.0.1:4000 -> 10.0.0.2:443" in page.getvalue()
+    assert Now.merged([]).packets == 0

@@ -174,3 +174,17 @@ def test_rows_that_are_not_final_are_replaced_and_gone_in_the_end(tmp_path: Path
     sink.write("idle_gaps", gaps(3))
     sink.close({})
     assert sorted(ids(tmp_path)) == [1, 2, 3]
+
+
+def test_parts_of_several_processes_lie_side_by_side(tmp_path: Path) -> None:
+    """Hive's way to name folders: who reads them gets the process as a column."""
+    sinks = [PartSink(tmp_path, process=process) for process in (1, 2)]
+    for process, sink in enumerate(sinks, 1):
+        sink.write("idle_gaps", gaps(7, process))
+        sink.close(None)
+    read = pd.read_parquet(tmp_path / "idle_gaps")
+    assert sorted(zip(read["process"], read["flow_id"], strict=True)) == [(1, 1), (1, 7), (2, 2), (2, 7)]
+    assert not (tmp_path / "summary.json").exists()
+    for process in (0, 1, 2):
+        with pytest.raises(AnalyzerError, match="already holds tables"):
+            PartSink(tmp_path, process=process)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.render import summary as summary_module
-from analyzer.render.summary import Beating, Summary, summarize
+from analyzer.render.summary import Beating, Summary, merged, summarize
 from analyzer.render.text import LOOKS, print_summary
 from analyzer.tables.build import Coded, to_arrow
 from analyzer.tables.schema import TABLES
@@ -232,3 +234,52 @@ def test_nothing_is_a_summary_too() -> None:
     assert shown(summarize([])) == "0 packets, 0 TCP segments, 0 connections\nno TCP connections\n"
     empty = {name: to_arrow(name, {}) for name in TABLES}
     assert "no TCP connections" in shown(summarize(empty.items()))
+
+
+def _half(table: pa.Table, first: int) -> pa.Table:
+    """Return the rows of twenty flows from `first` on, as a process numbers them that saw no others."""
+    numbers = pc.subtract(table["flow_id"], first)
+    at = table.column_names.index("flow_id")
+    own = table.set_column(at, table.schema.field("flow_id"), numbers)
+    return own.filter(pc.and_(pc.greater_equal(numbers, 0), pc.less(numbers, COUNT // 2)))
+
+
+def test_summaries_of_several_processes_add_up() -> None:
+    """Flows 0 to 19 were one process's, the others the other's, each with numbers of its own."""
+    whole = summarize(capture().items())
+    halves = {}
+    for process, first in ((1, 0), (2, COUNT // 2)):
+        rows = {
+            name: _half(table, first) if "flow_id" in table.column_names else table for name, table in capture().items()
+        }
+        halves[process] = summarize(rows.items())
+    both = merged(halves)
+    assert both.closes == whole.closes
+    assert both.rows["flows"] == whole.rows["flows"] == COUNT
+    for name in ("probing_flows", "probes", "unanswered_flows", "unanswered"):
+        assert getattr(both, name) == getattr(whole, name)
+    assert [s.duration_s for s in both.silences] == [s.duration_s for s in whole.silences]
+    assert [s.flow_id + 20 * (s.process == 2) for s in both.silences] == [s.flow_id for s in whole.silences]
+    assert [(s.client, s.server) for s in both.silences] == [(s.client, s.server) for s in whole.silences]
+    counts = {trouble.kind: trouble.count for trouble in both.troubles if not trouble.kind.startswith("finding.")}
+    assert counts == {t.kind: t.count for t in whole.troubles if not t.kind.startswith("finding.")}
+    assert {trouble.kind: trouble.process for trouble in both.troubles}["abort_keepalive"] == 1
+    assert (both.first_ts, both.last_ts, both.duration_s) == (whole.first_ts, whole.last_ts, whole.duration_s)
+    # of what both told in full there is twice as much, under one name
+    assert both.packets == 2 * whole.packets
+    assert [row["file"] for row in both.files] == [row["file"] for row in whole.files]
+    page = io.StringIO()
+    print_summary(both, page)
+    assert "of process 1" in page.getvalue() and "of process 2" in page.getvalue()
+
+
+def test_of_one_process_the_summary_stays_what_it_was() -> None:
+    one = summarize(capture().items())
+    same = merged({1: one})
+    named = [*same.silences, *same.troubles]
+    assert {made.process for made in named} == {1}
+    for mine, theirs in ((same.silences, one.silences), (same.troubles, one.troubles)):
+        assert [replace(made, process=None) for made in mine] == theirs
+    same.silences, same.troubles = one.silences, one.troubles
+    assert same == one
+    assert merged({}) == Summary()
