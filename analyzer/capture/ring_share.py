@@ -43,7 +43,7 @@ def sharing(count: int) -> Program:
     """Return the program whose result is the number of the process, 0 to count - 1, that gets a packet."""
     # The group sees a packet before its socket does: what came in begins with the network header there, what goes out
     # with the link layer's. Loads from the packet's beginning also reach what lies in other pages; those relative to
-    # the network header do so since Linux 6.16 only, but what goes out has its headers in one piece.
+    # the network header do so in recent kernels only, but what goes out has its headers in one piece.
     lines: list[Line] = [
         (_LD_W_ABS, _AD_PKTTYPE), (_LDX_K, 0), (_JEQ, _OUTGOING, "out", "in"),
         "out", (_LDX_K, _NETWORK),

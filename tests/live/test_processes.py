@@ -18,7 +18,7 @@ import pytest
 
 from analyzer import api
 from analyzer.cli.main import main
-from tests.live.nets import PATIENCE_S, Live, Net, assert_same, net, netns, tables_in
+from tests.live.nets import PATIENCE_S, Live, Net, assert_same, net, netns, sh, tables_in
 from tests.live.test_wire import CLIENT, PLAY, serve
 from tests.talk import Talk, checksum
 
@@ -159,6 +159,63 @@ def test_a_killed_process_is_reported_and_the_other_goes_on(tmp_path: Path) -> N
         assert sum(shares) == 80
         assert shares[1] > 40 > shares[0] > 0
         assert "80 connections" in out
+
+
+def test_when_the_first_process_is_killed_the_others_end_in_order(tmp_path: Path) -> None:
+    with net() as made:
+        serve(made)
+        live = made.live("b", "eth1", *TWO, "--out", str(tmp_path / "t"))
+        both = workers(live)
+        made.finish(made.run("a", CLIENT, "10.9.1.2", *["fin"] * 30))
+        time.sleep(0.5)
+        live.process.kill()
+        deadline = time.monotonic() + PATIENCE_S
+        while any(Path(f"/proc/{pid}").exists() for pid in both) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "Traceback" not in live.process.communicate(timeout=PATIENCE_S)[1]
+        assert sum(tables_in(tmp_path / "t", process)["flows"].num_rows for process in (1, 2)) == 30
+
+
+def test_a_reader_that_goes_away_ends_all_and_files_are_whole(tmp_path: Path) -> None:
+    with net() as made:
+        serve(made)
+        live = made.live("b", "eth1", *TWO, "--json", "--out", str(tmp_path / "t"))
+        assert live.process.stdout is not None
+        live.process.stdout.close()
+        made.finish(made.run("a", CLIENT, "10.9.1.2", *["fin"] * 30))
+        assert live.process.wait(timeout=PATIENCE_S) == 141
+        assert sum(tables_in(tmp_path / "t", process)["flows"].num_rows for process in (1, 2)) == 30
+        assert json.loads((tmp_path / "t" / "summary.json").read_text())["rows"]["flows"] == 30
+
+
+def test_a_full_disk_is_told_of_both(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    sh(f"mount -t tmpfs -o size=400k tmpfs {small}")
+    try:
+        with net() as made:
+            serve(made)
+            live = made.live("b", "eth1", *TWO, "--out", str(tmp_path / "t"), "--write", str(small / "r.pcapng"))
+            made.finish(made.run("a", CLIENT, "10.9.1.2", *["fin"] * 80))
+            time.sleep(0.5)
+            live.end(code=1)
+            assert live.said.count("No space left on device") == 2
+            assert live.said.count("packets were not recorded") == 1
+            assert sum(tables_in(tmp_path / "t", process)["flows"].num_rows for process in (1, 2)) == 80
+    finally:
+        sh(f"umount {small}")
+
+
+def test_a_second_ctrl_c_ends_what_does_not_end() -> None:
+    with net() as made:
+        live = made.live("b", "eth1", *TWO)
+        both = workers(live)
+        for pid in both:
+            os.kill(pid, signal.SIGSTOP)
+        live.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        live.end(code=130)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in both)
 
 
 def test_an_interface_that_vanishes_is_reported_once(tmp_path: Path) -> None:
