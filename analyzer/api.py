@@ -147,12 +147,14 @@ def stream(
     knowledge: Path | None = None,
     progress: Progress | None = None,
     notice: Notice | None = None,
+    complete: Callable[[Sequence[str]], None] | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Yield (table name, rows) while the capture is read, for captures larger than memory; arguments as `analyze`.
 
     Rows of one table may come in several pieces, in the order in which flows finish. `timeouts`, `endpoints`,
     `captures` and `anomalies` come last, once.
-    `segments` may also be the flow_ids whose segments are wanted.
+    `segments` may also be the flow_ids whose segments are wanted. `complete` is called with the names of tables that
+    get no more rows, as soon as that is known.
     """
     from analyzer.kernel import cache_is_cold
 
@@ -177,6 +179,7 @@ def stream(
         engine.learn(b"")  # an empty key log too is one that opens nothing
         for text in KeyFile(path).read(final=True):
             engine.learn(text)
+    engine.on_complete = complete
     yield from engine.read(reader, one_ahead=len(reader.files) == 1)
     yield from engine.finish()
 

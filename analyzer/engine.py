@@ -6,7 +6,7 @@ source, and the same packets give the same tables however they are cut into batc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,8 @@ from analyzer.decode.decoder import Decoder
 from analyzer.decode.segment import TCP
 from analyzer.flows.state import DUPLICATE_FRAME
 from analyzer.flows.tracker import Finished, FlowTracker, untold
-from analyzer.kernel import U8, Records
-from analyzer.protocols.stage import ProtocolStage
+from analyzer.kernel import I32, U8, Records
+from analyzer.protocols.stage import Applications, ProtocolStage
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,6 +57,14 @@ class Followed:
 
 # Connections whose rows are made before they are final: a tenth of a second's work beside that for packets.
 MOST_STANDING = 8192
+
+
+# Tables by when they have all their rows: once protocols are done, and once the last connections are judged.
+READ = (
+    "segments", "http_requests", "websocket_frames", "websocket_messages", "http2_frames", "tls_records",
+    "tls_sessions",
+)  # fmt: skip
+JUDGED = ("flows", "closes", "idle_gaps", "keepalives", "heartbeats", "heartbeat_series")
 
 
 class Engine:
@@ -102,6 +110,7 @@ class Engine:
         self._timeouts: Timeouts | None = None
         self._findings: Findings | None = None
         self.on_close: Callable[[pa.Table], None] | None = None
+        self.on_complete: Callable[[Sequence[str]], None] | None = None  # told which tables will get no more rows
 
     def learn(self, secrets: bytes, *, grows: bool = False) -> None:
         """Take whole lines of a TLS key log; they hold for what is fed from now on.
@@ -183,9 +192,16 @@ class Engine:
         self.decoder.finish()
         yield from self.waiting_segments()
         nothing = np.zeros(1, np.uint8)  # what is delivered last is in the store
-        for done, last in self.tracker.finish():
-            yield from self._rows(done, last, nothing)
+        # First what protocols read, then the verdicts: tables of the first can be written meanwhile.
+        remaining = self.tracker.remaining()
+        known = []
+        for slots in remaining:
+            known.append((yield from self._end(slots, self.tracker.flush(slots), nothing)))
         yield from self.protocols.finish(self.ledger)
+        self._tell_complete(READ)
+        for slots, (applications, units) in zip(remaining, known, strict=True):
+            yield from self._judge(self.tracker.finished(slots), applications, units)
+        self._tell_complete(JUDGED)
         if self._plaintext is not None:
             self._plaintext.tell(self.ledger)
         self._note_anomalies()
@@ -231,6 +247,10 @@ class Engine:
             yield "segments", self._chosen.rows()
 
     # -------------------------------------------------------------------------------------- inside
+    def _tell_complete(self, names: Sequence[str]) -> None:
+        if self.on_complete is not None:
+            self.on_complete(names)
+
     def _new_secrets(self) -> list[bytes]:
         """Return the secrets that files brought since the last batch: they hold for that batch and all after it."""
         new = [text for info, taken in zip(self.files, self._secrets, strict=True) for text in info.secrets[taken:]]
@@ -259,12 +279,21 @@ class Engine:
 
     def _rows(self, done: Finished, last: Records, data: U8) -> Iterator[Chunk]:
         """Let protocols read the last spans of finished flows, classify these, and yield their tables."""
+        applications, units = yield from self._end(done.slots, last, data)
+        yield from self._judge(done, applications, units)
+
+    def _end(self, slots: I32, last: Records, data: U8) -> Generator[Chunk, None, tuple[Applications, Records]]:
+        """Let protocols read the last spans of finished flows; return what they and the units know of these."""
+        flow_ids = self.tracker.flows["flow_id"][slots]
         self._note_units(last, data)
         yield from self._read(last, data)
-        yield from self.protocols.close(done.slots, self.tracker.flows)
-        applications = self.protocols.applications(done.slots, done.flows["flow_id"])
-        self.protocols.release(done.slots)
-        units = self.units.close(done.slots, np.ascontiguousarray(done.flows["flow_id"]))
+        yield from self.protocols.close(slots, self.tracker.flows)
+        applications = self.protocols.applications(slots, flow_ids)
+        self.protocols.release(slots)
+        return applications, self.units.close(slots, flow_ids)
+
+    def _judge(self, done: Finished, applications: Applications, units: Records) -> Iterator[Chunk]:
+        """Classify finished flows and yield their tables."""
         if done.flows.shape[0] == 0 and done.probes.shape[0] == 0 and done.gaps.shape[0] == 0:
             return
         from analyzer.classify.beats import inferred, kinds

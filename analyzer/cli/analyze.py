@@ -6,7 +6,8 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -46,11 +47,11 @@ def analyze_files(request: Request, *, own_process: bool = False) -> int:
         prepare_process()
     with console.Progress() as progress:
         loading = _Loading(progress)
-        chunks = _stream(request, settings, loading, progress.notice)
+        read = partial(_stream, request, settings, loading, progress.notice)
         if request.out is None:
-            summary = _summary(chunks, where)
+            summary = _summary(read(), where)
         else:
-            summary = _write(request, request.out, chunks, where, settings)
+            summary = _write(request, request.out, read, where, settings)
         loading.wait()
     if request.out is None:
         from analyzer.render.text import print_summary
@@ -139,13 +140,19 @@ class _NoPandas:  # a finder by its method alone: importlib.abc takes 5 ms
             raise ModuleNotFoundError("pandas is not needed here", name=name)
 
 
-def _stream(request: Request, settings: Settings, progress: Progress, notice: Notice) -> Iterator[tuple[str, pa.Table]]:
+def _stream(
+    request: Request,
+    settings: Settings,
+    progress: Progress,
+    notice: Notice,
+    complete: Callable[[Sequence[str]], None] | None = None,
+) -> Iterator[tuple[str, pa.Table]]:
     from analyzer import api
 
     yield from api.stream(
         list(request.files), keys=key_logs(request.keys) or None, segments=request.segments, payload=request.payload,
         settings=settings, knowledge=request.knowledge,
-        progress=progress, notice=notice,
+        progress=progress, notice=notice, complete=complete,
     )  # fmt: skip
 
 
@@ -163,17 +170,21 @@ def _summary(chunks: Iterator[tuple[str, pa.Table]], where: Where | None) -> Sum
 
 
 def _write(
-    request: Request, out: Path, chunks: Iterator[tuple[str, pa.Table]], where: Where | None, settings: Settings
+    request: Request,
+    out: Path,
+    read: Callable[..., Iterator[tuple[str, pa.Table]]],
+    where: Where | None,
+    settings: Settings,
 ) -> Summary:
     from analyzer.render.files import TableSink, write_summary
     from analyzer.render.summary import Collector
     from analyzer.tables.schema import TABLES
 
     collector = Collector()
-    with TableSink(out, request.format, where) as sink:
-        for name, rows in chunks:
+    with TableSink(out, request.format, where, collector.add) as sink:
+        for name, rows in read(complete=sink.complete):
             sink.write(name, rows)
-        sink.close(collector.add)
+        sink.close()
     summary = collector.result()
     summary.rows = {name: summary.rows.get(name, 0) for name in TABLES}
     about = {"longwire": analyzer.__version__, "settings": settings.as_dict(), "where": request.where}

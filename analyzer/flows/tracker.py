@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -235,16 +234,17 @@ class FlowTracker:
             self.flows["ended_ts"][victims] = flows["last_ts"].max()
             self.evicted += victims.size
             chosen = np.concatenate([chosen, victims])
-        return self._take(chosen.astype(np.int32))
+        slots = chosen.astype(np.int32)
+        last = self.flush(slots)
+        return self.finished(slots), last
 
-    def finish(self) -> Iterator[tuple[Finished, Records]]:
-        """Hand over everything, some flows at a time: the capture is over."""
+    def remaining(self) -> list[I32]:
+        """Return the slots of all flows in pieces: the capture is over, each is to be `flush`ed and then `finished`."""
         n = int(self.meta[0]["n_slots"])
         flows = self.flows[:n]
         live = np.flatnonzero(flows["live"] == 1)
         here: I32 = live[np.argsort(flows["flow_id"][live])].astype(np.int32)
-        for start in range(0, max(here.size, 1), _FLOWS_AT_ONCE):
-            yield self._take(here[start : start + _FLOWS_AT_ONCE])
+        return [here[start : start + _FLOWS_AT_ONCE] for start in range(0, max(here.size, 1), _FLOWS_AT_ONCE)]
 
     def _least_telling(self, count: int) -> I64:
         """Return slots to give up: closed flows first, then unanswered SYNs, then the shortest-lived; old before new.
@@ -267,18 +267,23 @@ class FlowTracker:
             count -= graded.size
         return np.concatenate(chosen)
 
-    def _take(self, chosen: I32) -> tuple[Finished, Records]:
+    def flush(self, chosen: I32) -> Records:
+        """Return the last spans of these flows: what waited for a hole to be filled."""
         m = self.meta[0]
         self.spans = roomy(self.spans, 0, _SPANS_PER_BLOCK * PAGES + _SPANS_PER_SEGMENT * chosen.size)
         m["n_spans"] = 0
         flush(self.flows, self.sides, chosen, self.blocks, self.spans, self.meta)
+        return self.spans[: m["n_spans"]]
+
+    def finished(self, chosen: I32) -> Finished:
+        """Hand over flows that were flushed."""
         pair = np.empty(2 * chosen.size, np.int64)
         pair[0::2], pair[1::2] = 2 * chosen.astype(np.int64), 2 * chosen.astype(np.int64) + 1
         flows, sides = chosen_rows(self.flows, chosen), chosen_rows(self.sides, pair)
         p50, p95 = quantiles(taken(sides, self.samples))
         probes = self._settled_probes(chosen)
         gaps = self._settled_gaps(chosen)
-        return Finished(flows, sides, p50, p95, probes, gaps, chosen), self.spans[: m["n_spans"]]
+        return Finished(flows, sides, p50, p95, probes, gaps, chosen)
 
     def _split(self, rows: Records, chosen: I32) -> Mask:
         """Return which rows can go: those of chosen flows, and if there are too many every settled one."""

@@ -11,8 +11,9 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,6 +41,7 @@ DICTIONARY = ("enum", "str")
 """Types of columns written as numbers of a dictionary. For plain numbers it takes a third longer and saves nothing."""
 
 
+Seen = Callable[[str, pa.Table], None]
 Job = tuple[Path, str, Iterator[pa.Table]]  # a file to write, the table that it is for, and its rows in order
 
 
@@ -58,10 +60,18 @@ class TableSink:
 
     folder  made if it does not exist
     where   keeps the flows that satisfy it, and of every table with flow_id their rows
+    seen    called with every chunk written, in final order, once at a time; from any thread
     Memory is bounded by `memory_bytes`: see `Spool`. Leaving the context without `close` leaves no files.
     """
 
-    def __init__(self, folder: Path, format: str, where: Where | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        format: str,
+        where: Where | None = None,
+        seen: Seen | None = None,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
         if format not in (*FORMATS, WORKBOOK):
             raise AnalyzerError(f"there is no format {format}", f"choose one of {', '.join((*FORMATS, WORKBOOK))}")
         if format == WORKBOOK:
@@ -72,69 +82,102 @@ class TableSink:
         self.folder = folder
         self.format = format
         self._where = where
+        self._seen = seen
         self._spool = Spool(folder, memory_bytes)
+        self._files = Replacement()
+        self._writer = _Writer(format, seen)
+        self._begun: set[str] = set()
 
     def write(self, name: str, rows: pa.Table) -> None:
         """Take rows of table `name`, in any order."""
         self._spool.write(name, rows)
 
-    def close(self, seen: Callable[[str, pa.Table], None] | None = None) -> list[Path]:
-        """Write all tables and return their paths. `seen` is called with every chunk written, in final order."""
+    def complete(self, names: Sequence[str]) -> None:
+        """Begin to write tables that get no more rows, beside what goes on, if that can be."""
+        if self._where is not None or self.format == WORKBOOK:
+            return  # which flows are kept is not known, or all tables go into one file
+        self._spool.seal(names)
+        self._begin((name, self._spool.read(name)) for name in names)
+
+    def close(self) -> list[Path]:
+        """Write all tables and return their paths."""
         if self.format == WORKBOOK:
             from analyzer.render.workbook import write_workbook
 
             path = self.folder / "tables.xlsx"
             with self._spool:
-                write_workbook(path, self._spool, self._where, seen)
+                write_workbook(path, self._spool, self._where, self._seen)
             return [path]
-        with self._spool, Replacement() as files:
-            tables = [
-                (files.beside(self.folder / f"{name}.{self.format}"), name, chunks)
-                for name, chunks in self._spool.tables(self._where)
-            ]
-            self._write_all(tables, seen)
-            return files.commit()
+        self._begin((name, rows) for name, rows in self._spool.tables(self._where) if name not in self._begun)
+        self._writer.finish()
+        return self._files.commit()
 
-    def _write_all(self, tables: list[Job], seen: Callable[[str, pa.Table], None] | None) -> None:
-        """Write the tables, two at a time: sorting, compressing and writing leave the interpreter to others.
-
-        The first error ends both workers and is raised here.
-        """
-        waiting = iter(tables)
-        lock = threading.Lock()
-        failures: list[BaseException] = []
-
-        def observe(name: str, rows: pa.Table) -> None:
-            if seen is not None:
-                with lock:
-                    seen(name, rows)
-
-        def work() -> None:
-            try:
-                while not failures:
-                    with lock:
-                        job = next(waiting, None)
-                    if job is None:
-                        return
-                    path, name, chunks = job
-                    write_rows(path, self.format, name, _observed(name, chunks, observe))
-            except BaseException as error:
-                failures.append(error)
-
-        helper = threading.Thread(target=work)
-        helper.start()
-        try:
-            work()
-        finally:
-            helper.join()
-        if failures:
-            raise failures[0]
+    def _begin(self, tables: Iterable[tuple[str, Iterator[pa.Table]]]) -> None:
+        for name, chunks in tables:
+            self._begun.add(name)
+            self._writer.add((self._files.beside(self.folder / f"{name}.{self.format}"), name, chunks))
 
     def __enter__(self) -> TableSink:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._writer.stop()
+        self._files.__exit__(kind, error, at)
         self._spool.close()
+
+
+class _Writer:
+    """Writes tables, two at a time in the end: sorting, compressing and writing leave the interpreter to others.
+
+    The first error ends it, and is raised by `finish`.
+    """
+
+    def __init__(self, format: str, seen: Seen | None) -> None:
+        self._format, self._seen = format, seen
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._failures: list[BaseException] = []
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def add(self, job: Job) -> None:
+        """Write a table soon."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work)
+            self._thread.start()
+        self._jobs.put(job)
+
+    def finish(self) -> None:
+        """Help until all is written."""
+        self._jobs.put(None)  # the end, for each of two
+        self._jobs.put(None)
+        self._work()
+        if self._thread is not None:
+            self._thread.join()
+        if self._failures:
+            raise self._failures[0]
+
+    def stop(self) -> None:
+        """Write no more tables; return when the one that is being written is."""
+        self._stopped = True
+        self._jobs.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            while (job := self._jobs.get()) is not None and not (self._failures or self._stopped):
+                path, name, chunks = job
+                write_rows(path, self._format, name, self._observed(name, chunks))
+        except BaseException as error:
+            self._failures.append(error)
+
+    def _observed(self, name: str, chunks: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        for rows in chunks:
+            if self._seen is not None:
+                with self._lock:
+                    self._seen(name, rows)
+            yield rows
 
 
 def write_table(path: Path, format: str, name: str, rows: pa.Table) -> None:
@@ -198,12 +241,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _observed(name: str, chunks: Iterator[pa.Table], seen: Callable[[str, pa.Table], None]) -> Iterator[pa.Table]:
-    for rows in chunks:
-        seen(name, rows)
-        yield rows
 
 
 # ------------------------------------------------------------------------------------------ formats

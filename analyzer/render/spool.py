@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -70,6 +70,11 @@ class Spool:
             self._bytes[name] += rows.nbytes + CHUNK_BYTES * rows.num_columns
             while sum(self._bytes.values()) > self._memory_bytes:
                 self._spill(max(self._bytes, key=self._bytes.__getitem__))
+
+    def seal(self, names: Iterable[str]) -> None:
+        """These tables get no more rows, and may be read by another thread while others are written."""
+        for name in names:
+            self._bytes.pop(name, None)
 
     def read(self, name: str, kept: NDArray[np.bool_] | None = None) -> Iterator[pa.Table]:
         """Yield table `name` in its final order, in chunks of any size, none if it is empty; may be called again.

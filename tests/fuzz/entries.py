@@ -107,7 +107,8 @@ def reassemble(path: Path) -> None:
                 done, spans = tracker.collect()
                 _check_spans(spans, data, tracker, ends)
                 tracker.release(done.slots)
-        for _, spans in tracker.finish():
+        for slots in tracker.remaining():
+            spans = tracker.flush(slots)
             _check_spans(spans, np.zeros(0, np.uint8), tracker, ends)
     except AnalyzerError:
         return

@@ -148,7 +148,8 @@ def _talks_of(path: Path) -> list[Talk]:
     for batch in open_captures([path], Ledger()):
         segments, data = decoder.decode(batch)
         take(tracker.feed(segments, data)[1], data)
-    for _, spans in tracker.finish():
+    for slots in tracker.remaining():
+        spans = tracker.flush(slots)
         take(spans, np.zeros(1, np.uint8))
     return list(found.values())
 

@@ -182,7 +182,8 @@ def spans_of(
         segments, data = decoder.decode(batch)
         _, spans = tracker.feed(segments, data)
         _take(spans, data, tracker, out)
-    for _, spans in tracker.finish():
+    for slots in tracker.remaining():
+        spans = tracker.flush(slots)
         _take(spans, np.empty(0, np.uint8), tracker, out)
     return out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +118,10 @@ def closes(flow_ids: list[int]) -> pa.Table:
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_sink_writes_every_table_in_order(tmp_path: Path, format: str) -> None:
     seen: list[str] = []
-    with TableSink(tmp_path / "new" / "folder", format) as sink:
+    with TableSink(tmp_path / "new" / "folder", format, seen=lambda name, rows: seen.append(name)) as sink:
         sink.write("closes", closes([2, 0]))
         sink.write("closes", closes([1]))
-        paths = sink.close(lambda name, rows: seen.append(name))
+        paths = sink.close()
     assert [path.name for path in paths] == [f"{name}.{format}" for name in TABLES]
     assert sorted((tmp_path / "new" / "folder").iterdir()) == sorted(paths)
     assert seen == ["closes"]
@@ -177,6 +178,45 @@ def test_a_large_table_crosses_slices_and_row_groups(
 
 
 @pytest.mark.parametrize("format", FORMATS)
+def test_what_is_complete_is_written_while_others_get_rows(tmp_path: Path, format: str) -> None:
+    seen: list[str] = []
+    written = threading.Event()
+
+    def note(name: str, rows: pa.Table) -> None:
+        seen.append(name)
+        written.set()
+
+    with TableSink(tmp_path, format, seen=note) as sink:
+        sink.write("closes", closes([2, 0]))
+        sink.write("idle_gaps", to_arrow("idle_gaps", {"flow_id": [1], "start_ts": [1], "end_ts": [2]}))
+        sink.complete(["closes", "segments"])
+        assert written.wait(60)
+        assert seen == ["closes"]
+        assert not list(tmp_path.glob("[!.]*"))  # all or none
+        sink.write("idle_gaps", to_arrow("idle_gaps", {"flow_id": [0], "start_ts": [1], "end_ts": [2]}))
+        paths = sink.close()
+    assert sorted(path.name for path in paths) == sorted(f"{name}.{format}" for name in TABLES)
+    assert seen == ["closes", "idle_gaps"]
+    if format == "parquet":
+        assert pq.read_table(tmp_path / "closes.parquet")["flow_id"].to_pylist() == [0, 2]
+        assert pq.read_table(tmp_path / "idle_gaps.parquet")["flow_id"].to_pylist() == [0, 1]
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_an_error_of_either_thread_is_raised(tmp_path: Path, early: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, format: str, name: str, chunks: object) -> None:
+        if name == ("closes" if early else "anomalies"):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files_module, "write_rows", full)
+    with pytest.raises(OSError, match="No space left"), TableSink(tmp_path, "parquet") as sink:
+        sink.write("closes", closes([1]))
+        sink.complete(["closes"])
+        sink.close()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_failure_leaves_what_was_there(tmp_path: Path, format: str) -> None:
     path = tmp_path / f"closes.{format}"
     path.write_text("before")
@@ -184,9 +224,9 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, format: str) -> None:
     def fail(name: str, rows: pa.Table) -> None:
         raise RuntimeError("boom")
 
-    with pytest.raises(RuntimeError, match="boom"), TableSink(tmp_path, format, memory_bytes=1) as sink:
+    with pytest.raises(RuntimeError, match="boom"), TableSink(tmp_path, format, seen=fail, memory_bytes=1) as sink:
         sink.write("closes", closes([1]))
-        sink.close(fail)
+        sink.close()
     with TableSink(tmp_path, format, memory_bytes=1) as abandoned:
         abandoned.write("closes", closes([1]))
     assert list(tmp_path.iterdir()) == [path]

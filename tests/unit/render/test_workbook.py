@@ -38,9 +38,9 @@ def closes(count: int) -> pa.Table:
 
 def test_a_sheet_per_table_and_what_columns_mean(tmp_path: Path) -> None:
     seen = []
-    with TableSink(tmp_path, "xlsx") as sink:
+    with TableSink(tmp_path, "xlsx", seen=lambda name, rows: seen.append((name, rows.num_rows))) as sink:
         sink.write("closes", closes(2))
-        assert sink.close(lambda name, rows: seen.append((name, rows.num_rows))) == [tmp_path / "tables.xlsx"]
+        assert sink.close() == [tmp_path / "tables.xlsx"]
     book = book_of(tmp_path / "tables.xlsx")
     assert book.sheetnames == ["closes", "columns"]
     assert seen == [("closes", 2)]
