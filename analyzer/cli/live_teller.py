@@ -173,8 +173,21 @@ class Teller:
         if self._pipe_closed:
             return
         try:
-            sys.stdout.write(lines.decode())
-            sys.stdout.flush()
+            _write_whole(lines.decode())
         except BrokenPipeError:
             self._pipe_closed = True
             self._stop()
+
+
+def _write_whole(text: str) -> None:
+    """Write to stdout, all of it.
+
+    With PYTHONUNBUFFERED Python drops the rest of what a signal cuts short: a late reader and a Ctrl-C left half a
+    line.
+    """
+    out = sys.stdout
+    out.flush()
+    left = memoryview(text.encode(out.encoding, out.errors or "backslashreplace"))
+    while left:
+        left = left[out.buffer.write(left) or 0 :]
+    out.flush()

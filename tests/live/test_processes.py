@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -18,7 +16,7 @@ import pytest
 
 from analyzer import api
 from analyzer.cli.main import main
-from tests.live.nets import PATIENCE_S, Live, Net, assert_same, net, netns, sh, tables_in
+from tests.live.nets import PATIENCE_S, Live, assert_same, net, netns, sh, tables_in
 from tests.live.test_wire import CLIENT, PLAY, serve
 from tests.talk import Talk, checksum
 
@@ -48,24 +46,7 @@ def quoting(frame: bytes) -> bytes:
     return frame[:14] + head + icmp
 
 
-@pytest.fixture
-def dumped(tmp_path: Path) -> Path:
-    if shutil.which("tcpdump") is None:
-        pytest.skip("needs tcpdump")
-    return tmp_path / "dump.pcap"
-
-
-def dump(made: Net, path: Path) -> subprocess.Popen[str]:
-    command = ["ip", "netns", "exec", made.ns("b"), "tcpdump", "-i", "eth1", "-U", "-n", "-Z", "root", "-w", str(path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    made.processes.append(process)
-    assert process.stderr is not None
-    while "listening on" not in process.stderr.readline():
-        pass
-    return process
-
-
-def test_both_shares_together_are_the_capture_and_each_is_its_recording(tmp_path: Path, dumped: Path) -> None:
+def test_both_shares_together_are_the_capture_and_each_is_its_recording(tmp_path: Path) -> None:
     """Some hundred connections, and syns that a router refuses from afar: ICMP follows what it quotes."""
     folder = tmp_path / "t"
     refused = []
@@ -78,17 +59,15 @@ def test_both_shares_together_are_the_capture_and_each_is_its_recording(tmp_path
             "b", "eth1", *TWO, "--out", str(folder), "--out-every", "1s", "--segments", "--linger", "0.5",
             "--write", str(tmp_path / "ring.pcapng"), "--json",
         )  # fmt: skip
-        other = dump(made, dumped)
+        alone = made.live("b", "eth1", "--write", str(tmp_path / "whole.pcapng"), quiet=True)
         for _ in range(3):
             made.finish(made.run("a", CLIENT, "10.9.1.2", *(["fin", "rst"] * 25)))
             time.sleep(0.5)
         made.finish(made.run("a", PLAY, *(frame.hex() for frame in refused)))
-        time.sleep(0.3)
-        other.send_signal(signal.SIGINT)
-        other.communicate(timeout=PATIENCE_S)
+        alone.end()
         closes = live.closes()
     shares = [tables_in(folder, process) for process in (1, 2)]
-    whole = api.analyze(dumped)
+    whole = api.analyze(tmp_path / "whole.pcapng")
     assert connections(whole.arrow("flows")).total() == 170
     assert connections(shares[0]["flows"]) + connections(shares[1]["flows"]) == connections(whole.arrow("flows"))
     assert all(share["flows"].num_rows > 40 for share in shares)
