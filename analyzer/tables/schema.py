@@ -49,6 +49,7 @@ def table(name: str) -> Table:
     return TABLES[name]
 
 
+@cache
 def arrow_type(kind: str) -> pa.DataType:
     """Return the Arrow type of a column type (a key of TYPES)."""
     import pyarrow as pa
