@@ -24,8 +24,9 @@ def put_text(source: U8, start: int, end: int, heap: U8, m: Records) -> int:
     if at + (end - start) > heap.size:
         m.heap_full += 1
         return -1
+    target, text = heap[at : at + end - start], source[start:end]
     for k in range(end - start):
-        heap[at + k] = source[start + k]
+        target[k] = text[k]
     m.heap = at + (end - start)
     return int(at)
 

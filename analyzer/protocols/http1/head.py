@@ -11,7 +11,6 @@ from __future__ import annotations
 from analyzer.kernel import U8, Records, helper, routine
 from analyzer.protocols.heap import put_text
 from analyzer.protocols.http1.line import (
-    COLON,
     COMMA,
     EQUALS,
     SEMICOLON,
@@ -23,6 +22,7 @@ from analyzer.protocols.http1.line import (
     list_item_end,
     lower_hash,
     skip_blank,
+    take_name,
     trim_blank,
 )
 from analyzer.protocols.http1.state import CONNECT, HEAD, OTHER_METHOD, SIMPLE_MINOR
@@ -142,13 +142,10 @@ def take_field(
         at = skip_blank(line, start, end)
         _take_value(s.field, line, at, trim_blank(line, at, end), s, e, heap, m, span, oddities)
         return
-    colon = start
-    while colon < end and line[colon] != COLON:
-        colon += 1
-    if colon == end or not is_token(line, start, colon):
+    colon = take_name(line, start, end, s)
+    if colon < 0:
         note_odd(oddities, BAD_HEAD, span)  # RFC 9112 section 5.1: no space before the colon; the line is left out
         return
-    s.field = lower_hash(line, start, colon)
     at = skip_blank(line, colon + 1, end)
     _take_value(s.field, line, at, trim_blank(line, at, end), s, e, heap, m, span, oddities)
 
