@@ -164,11 +164,14 @@ class Watch:
 
         Made one ahead, and recorded, by another thread: packets leave the ring while tables are made of those before.
         """
-        until = 0  # once stopped: packets up to then still count
-        next_tick = 0
-        while not until or now_ns() < until:
+        until = 0  # once stopped: packets up to then still count, also those that wait in the ring
+        next_tick = latest = 0
+        waiting = True
+        while not until or now_ns() < until or (waiting and latest < until):
             batch = self.source.next()
+            waiting = batch is not None
             if batch is not None:
+                latest = int(batch.packets["ts_ns"][-1])
                 if self.recorder is not None:
                     self.recorder.write(batch, self.source.interfaces, self.source.dropped())
                 yield self.engine.follow(batch)

@@ -94,9 +94,11 @@ def help_compile() -> None:
     if (os.cpu_count() or 1) < 2 or not sys.executable or sys.platform == "win32":
         return
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    # It finds modules where this process does, and nowhere else: not in the folder where root happens to be.
+    code = f"import sys; sys.path = {sys.path!r}; from analyzer.rehearsal import main; main({os.getpid()})"
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "analyzer.rehearsal", str(os.getpid())],
+            [sys.executable, "-P", "-c", code],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
     except OSError:
@@ -129,7 +131,8 @@ def learn() -> list[tuple[Callable[..., Any], tuple[Any, ...]]]:
     return found
 
 
-def _main(parent: int) -> None:
+def main(parent: int) -> None:
+    """Compile what that process will need, until it ends or all is done."""
     kernels = learn()
     os.environ["NUMBA_DISABLE_JIT"] = "0"  # from here on, before numba is imported
     from analyzer.native import compile_unless_busy
@@ -139,7 +142,3 @@ def _main(parent: int) -> None:
         if os.getppid() != parent:
             return
         compile_unless_busy(function, signature)
-
-
-if __name__ == "__main__":
-    _main(int(sys.argv[1]))
