@@ -75,8 +75,6 @@ def test_two_threads_sort_as_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = np.random.default_rng(7).permutation(5000)
     columns = {"flow_id": ids, "start_ts": ids * 2, "end_ts": ids * 3, "class": ["think_time"] * 5000}
     rows = to_arrow("idle_gaps", columns)
-        "idle_gaps", {"flow_id": ids, "start_ts": ids * 2, "end_ts": ids * 3, "class": ["think_time"] * 5000}
-    )
     key = TABLES["idle_gaps"].sort_key
     alone = sort(rows, key)
     monkeypatch.setattr(merge_module, "LARGE_BYTES", 0)
