@@ -94,8 +94,8 @@ class TableSink:
 
     def complete(self, names: Sequence[str]) -> None:
         """Begin to write tables that get no more rows, beside what goes on, if that can be."""
-        if self._where is not None or self.format == WORKBOOK:
-            return  # which flows are kept is not known, or all tables go into one file
+        if self._where is not None or self.format == WORKBOOK or self._spool.spilled:
+            return  # which flows are kept is not known; all tables go into one file; or memory is short
         self._spool.seal(names)
         self._begin((name, self._spool.read(name)) for name in names)
 

@@ -71,6 +71,11 @@ class Spool:
             while sum(self._bytes.values()) > self._memory_bytes:
                 self._spill(max(self._bytes, key=self._bytes.__getitem__))
 
+    @property
+    def spilled(self) -> bool:
+        """True if rows lie on disk."""
+        return self._temporary is not None
+
     def seal(self, names: Iterable[str]) -> None:
         """These tables get no more rows, and may be read by another thread while others are written."""
         for name in names:
