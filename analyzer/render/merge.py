@@ -5,7 +5,6 @@ Keys are whole numbers or times, compared column by column; nulls come last. Bot
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 _LAST = int(np.iinfo(np.int64).max)  # where nulls sort
-
-LARGE_BYTES = 8 << 20
 
 Keys = list[NDArray[np.int64]]
 
@@ -34,24 +31,7 @@ def sorted_batches(chunks: list[pa.Table], key: tuple[str, ...], batch_rows: int
     order = _order(rows, key)
     for start in range(0, rows.num_rows, batch_rows):
         some = slice(start, start + batch_rows)
-        yield rows.slice(start, batch_rows) if order is None else _taken(rows, pa.array(order[some]))
-
-
-def _taken(rows: pa.Table, order: pa.Array) -> pa.Table:
-    """Return rows[order]. Of a large table another thread takes every second column."""
-    if rows.nbytes < LARGE_BYTES:
-        return rows.take(order)
-    columns: list[Any] = list(rows.columns)
-
-    def take(these: range) -> None:
-        for k in these:
-            columns[k] = columns[k].take(order)
-
-    helper = threading.Thread(target=take, args=(range(1, len(columns), 2),))
-    helper.start()
-    take(range(0, len(columns), 2))
-    helper.join()
-    return pa.Table.from_arrays(columns, schema=rows.schema)
+        yield rows.slice(start, batch_rows) if order is None else rows.take(pa.array(order[some]))
 
 
 def _order(rows: pa.Table, key: tuple[str, ...]) -> NDArray[Any] | None:

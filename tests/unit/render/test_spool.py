@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.render import merge as merge_module
 from analyzer.render import spool as spool_module
 from analyzer.render.merge import merge, sort
 from analyzer.render.spool import Spool
@@ -69,18 +68,6 @@ def test_merging_batches_of_any_size_is_a_stable_sort(rows: list[Row], sizes: li
     ]
     streams = [iter([pa.Table.from_batches([batch]) for batch in run.to_batches()]) for run in runs]
     assert result(list(merge(streams, key))) == expected(rows)
-
-
-def test_two_threads_sort_as_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = np.random.default_rng(7).permutation(5000)
-    columns = {"flow_id": ids, "start_ts": ids * 2, "end_ts": ids * 3, "class": ["think_time"] * 5000}
-    rows = to_arrow("idle_gaps", columns)
-    key = TABLES["idle_gaps"].sort_key
-    alone = sort(rows, key)
-    monkeypatch.setattr(merge_module, "LARGE_BYTES", 0)
-    together = sort(rows, key)
-    assert together.equals(alone) and together.schema.equals(rows.schema, check_metadata=True)
-    assert together["end_ts"].cast(pa.int64()).to_pylist() == [k * 3 for k in range(5000)]
 
 
 def test_many_runs_are_merged_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
