@@ -172,43 +172,6 @@ except OSError: print("gone", flush=True)
         assert (close["close_kind"], close["initiator"]) == ("abort_keepalive", "client")
 
 
-@pytest.mark.skipif(shutil.which("nft") is None, reason="needs nft (nftables)")
-def test_a_nat_that_forgets(tmp_path: Path) -> None:
-    """A router translates addresses and forgets a connection after two silent seconds: reuse is met by silence."""
-    rules = """table ip t {
-      chain p { type nat hook postrouting priority 100; oifname "eth2" masquerade; }
-      chain f { type filter hook forward priority 0; ct state invalid drop;
-                tcp flags & syn == 0 ct state new drop; }
-    }"""
-    script = """
-import socket, time
-c = socket.create_connection(("10.9.2.2", 80)); c.sendall(b"keep\\n"); got = 0
-while got < 5000: got += len(c.recv(9999))
-time.sleep(4)
-c.sendall(b"again\\n"); c.settimeout(4)
-try: c.recv(1)
-except TimeoutError: print("silence")
-"""
-    with net(router=True) as made:
-        inside = f"ip netns exec {made.ns('m')} "
-        (tmp_path / "rules").write_text(rules)
-        if subprocess.run(f"{inside} nft -f {tmp_path / 'rules'}".split(), capture_output=True, check=False).returncode:
-            pytest.skip("this kernel has no connection tracking")
-        sh(f"{inside} sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=2")
-        serve(made)
-        live = made.live("m", "eth1,eth2", "tcp port 80", "--out", str(tmp_path / "t"), "--segments", "--write",
-                         str(tmp_path / "r.pcapng"))  # fmt: skip
-        assert "silence" in made.finish(made.run("a", script))
-        live.end()
-        tables = tables_in(tmp_path / "t")
-        kinds = dict(
-            zip(tables["flows"]["client_ip"].to_pylist(), tables["flows"]["close_kind"].to_pylist(), strict=True)
-        )
-        assert kinds["10.9.1.1"] in ("abort_retransmit", "silent_death")
-        assert kinds["10.9.2.254"] == "open_idle"  # beyond the NAT nothing was ever sent again
-        assert_same(tables, [tmp_path / "r.pcapng"])
-
-
 def test_vlan_tags_that_the_kernel_strips_are_in_the_tables_and_the_recording(tmp_path: Path) -> None:
     """A tagged conversation is played into the wire; the kernel keeps the tag apart from the frame."""
     talk = (
