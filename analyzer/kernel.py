@@ -126,6 +126,15 @@ def untouched(n: int) -> U8:
     return np.frombuffer(room, np.uint8)[:n]
 
 
+def _longer(array: Any, n: int, used: int | None) -> Any:
+    """Return `array` with `n` rows, of which the first `used` are kept: where it lies, or else a copy."""
+    longer = _in_place(array, n)
+    if longer is None:
+        longer = records(n, array.dtype) if array.dtype.names else untouched(n * array.itemsize).view(array.dtype)
+        copy_rows(longer, array[:used])
+    return longer
+
+
 def _in_place(array: Any, n: int) -> Any:
     """Return `array` with `n` rows where it lies, None if there is no room behind it."""
     room = array.base
@@ -142,14 +151,7 @@ def grown(array: Records, n: int, used: int | None = None) -> Records:
 
     used  how many of the first are in use; the others are not copied, and have to be zero or of no meaning
     """
-    if array.shape[0] >= n:
-        return array
-    size = max(n, 2 * array.shape[0])
-    bigger = _in_place(array, size)
-    if bigger is None:
-        bigger = records(size, array.dtype)
-        copy_rows(bigger, array[:used])
-    return bigger
+    return array if array.shape[0] >= n else _longer(array, max(n, 2 * array.shape[0]), used)
 
 
 def distinct(values: NDArray[Any]) -> NDArray[Any]:
@@ -182,12 +184,5 @@ def roomy(array: Records, used: int, more: int) -> Records:
 
     New memory is not touched, so it is not resident until the kernel writes to it.
     """
-    if array.shape[0] >= used + more:
-        return array
-    size = max(used + more, 2 * array.shape[0])
-    bigger = _in_place(array, size)
-    if bigger is not None:
-        return bigger
-    bigger = records(size, array.dtype) if array.dtype.names else untouched(size * array.itemsize).view(array.dtype)
-    copy_rows(bigger, array[:used])
-    return bigger
+    need = used + more
+    return array if array.shape[0] >= need else _longer(array, max(need, 2 * array.shape[0]), used)

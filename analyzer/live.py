@@ -150,12 +150,12 @@ class Watch:
     # -------------------------------------------------------------------------------------- inside
 
     def _run(self) -> Iterator[tuple[str, pa.Table]]:
-        for now in ahead(self._followed(), alone=_alone):
-            if now is None:
+        for followed in ahead(self._followed(), alone=_alone):
+            if followed is None:
                 yield from self._advance()
                 continue
             self._learn()
-            yield from self.engine.take(now)
+            yield from self.engine.take(followed)
             self.source.release()
         yield from self._advance()
 

@@ -96,8 +96,8 @@ def open_live(options: LiveOptions, ledger: Ledger) -> LiveSource:
         hint = f"choose 64 to {MAX_SNAPLEN} bytes; 128 keep every header and no payload"
         raise AnalyzerError(f"a snapshot length of {options.snaplen} bytes cannot be", hint)
     backend = options.backend or ("ring" if sys.platform == "linux" else "scapy")
-    if options.share is not None and (backend != "ring" or sys.platform != "linux"):
-        raise AnalyzerError("only Linux's packet ring shares packets among processes", "capture without --processes")
+    if options.share is not None:
+        check_shares(options.backend)
     if backend == "ring":
         if sys.platform != "linux":
             raise AnalyzerError("the packet ring is Linux's", "use --backend scapy")
@@ -107,6 +107,12 @@ def open_live(options: LiveOptions, ledger: Ledger) -> LiveSource:
     from analyzer.capture.live_scapy import ScapySource
 
     return ScapySource(options, ledger)
+
+
+def check_shares(backend: str) -> None:
+    """Raise AnalyzerError if processes cannot share what this backend captures."""
+    if sys.platform != "linux" or backend not in ("", "ring"):
+        raise AnalyzerError("only Linux's packet ring shares packets among processes", "capture without --processes")
 
 
 def now_ns() -> int:

@@ -147,8 +147,7 @@ class Recorder:
             path = path.with_name(f"{path.stem}-{self._number:05d}{path.suffix or '.pcapng'}")
         # After a failure the one file of a recording without rotation goes on with another section.
         again = path in self.files
-        how = 0 if again else os.O_TRUNC
-        how |= os.O_APPEND  # what is cut off again is written over
+        how = os.O_APPEND | (0 if again else os.O_TRUNC)  # APPEND: what is cut off again is written over
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | how | os.O_CLOEXEC, 0o666)
         self._size = os.fstat(self._handle).st_size
         self._packets = self._ifaces = 0

@@ -147,7 +147,7 @@ def pack_packets(packets: Records, data: U8, first: int, places: Records, out: U
         _put32(out, at + 20, caplen)
         _put32(out, at + 24, p.wirelen)
         target, source = out[at + 28 : at + 28 + caplen], data[p.off : p.off + caplen]
-        for k in range(caplen):  # of slices: the compiler sees that no index is negative, and copies 32 bytes at a time
+        for k in range(caplen):  # of slices: the compiler sees that no index is negative, and copies many at a time
             target[k] = source[k]
         for k in range(caplen, padded):
             out[at + 28 + k] = 0

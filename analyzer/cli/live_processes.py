@@ -51,6 +51,7 @@ class Supervisor:
     """Runs `request.processes` processes. Raises AnalyzerError where that cannot be."""
 
     def __init__(self, request: LiveRequest, version: str) -> None:
+        from analyzer.capture.live import check_shares
         from analyzer.capture.ring_share import MAX_PROCESSES
 
         if request.processes > MAX_PROCESSES:
@@ -58,10 +59,7 @@ class Supervisor:
                 f"{request.processes} processes cannot share an interface: {MAX_PROCESSES} is the kernel's limit",
                 "more than there are processor cores gain nothing",
             )
-        if sys.platform != "linux" or request.backend not in ("", "ring"):
-            raise AnalyzerError(
-                "only Linux's packet ring shares packets among processes", "capture without --processes"
-            )
+        check_shares(request.backend)
         self._request = request
         self._teller = Teller(request, version, self.stop)
         self._workers: list[_Worker] = []

@@ -27,7 +27,7 @@ MAX_ROWS_HELD = 1 << 20
 # (12,000 at once took 25 MB more than 4,096 at a time, and as long).
 _FLOWS_AT_ONCE = 1 << 12
 _GIVEN_UP, _GIVEN_UP_LIVE = 4, 64  # the share of all flows that goes at once: live, packets wait in the ring meanwhile
-_HAND_OVER = 1 << 10  # flows that are over before some are handed over: some 8 kB each wait for that
+_HAND_OVER = 1 << 10  # flows that are over before some are handed over: some 10 kB each wait for that
 _AGE_STEPS = 16  # looks for flows that are over in the time that they linger: the last one is that much late
 
 FILE_LINGER_NS = 60_000_000_000
