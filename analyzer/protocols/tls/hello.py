@@ -72,13 +72,17 @@ class Cursor:
 
 @dataclass(slots=True)
 class Hello:
-    """What both hellos have. version as the message says; extensions in their order, the first of each kind."""
+    """What both hellos have. version as the message says; extensions in their order, the first of each kind.
+
+    places  where the bodies of `extensions` begin, the message's body from 0
+    """
 
     version: int = 0
     random: bytes = b""
     session_id: bytes = b""
     kinds: list[int] = field(default_factory=list)
     extensions: dict[int, bytes] = field(default_factory=dict)
+    places: dict[int, int] = field(default_factory=dict)
     damaged: bool = False
 
 
@@ -94,11 +98,6 @@ class ClientHello(Hello):
         return _versions(self.extensions.get(VERSIONS, b"")) or (self.version,)
 
     @property
-    def sni(self) -> str | None:
-        """The host name asked for (RFC 6066 section 3)."""
-        return _host_name(self.extensions.get(SERVER_NAME, b""))
-
-    @property
     def alpn(self) -> tuple[bytes, ...]:
         """The application protocols offered (RFC 7301)."""
         return alpn_names(self.extensions.get(ALPN, b""))
@@ -112,9 +111,9 @@ class ServerHello(Hello):
     compression: int = 0
 
     @property
-    def retry(self) -> bool:
-        """True for a HelloRetryRequest."""
-        return self.random == RETRY_RANDOM
+    def is_draft(self) -> bool:
+        """True for drafts of TLS 1.3 whose ServerHello has no session id and no compression."""
+        return self.version >> 8 == 0x7F
 
     @property
     def chosen(self) -> int:
@@ -157,7 +156,8 @@ def _versions(body: bytes) -> tuple[int, ...]:
 
 
 @_remembered
-def _host_name(body: bytes) -> str | None:
+def host_name(body: bytes) -> str | None:
+    """Return the host name in a server_name extension (RFC 6066 section 3)."""
     try:
         names = Cursor(Cursor(body).vector(2))
         while names:
@@ -190,7 +190,7 @@ def read_client_hello(body: bytes) -> ClientHello:
         hello.session_id = read.vector(1)
         hello.ciphers = numbers(read.vector(2))
         read.vector(1)  # compression methods
-        _read_extensions(read, hello)
+        read_extensions(read, hello)
     except MalformedError:
         hello.damaged = True
     return hello
@@ -218,24 +218,24 @@ def read_server_hello(body: bytes) -> ServerHello:
     hello, read = ServerHello(), Cursor(body)
     try:
         hello.version, hello.random = read.number(2), read.take(32)
-        early_draft = hello.version >> 8 == 0x7F
-        if not early_draft:
+        if not hello.is_draft:
             hello.session_id = read.vector(1)
         hello.cipher = read.number(2)
-        if not early_draft:
+        if not hello.is_draft:
             hello.compression = read.number(1)
-        _read_extensions(read, hello)
+        read_extensions(read, hello)
     except MalformedError:
         hello.damaged = True
     return hello
 
 
-def _read_extensions(read: Cursor, hello: Hello) -> None:
+def read_extensions(read: Cursor, hello: Hello) -> None:
+    """Read the extensions that come next into `hello`."""
     if not read or hello.version == SSL2:
         return
-    data = read.vector(2)
-    kinds, extensions = hello.kinds, hello.extensions
-    at, end = 0, len(data)
+    at = read.at + 2
+    end = at + len(read.vector(2))
+    data, kinds, extensions, places = read.data, hello.kinds, hello.extensions, hello.places
     while at < end:  # not with a Cursor: a hello has twenty of these, and a capture many hellos
         if end - at < 4:
             raise MalformedError("an extension without its length")
@@ -245,5 +245,5 @@ def _read_extensions(read: Cursor, hello: Hello) -> None:
             raise MalformedError(f"an extension of {length} bytes, {end - at} there")
         kinds.append(kind)
         if kind not in extensions:
-            extensions[kind] = data[at : at + length]
+            extensions[kind], places[kind] = data[at : at + length], at
         at += length

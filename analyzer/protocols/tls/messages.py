@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from analyzer.protocols.tls.names import HANDSHAKE
 
 # The longest message that is read. Certificate chains have some kB; a list of 800 authorities in a CertificateRequest
@@ -21,8 +19,9 @@ class Messages:
         self.skip = 0  # bytes still to come of a message that is not read
         self.odd = ""
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Take a record's bytes; yield (type, body) of each message that ends in it. A skipped one has no body."""
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Take a record's bytes; return (type, body) of each message that ends in it, but for skipped ones."""
+        read: list[tuple[int, bytes]] = []
         if self.skip:
             stepped = min(self.skip, len(data))
             self.skip -= stepped
@@ -42,9 +41,10 @@ class Messages:
             elif end - at - 4 < length:
                 break
             else:
-                yield kind, data[at + 4 : at + 4 + length]
+                read.append((kind, data[at + 4 : at + 4 + length]))
                 at += 4 + length
         self.buffer = data[at:]
+        return read
 
     def forget(self) -> None:
         """Bytes are missing: what came before them is no beginning any more."""

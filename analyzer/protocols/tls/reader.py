@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from analyzer.protocols.tls.hello import read_old_hello
 from analyzer.protocols.tls.inside import Inside
 from analyzer.protocols.tls.messages import plausible
 from analyzer.protocols.tls.names import SSL2, alert_name, handshake_name
+from analyzer.protocols.tls.offer import client_of
 from analyzer.protocols.tls.resume import Issued
 from analyzer.protocols.tls.rows import (
     SessionColumns,
@@ -26,8 +28,8 @@ from analyzer.protocols.tls.rows import (
     session_rows,
     tell_apps,
 )
-from analyzer.protocols.tls.sealed import SEALED, Opener
-from analyzer.protocols.tls.session import Note, Session
+from analyzer.protocols.tls.sealed import SEALED, Opener, Record, plain
+from analyzer.protocols.tls.session import CLIENT_HELLO, NEW_TICKET, OLD_RETRY, SERVER_HELLO, Session
 from analyzer.protocols.tls.state import (
     ALERT,
     CCS,
@@ -44,7 +46,11 @@ if TYPE_CHECKING:
 
 _MANY_ROWS, _MANY_SESSIONS = 1 << 15, 1 << 12  # then they become a table
 _SHORTEST = 5  # bytes of an empty record
-_READ = ("channel", "dir", "content_type", "version", "epoch", "ts_ns", "lost", "whole", "at", "length")
+
+
+@lru_cache(256)
+def _names(kinds: tuple[int, ...]) -> str:
+    return ",".join(map(handshake_name, kinds))
 
 
 class Tls:
@@ -121,27 +127,28 @@ class Tls:
         chosen = np.flatnonzero((kinds == HANDSHAKE) | (kinds == ALERT) | (kinds == CCS))
         if chosen.size == 0:
             return
-        numbers = zip(chosen.tolist(), *(rows[name][chosen].tolist() for name in _READ), strict=True)
-        for k, channel, direction, kind, version, epoch, ts_ns, lost, whole, at, length in numbers:
-            row = rows[k]
-            session = self.sessions.get(channel) or self._begin(channel, row)
-            if lost or not whole:
+        for k, record in zip(chosen.tolist(), plain(rows, chosen), strict=True):
+            session = self.sessions.get(record.channel) or self._begin(record)
+            direction = record.dir
+            if record.lost or not record.whole:
                 session.messages[direction].forget()
                 session.uncertain = True
             session.take_turn(direction)
-            if kind == CCS:
+            if record.content_type == CCS:
                 session.take_ccs(direction)
                 if not session.tls13:  # there it says nothing
-                    self.issued.link(session, self.shared.flows[session.slot])
+                    self.issued.link(session, self.shared.flows)
             else:
-                data = self.kept[at : at + length].tobytes() if at >= 0 else b""  # else it was not kept
-                if kind == ALERT:
-                    self._take_alert(session, row, data, direction)
-                elif self._in_clear(session, data, direction, version, epoch):
-                    self._take_clear(session, row, data, direction, version)
+                at = record.at
+                data = self.kept[at : at + record.length].tobytes() if at >= 0 else b""  # else it was not kept
+                if record.content_type == ALERT:
+                    self._take_alert(session, rows[k], data, direction)
+                elif self._in_clear(session, data, record):
+                    if (word := self.take_handshake(session, data, record)) >= 0:
+                        rows["messages"][k] = word
                 else:
-                    row["encrypted"] = 1
-                    session.take_encrypted(direction, epoch, ts_ns)
+                    rows["encrypted"][k] = 1
+                    session.take_encrypted(direction, record.epoch, record.ts_ns)
             if session.end_ts:
                 session.closed_flights = True
 
@@ -149,57 +156,46 @@ class Tls:
         """Return the session of a channel, if one was begun."""
         return self.sessions.get(channel)
 
-    def _begin(self, channel: int, row: Records) -> Session:
-        slot = int(self.shared.channels[channel]["slot"])
-        session = self.sessions[channel] = Session(int(row["flow_id"]), slot, self.note_at(row))
+    def _begin(self, record: Record) -> Session:
+        slot = int(self.shared.channels[record.channel]["slot"])
+        session = self.sessions[record.channel] = Session(record.flow_id, slot, record.frame, self.note)
         return session
 
-    def note_at(self, row: Records) -> Note:
-        """Return what a session calls to count something odd."""
-        flow_id, frame = int(row["flow_id"]), int(row["frame"])
+    def note(self, code: str, flow_id: int, frame: int) -> None:
+        """Count something odd."""
+        odd = self.shared.oddities[CODES.index(code)]
+        if odd["count"] == 0:
+            odd["flow_id"], odd["frame"] = flow_id, frame
+        odd["count"] += 1
 
-        def note(code: str) -> None:
-            odd = self.shared.oddities[CODES.index(code)]
-            if odd["count"] == 0:
-                odd["flow_id"], odd["frame"] = flow_id, frame
-            odd["count"] += 1
-
-        return note
-
-    def _in_clear(self, session: Session, data: bytes, direction: int, version: int, epoch: int) -> bool:
+    def _in_clear(self, session: Session, data: bytes, record: Record) -> bool:
         """Return whether a handshake record can be read as it is."""
-        in_clear = epoch == 0 or session.tls13
-        messages = session.messages[direction]
-        if data and not messages.buffer and not messages.skip and version != SSL2:
+        in_clear = record.epoch == 0 or session.tls13
+        messages = session.messages[record.dir]
+        if data and not messages.buffer and not messages.skip and record.version != SSL2:
             if not in_clear:
                 return session.version == 0 and plausible(data)
-            if not session.hello_seen and not session.server_seen:
+            if session.client is None and session.choice is None:
                 return plausible(data)  # joined in mid-connection: it may be encrypted
         return in_clear
 
-    def _take_clear(self, session: Session, row: Records, data: bytes, direction: int, version: int) -> None:
-        if data and version == SSL2:
-            session.take_client_hello(read_old_hello(data), direction, int(row["start_ts"]))
-            row["messages"] = self.word([handshake_name(1)])
-        elif data:
-            self.take_messages(session, row, data, direction)
-
-    def take_messages(self, session: Session, row: Records, data: bytes, direction: int) -> None:
-        """Read the handshake bytes of a record, in clear or decrypted."""
-        messages = session.messages[direction]
-        seen = []
+    def take_handshake(self, session: Session, data: bytes, record: Record) -> int:
+        """Read a record's handshake bytes, in clear or decrypted; return what `word` says of them, -1 of none."""
+        if data and record.version == SSL2:
+            session.take_client_hello(client_of(read_old_hello(data)), record.dir, record.start_ts)
+            return self.word([CLIENT_HELLO])
+        messages, seen = session.messages[record.dir], []
         for kind, body in messages.feed(data):
             retry = session.retry
-            start = int(row["start_ts"]) if kind == 1 else int(row["ts_ns"])
-            session.take(kind, body, direction, start, keep=self.inside is not None)
-            seen.append(handshake_name(6 if session.retry and not retry else kind))
-            if kind in (2, 4):
-                self.issued.link(session, self.shared.flows[session.slot])
+            ts_ns = record.start_ts if kind == CLIENT_HELLO else record.ts_ns
+            session.take(kind, body, record.dir, ts_ns, keep=self.inside is not None)
+            seen.append(OLD_RETRY if session.retry and not retry else kind)
+            if kind in (SERVER_HELLO, NEW_TICKET):
+                self.issued.link(session, self.shared.flows)
         if messages.odd:
-            self.note_at(row)(messages.odd)
+            self.note(messages.odd, session.flow_id, record.frame)
             messages.odd = ""
-        if seen:
-            row["messages"] = self.word(seen)
+        return self.word(seen) if seen else -1
 
     def _take_alert(self, session: Session, row: Records, data: bytes, direction: int) -> None:
         if len(data) == 2 and data[0] in (1, 2):  # an encrypted one has a MAC, and is longer
@@ -212,9 +208,9 @@ class Tls:
         row["alert_level"], row["alert"] = data[0], data[1]
         session.take_alert(data[0], data[1], alert_name(data[1]), direction)
 
-    def word(self, seen: list[str]) -> int:
-        """Return the number of a list of message names; a hostile one cannot make too many different ones."""
-        text = ",".join(seen[:32])
+    def word(self, seen: list[int]) -> int:
+        """Return the number of a list of messages; a hostile one cannot make too many different ones."""
+        text = _names(tuple(seen[:32]))
         if len(self.words) > 1 << 14:
             text = "..."
         return self.words.setdefault(text, len(self.words))
@@ -254,7 +250,7 @@ class Tls:
         slots = own["slot"]
         sessions = []
         for channel, flow_id, slot in zip(mine.tolist(), own["flow_id"].tolist(), slots.tolist(), strict=True):
-            session = self.sessions.pop(channel, None) or Session(flow_id, slot, lambda code: None)
+            session = self.sessions.pop(channel, None) or Session(flow_id, slot, 0, self.note)
             if self.inside is not None:
                 self.inside.close(channel, session)
             sessions.append(session)

@@ -22,16 +22,18 @@ class Issued:
     def __init__(self) -> None:
         self.flows: dict[Key, int] = {}
 
-    def link(self, session: Session, flow: Records) -> None:
-        """Find the flow whose session this one resumes, and remember what this one gives out."""
-        if not session.server_seen:
+    def link(self, session: Session, flows: Records) -> None:
+        """`flows` by slot. Find the flow whose session this one resumes, and remember what this one gives out."""
+        client = session.client
+        if session.choice is None:
             return
-        likely = ("psk", int(flow["client_hi"]), int(flow["client_lo"]), session.sni or _server(flow))
+        flow = flows[session.slot]
+        likely = ("psk", flow["client_hi"].item(), flow["client_lo"].item(), session.sni or _server(flow))
         if session.resumed_from is None:
-            if session.resumption == "session_id":
-                self._found(session, ("id", session.id_offered), sure=True)
-            elif session.resumption == "ticket":
-                self._found(session, ("ticket", session.ticket_offered), sure=True)
+            if client is not None and session.resumption == "session_id":
+                self._found(session, ("id", client.session_id), sure=True)
+            elif client is not None and session.resumption == "ticket":
+                self._found(session, ("ticket", client.ticket), sure=True)
             elif session.resumption == "psk":
                 self._found(session, likely, sure=False)
         if session.tls13:

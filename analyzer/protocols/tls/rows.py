@@ -133,13 +133,11 @@ def session_columns(rows: Sequence[Over]) -> SessionColumns:
         "cert_expired": [_expired(o.session.certificate, o.first_ts, o.last_ts) for o in rows],
         "client_auth": [True if s.client_auth else None if s.tls13 and not s.opened else False for s in sessions],
         "renegotiations": [s.renegotiations for s in sessions],
-        "secure_renegotiation": [
-            s.secure_client and s.secure_server if s.server_seen and not s.tls13 else None for s in sessions
-        ],
+        "secure_renegotiation": [s.secure for s in sessions],
         "key_updates_c": [client for client, _, _ in updates],
         "key_updates_s": [server for _, server, _ in updates],
         "key_update_basis": [basis for _, _, basis in updates],
-        "heartbeat_negotiated": [all(s.heartbeat) for s in sessions],
+        "heartbeat_negotiated": [s.heartbeat for s in sessions],
         "heartbeats_c": [o.last[0].heartbeats for o in rows],
         "heartbeats_s": [o.last[1].heartbeats for o in rows],
         "heartbleed_suspected": [o.bled == BLED for o in rows],
@@ -150,9 +148,9 @@ def session_columns(rows: Sequence[Over]) -> SessionColumns:
             for o, c, s in zip(rows, *said, strict=True)
         ],
         "alert": [s.alert for s in sessions],
-        "ja3": [s.ja3 for s in sessions],
+        "ja3": [s.first.ja3 if s.first else None for s in sessions],
         "ja3s": [s.ja3s for s in sessions],
-        "ja4": [s.ja4 for s in sessions],
+        "ja4": [s.first.ja4 if s.first else None for s in sessions],
         "ja4s": [s.ja4s for s in sessions],
         "decrypted": [s.opened for s in sessions],
     }

@@ -8,16 +8,15 @@ Limits  From the ServerHello on TLS 1.3 is encrypted: what follows is read only 
 from __future__ import annotations
 
 from collections.abc import Callable
-from sys import intern
 
 from analyzer.protocols.tls import hello as h
 from analyzer.protocols.tls.certificate import Certificate, first_of, read_certificate
-from analyzer.protocols.tls.fingerprint import ja3, ja3s, ja4, ja4s
 from analyzer.protocols.tls.messages import Messages
 from analyzer.protocols.tls.names import cipher_name, group_name
+from analyzer.protocols.tls.offer import Choice, ClientHello, Offer, ServerHello, protocols, read_client, read_server
 from analyzer.protocols.tls.sealed import Terms
 
-Note = Callable[[str], None]
+Tell = Callable[[str, int, int], None]  # anomaly code, flow_id, frame
 
 CLIENT_HELLO, SERVER_HELLO, NEW_TICKET, OLD_RETRY, ENCRYPTED_EXTENSIONS = 1, 2, 4, 6, 8
 CERTIFICATE, SERVER_KEY, HELLO_DONE, CLIENT_KEY, FINISHED, KEY_UPDATE = 11, 12, 14, 16, 20, 24
@@ -27,90 +26,81 @@ _MAX_TRANSCRIPT = 1 << 18
 
 
 class Session:
-    """One connection. Times are UTC nanoseconds, 0 = never; `dir` is the direction as in every table."""
+    """One connection. Times are UTC nanoseconds, 0 = never; `dir` is the direction as in every table.
+
+    first  what the first ClientHello offered    client  the latest    choice  of the latest ServerHello, no retry
+    """
 
     __slots__ = (
         "alert",
         "alpn",
-        "alpn_offered",
-        "alpn_server",
         "alpn_sure",
         "cert_seen",
         "certificate",
+        "choice",
         "cipher",
+        "client",
         "client_auth",
         "client_dir",
         "close_read",
         "closed_flights",
         "done_epoch",
-        "early_offered",
         "end_ts",
         "fatal",
         "finished",
+        "first",
         "flights",
         "flow_id",
+        "frame",
         "group",
-        "heartbeat",
-        "hello_seen",
-        "id_offered",
-        "ja3",
         "ja3s",
-        "ja4",
         "ja4s",
         "key_exchange_seen",
         "key_updates",
         "last_dir",
         "messages",
-        "note",
         "opened",
-        "psk_offered",
-        "psk_selected",
         "renegotiating",
         "renegotiations",
         "resumed_from",
         "resumed_sure",
         "resumption",
         "retry",
-        "secure_client",
-        "secure_server",
-        "server_seen",
         "slot",
         "sni",
         "start_ts",
+        "tell",
         "terms",
-        "ticket_offered",
         "tickets",
-        "tls13_offered",
+        "tls13",
         "uncertain",
         "version",
     )  # fmt: skip
 
-    def __init__(self, flow_id: int, slot: int, note: Note) -> None:
-        self.flow_id, self.slot, self.note = flow_id, slot, note
+    def __init__(self, flow_id: int, slot: int, frame: int, tell: Tell) -> None:
+        self.flow_id, self.slot, self.frame, self.tell = flow_id, slot, frame, tell
         self.messages = (Messages(), Messages())
         self.terms = Terms()
         self.client_dir = 0
-        self.hello_seen = self.server_seen = self.retry = self.uncertain = False
+        self.first: Offer | None = None
+        self.client: ClientHello | None = None
+        self.choice: Choice | None = None
+        self.retry = self.uncertain = False
         self.version = self.cipher = 0
+        self.tls13 = False  # True once it was agreed, or asked for by a HelloRetryRequest
         self.group: int | None = None
         self.sni: str | None = None
         self.alpn: str | None = None
-        self.alpn_offered: tuple[bytes, ...] = ()
-        self.alpn_sure = self.alpn_server = False
-        self.ja3: str | None = None
+        self.alpn_sure = False
         self.ja3s: str | None = None
-        self.ja4: str | None = None
         self.ja4s: str | None = None
-        self.id_offered = self.ticket_offered = b""
-        self.tls13_offered = self.psk_offered = self.psk_selected = self.early_offered = False
         self.resumption = "unknown"
         self.resumed_from: int | None = None
         self.resumed_sure = False
         self.tickets: list[bytes] = []  # issued in clear
         self.cert_seen = self.key_exchange_seen = False
         self.certificate: Certificate | None = None
-        self.client_auth = self.secure_client = self.secure_server = False
-        self.heartbeat = [False, False]
+        self.client_auth = False
         self.alert: str | None = None
         self.fatal = False
         self.close_read = [False, False]  # close_notify, by direction
@@ -122,9 +112,18 @@ class Session:
         self.flights, self.last_dir, self.closed_flights = 0, -1, False
 
     @property
-    def tls13(self) -> bool:
-        """True once TLS 1.3 was agreed, or asked for by a HelloRetryRequest."""
-        return h.is_tls13(self.version)
+    def hello_seen(self) -> bool:
+        """True once a ClientHello was read."""
+        return self.client is not None
+
+    @property
+    def server_seen(self) -> bool:
+        """True once a ServerHello was read that was no HelloRetryRequest."""
+        return self.choice is not None
+
+    def note(self, code: str) -> None:
+        """Count something odd, at the connection's first record."""
+        self.tell(code, self.flow_id, self.frame)
 
     # -------------------------------------------------------------------------------------- handshake messages
     def take(self, kind: int, body: bytes, direction: int, ts_ns: int, *, keep: bool) -> None:
@@ -132,9 +131,9 @@ class Session:
         if keep and not self.terms.encrypted_premaster and kind != 0:
             self._keep(kind, body)
         if kind == CLIENT_HELLO:
-            self.take_client_hello(h.read_client_hello(body), direction, ts_ns)
+            self.take_client_hello(read_client(body), direction, ts_ns)
         elif kind == SERVER_HELLO:
-            self._take_server_hello(h.read_server_hello(body))
+            self._take_server_hello(read_server(body))
         elif kind == OLD_RETRY:
             self.retry = self.terms.retry = True
         elif kind == CERTIFICATE:
@@ -162,56 +161,45 @@ class Session:
         if sum(map(len, terms.transcript)) + len(body) <= _MAX_TRANSCRIPT:
             terms.transcript.append(bytes((kind,)) + len(body).to_bytes(3, "big") + body)
 
-    def take_client_hello(self, hello: h.ClientHello, direction: int, ts_ns: int) -> None:
+    def take_client_hello(self, client: ClientHello, direction: int, ts_ns: int) -> None:
         """Read what the client offers."""
-        if hello.damaged:
+        offer = client.offer
+        if offer.damaged:
             self.note("tls.bad_handshake")
-        offers = hello.extensions
-        if not self.hello_seen:
-            self.hello_seen, self.start_ts, self.client_dir = True, ts_ns, direction
-            self.sni = hello.sni
-            if not hello.damaged:
-                self.ja3, self.ja4 = ja3(hello), ja4(hello)
-            self.early_offered = h.EARLY_DATA in offers
-            self.heartbeat[0] = h.HEARTBEAT in offers
-            self.secure_client = h.RENEGOTIATION in offers or h.RENEGOTIATION_SCSV in hello.ciphers
-        self.alpn_offered = hello.alpn
-        self.tls13_offered = any(h.is_tls13(v) for v in hello.versions)
-        self.id_offered, self.ticket_offered = hello.session_id, offers.get(h.TICKET, b"")
-        self.psk_offered = h.PRE_SHARED_KEY in offers
+        if self.first is None:
+            self.first, self.start_ts, self.client_dir, self.sni = offer, ts_ns, direction, client.sni
+        self.client = client
         terms = self.terms
-        terms.client_random, terms.client_dir = hello.random, direction
-        terms.early_data = self.early_offered
-        terms.extended_master, terms.encrypt_then_mac = h.EXTENDED_MASTER in offers, h.ENCRYPT_THEN_MAC in offers
+        terms.client_random, terms.client_dir = client.random, direction
+        terms.early_data = self.first.early_data
+        terms.extended_master, terms.encrypt_then_mac = offer.extended_master, offer.encrypt_then_mac
 
-    def _take_server_hello(self, hello: h.ServerHello) -> None:
-        if hello.damaged:
+    def _take_server_hello(self, hello: ServerHello) -> None:
+        choice, terms = hello.choice, self.terms
+        if choice.damaged:
             self.note("tls.bad_handshake")
-            if not hello.cipher:
+            if not choice.cipher:
                 return
-        chosen = hello.extensions
-        self.version = self.terms.version = hello.chosen
-        self.cipher = self.terms.cipher = hello.cipher
-        self.group = hello.group if hello.group is not None else self.group
+        self.version = terms.version = choice.version
+        self.cipher = terms.cipher = choice.cipher
+        self.tls13 = choice.tls13
+        if choice.group is not None:
+            self.group = choice.group
         if hello.retry:
-            self.retry = self.terms.retry = True
+            self.retry = terms.retry = True
             return
-        self.server_seen = True
-        if not hello.damaged:
-            self.ja3s, self.ja4s = ja3s(hello), ja4s(hello)
-        if names := h.alpn_names(chosen.get(h.ALPN, b"")):
-            self.alpn, self.alpn_sure = _protocols(names[:1]), True
-        self.heartbeat[1] = h.HEARTBEAT in chosen
-        self.secure_server = h.RENEGOTIATION in chosen
-        terms = self.terms
+        self.choice = choice
+        if not choice.damaged:
+            self.ja3s, self.ja4s = choice.ja3s, choice.ja4s
+        if choice.alpn is not None:
+            self.alpn, self.alpn_sure = choice.alpn, True
         terms.server_random, terms.session_id = hello.random, hello.session_id
-        terms.compression = hello.compression
-        terms.extended_master &= h.EXTENDED_MASTER in chosen
-        terms.encrypt_then_mac &= h.ENCRYPT_THEN_MAC in chosen
+        terms.compression = choice.compression
+        terms.extended_master &= choice.extended_master
+        terms.encrypt_then_mac &= choice.encrypt_then_mac
         self.cert_seen = self.key_exchange_seen = False
-        if self.tls13:
-            self.psk_selected = h.PRE_SHARED_KEY in chosen
-            self.resumption = "psk" if self.psk_selected else "none"
+        if choice.tls13:
+            self.resumption = "psk" if choice.psk else "none"
 
     def _take_certificate(self, body: bytes, direction: int) -> None:
         try:
@@ -238,11 +226,11 @@ class Session:
     def _take_encrypted_extensions(self, body: bytes) -> None:
         hello = h.Hello(version=self.version)
         try:
-            h._read_extensions(h.Cursor(body), hello)
+            h.read_extensions(h.Cursor(body), hello)
         except h.MalformedError:
             self.note("tls.bad_handshake")
         names = h.alpn_names(hello.extensions.get(h.ALPN, b""))
-        self.alpn, self.alpn_sure = _protocols(names[:1]), True
+        self.alpn, self.alpn_sure = protocols(names[:1]), True
         self.terms.early_data = self.terms.early_data and h.EARLY_DATA in hello.extensions
 
     # -------------------------------------------------------------------------------------- other records
@@ -262,9 +250,9 @@ class Session:
             self.resumption = "none"
         elif self.uncertain:
             return
-        elif self.ticket_offered:
+        elif self.client is not None and self.client.ticket:
             self.resumption = "ticket"
-        elif self.id_offered and self.terms.session_id == self.id_offered:
+        elif self.client is not None and self.client.session_id and self.terms.session_id == self.client.session_id:
             self.resumption = "session_id"
 
     def take_encrypted(self, direction: int, epoch: int, ts_ns: int) -> None:
@@ -291,16 +279,17 @@ class Session:
     @property
     def alpn_text(self) -> str | None:
         """The protocol agreed, or what the client offered where the answer cannot be read."""
-        if self.alpn_sure or (self.server_seen and not self.tls13):
+        if self.alpn_sure or (self.choice is not None and not self.tls13):
             return self.alpn
-        return _protocols(self.alpn_offered)
+        return None if self.client is None else self.client.offer.alpn
 
     @property
     def offered(self) -> bool | None:
         """Whether the client offered to resume; a session id beside TLS 1.3 is there for middleboxes only."""
-        if not self.hello_seen:
+        client = self.client
+        if client is None:
             return None
-        return bool(self.psk_offered or self.ticket_offered or (self.id_offered and not self.tls13_offered))
+        return bool(client.offer.psk or client.ticket or (client.session_id and not client.offer.tls13))
 
     @property
     def resumed(self) -> str:
@@ -312,21 +301,29 @@ class Session:
     @property
     def early_data(self) -> str:
         """What became of 0-RTT data: an enum word (definitions B9)."""
-        if not self.hello_seen:
+        if self.first is None:
             return "unknown"
-        if not self.early_offered:
+        if not self.first.early_data:
             return "no"
-        if self.retry or (self.server_seen and not self.psk_selected):
+        if self.retry or (self.choice is not None and not (self.tls13 and self.choice.psk)):
             return "rejected"
         if self.opened and self.alpn_sure:
             return "accepted" if self.terms.early_data else "rejected"
-        return "unknown" if self.server_seen else "offered"
+        return "unknown" if self.choice is not None else "offered"
+
+    @property
+    def heartbeat(self) -> bool:
+        """True if both sides may send heartbeats (RFC 6520)."""
+        return self.first is not None and self.first.heartbeat and self.choice is not None and self.choice.heartbeat
+
+    @property
+    def secure(self) -> bool | None:
+        """Whether both sides know RFC 5746; None in TLS 1.3, which has no renegotiation, and without a ServerHello."""
+        if self.choice is None or self.tls13:
+            return None
+        return self.first is not None and self.first.renegotiation and self.choice.renegotiation
 
     @property
     def group_text(self) -> str | None:
         """The key exchange group's name."""
         return None if self.group is None else group_name(self.group)
-
-
-def _protocols(names: tuple[bytes, ...]) -> str | None:
-    return intern(",".join(name.decode("utf-8", "backslashreplace") for name in names)) if names else None

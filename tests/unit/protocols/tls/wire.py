@@ -18,6 +18,7 @@ from analyzer.protocols.tls.hello import (
     EARLY_DATA,
     ENCRYPT_THEN_MAC,
     EXTENDED_MASTER,
+    RETRY_RANDOM,
     is_tls13,
     read_client_hello,
     read_server_hello,
@@ -86,7 +87,7 @@ def hellos(terms: Terms, direction: int, data: bytes) -> bytes:
             terms.client_random, terms.client_dir = client.random, direction
             terms.early_data = terms.early_data or EARLY_DATA in client.extensions
             terms.encrypt_then_mac = ENCRYPT_THEN_MAC in client.extensions
-        elif kind == 2 and not read_server_hello(body).retry:
+        elif kind == 2 and read_server_hello(body).random != RETRY_RANDOM:
             server = read_server_hello(body)
             terms.server_random, terms.session_id = server.random, server.session_id
             terms.version, terms.cipher, terms.compression = server.chosen, server.cipher, server.compression
