@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Chunk = tuple[str, "pa.Table"]
 
 
-def _nobody(opened: Handshake) -> None:
-    """Take a WebSocket handshake where nobody reads WebSocket."""
+def _nobody(opened: Sequence[Handshake]) -> None:
+    """Take WebSocket handshakes where nobody reads WebSocket."""
 
 
 def _no_upgrade(upgraded: Upgraded) -> None:
@@ -42,7 +42,7 @@ class Shared:
     apps    APP by slot    channels  CHANNEL    slot_channel  first channel by slot, -1 = none
     beats   heartbeats and their answers, until their flow is over
     queue   rows of `spans` that another protocol has to read; stage.n_queue of them
-    open_websocket  called by the protocol that carried a WebSocket handshake, before its channel's bytes are read
+    open_websockets  called by the protocol that carried WebSocket handshakes, before their channels' bytes are read
     open_http2  called by HTTP/1 for its Upgrade, as early
     """
 
@@ -58,13 +58,13 @@ class Shared:
     oddities: Records = field(default_factory=new_oddities)
     stage: Records = field(default_factory=lambda: records(1, STAGE))
     slot_channel: I32 = field(default_factory=lambda: np.full(1, -1, np.int32))
-    open_websocket: Callable[[Handshake], None] = _nobody
+    open_websockets: Callable[[Sequence[Handshake]], None] = _nobody
     open_http2: Callable[[Upgraded], None] = _no_upgrade
     beats: Beats = field(default_factory=Beats)
 
     def let_go(self) -> None:
         """Forget the protocols, so that the 20 MB of an engine that is done are free at once, not when cycles are."""
-        self.open_websocket, self.open_http2 = _nobody, _no_upgrade
+        self.open_websockets, self.open_http2 = _nobody, _no_upgrade
 
 
 class Reader(Protocol):

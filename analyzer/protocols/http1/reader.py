@@ -85,18 +85,20 @@ class Http1:
     def _tell_upgrades(self, before: int, after: int) -> None:
         """Pass on what the exchanges agreed on that made their channels WebSocket or HTTP/2."""
         ended = self.done[before:after]
-        for k in np.flatnonzero(ended["status"] == 101).tolist():
-            if ended[k]["upgrade"] == UPGRADE_WEBSOCKET:
-                self._tell_websocket(ended[k])
-            elif ended[k]["upgrade"] == UPGRADE_H2C:
-                self._tell_http2(ended[k])
+        switched = ended[ended["status"] == 101]
+        if switched.shape[0]:
+            self._tell_websockets(switched[switched["upgrade"] == UPGRADE_WEBSOCKET])
+            for exchange in switched[switched["upgrade"] == UPGRADE_H2C]:
+                self._tell_http2(exchange)
 
-    def _tell_websocket(self, e: Records) -> None:
-        texts_of = (e["ws_key_at"], e["ws_key_len"]), (e["ws_accept_at"], e["ws_accept_len"])
-        key, accept = (self._bytes(int(at), int(length)) for at, length in texts_of)
-        extensions = self._bytes(int(e["ws_extensions_at"]), int(e["ws_extensions_len"]))
-        place = int(e["channel"]), int(e["response_frame"])
-        self.shared.open_websocket(Handshake(*place, key, accept, extensions, keyed=bool(e["request_seen"])))
+    def _tell_websockets(self, chosen: Records) -> None:
+        texts_of = (
+            map(self._bytes, chosen[f"ws_{name}_at"].tolist(), chosen[f"ws_{name}_len"].tolist())
+            for name in ("key", "accept", "extensions")
+        )
+        places = chosen["channel"].tolist(), chosen["response_frame"].tolist()
+        keyed = (chosen["request_seen"] != 0).tolist()
+        self.shared.open_websockets([Handshake(*told) for told in zip(*places, *texts_of, keyed, strict=True)])
 
     def _tell_http2(self, e: Records) -> None:
         method, target, host = (
@@ -244,9 +246,10 @@ def exchange_rows(done: Records, heap: Any) -> pa.Table:
 def _accepted(key: pa.Array, accept: pa.Array, asked: Any) -> Any:
     """Return 1 where Sec-WebSocket-Accept is the answer to the key, 0 where not, -1 where nobody was seen to ask."""
     told = np.full(asked.size, -1, np.int8)
-    for row in np.flatnonzero(asked).tolist():
-        said, wanted = key[row].as_py(), accept[row].as_py()
-        told[row] = said is not None and wanted is not None and accept_of(said.encode()) == wanted.encode()
+    rows = np.flatnonzero(asked)
+    both = zip(key.take(rows).to_pylist(), accept.take(rows).to_pylist(), strict=True)
+    told[rows] = [said is not None and wanted is not None and accept_of(said.encode()) == wanted.encode()
+                  for said, wanted in both]  # fmt: skip
     return told
 
 

@@ -251,7 +251,7 @@ class Http2:
             if said.is_tunnel:
                 return
             extensions = (said.websocket_extensions or "").encode() or None
-            a.open_websocket(Handshake(child, frame, None, None, extensions, keyed=False))
+            a.open_websockets([Handshake(child, frame, None, None, extensions, keyed=False)])
 
     def _note(self, code: int, stream: int, frame: int) -> None:
         odd = self.shared.oddities[code]

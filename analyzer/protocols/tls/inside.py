@@ -17,7 +17,7 @@ from analyzer.protocols.channel import HTTP2, new_channel
 from analyzer.protocols.reader import Shared
 from analyzer.protocols.tls.direction import MAX_PLAIN
 from analyzer.protocols.tls.late import Late
-from analyzer.protocols.tls.sealed import Contents, Opener, Record
+from analyzer.protocols.tls.sealed import Contents, Opener, plain
 from analyzer.protocols.tls.session import Session
 from analyzer.protocols.tls.state import ALERT, DATA, HANDSHAKE, STEPPED_OVER, UNSETTLED, WANTED
 from analyzer.streams.inorder import IN_ASIDE, SPAN_DATA, SPAN_FIN, SPAN_HOLE
@@ -181,7 +181,7 @@ class Inside:
         if kind == 0:
             self._missing(channel, row)
         elif kind == HANDSHAKE:
-            record = Record(*(int(row[name]) for name in Record._fields))
+            (record,) = plain(row.reshape(1), np.zeros(1, np.int64), self.shared.channels, self.shared.flows)
             if (word := self.tls.take_handshake(session, content, record)) >= 0:
                 row["messages"] = word
         elif kind == ALERT and len(content) >= 2:

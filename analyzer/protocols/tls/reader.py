@@ -127,7 +127,8 @@ class Tls:
         chosen = np.flatnonzero((kinds == HANDSHAKE) | (kinds == ALERT) | (kinds == CCS))
         if chosen.size == 0:
             return
-        for k, record in zip(chosen.tolist(), plain(rows, chosen), strict=True):
+        a = self.shared
+        for k, record in zip(chosen.tolist(), plain(rows, chosen, a.channels, a.flows), strict=True):
             session = self.sessions.get(record.channel) or self._begin(record)
             direction = record.dir
             if record.lost or not record.whole:
@@ -137,7 +138,7 @@ class Tls:
             if record.content_type == CCS:
                 session.take_ccs(direction)
                 if not session.tls13:  # there it says nothing
-                    self.issued.link(session, self.shared.flows)
+                    self.issued.link(session, record, a.flows)
             else:
                 at = record.at
                 data = self.kept[at : at + record.length].tobytes() if at >= 0 else b""  # else it was not kept
@@ -157,8 +158,7 @@ class Tls:
         return self.sessions.get(channel)
 
     def _begin(self, record: Record) -> Session:
-        slot = int(self.shared.channels[record.channel]["slot"])
-        session = self.sessions[record.channel] = Session(record.flow_id, slot, record.frame, self.note)
+        session = self.sessions[record.channel] = Session(record.flow_id, record.slot, record.frame, self.note)
         return session
 
     def note(self, code: str, flow_id: int, frame: int) -> None:
@@ -191,7 +191,7 @@ class Tls:
             session.take(kind, body, record.dir, ts_ns, keep=self.inside is not None)
             seen.append(OLD_RETRY if session.retry and not retry else kind)
             if kind in (SERVER_HELLO, NEW_TICKET):
-                self.issued.link(session, self.shared.flows)
+                self.issued.link(session, record, self.shared.flows)
         if messages.odd:
             self.note(messages.odd, session.flow_id, record.frame)
             messages.odd = ""

@@ -8,6 +8,7 @@ Limits  In TLS 1.3 tickets are issued under encryption: the latest connection of
 from __future__ import annotations
 
 from analyzer.kernel import Records
+from analyzer.protocols.tls.sealed import Record
 from analyzer.protocols.tls.session import Session
 
 # Sessions that may be resumed later, some 200 bytes each: as many as there may be flows; the oldest are forgotten.
@@ -22,13 +23,15 @@ class Issued:
     def __init__(self) -> None:
         self.flows: dict[Key, int] = {}
 
-    def link(self, session: Session, flows: Records) -> None:
-        """`flows` by slot. Find the flow whose session this one resumes, and remember what this one gives out."""
+    def link(self, session: Session, record: Record, flows: Records) -> None:
+        """Find the flow whose session this one resumes, and remember what this one gives out.
+
+        record  at which that became known    flows  by slot
+        """
         client = session.client
         if session.choice is None:
             return
-        flow = flows[session.slot]
-        likely = ("psk", flow["client_hi"].item(), flow["client_lo"].item(), session.sni or _server(flow))
+        likely = ("psk", record.client_hi, record.client_lo, session.sni or _server(flows[session.slot]))
         if session.resumed_from is None:
             if client is not None and session.resumption == "session_id":
                 self._found(session, ("id", client.session_id), sure=True)

@@ -36,7 +36,7 @@ SEALED = np.dtype(
 
 
 class Record(NamedTuple):
-    """What of a SEALED row the handshake's reader asks, as plain numbers."""
+    """What the handshake's reader asks of a SEALED row and of its connection (SEALED.channel), as plain numbers."""
 
     flow_id: int
     channel: int
@@ -51,11 +51,19 @@ class Record(NamedTuple):
     frame: int
     start_ts: int
     ts_ns: int
+    slot: int
+    client_hi: int
+    client_lo: int
 
 
-def plain(rows: Records, chosen: I64) -> Iterator[Record]:
+_OWN, _CLIENT = Record._fields[:-3], Record._fields[-2:]
+
+
+def plain(rows: Records, chosen: I64, channels: Records, flows: Records) -> Iterator[Record]:
     """Yield rows[chosen]; to ask each row for each field would take as long as what is done with them."""
-    return starmap(Record, zip(*(rows[name][chosen].tolist() for name in Record._fields), strict=True))
+    slots = channels["slot"][rows["channel"][chosen]]
+    columns = *(rows[name][chosen] for name in _OWN), slots, *(flows[name][slots] for name in _CLIENT)
+    return starmap(Record, zip(*(column.tolist() for column in columns), strict=True))
 
 
 @dataclass(slots=True)

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
-@dataclass(frozen=True, slots=True)
-class Deflate:
+class Deflate(NamedTuple):
     """permessage-deflate of one direction: size of the window in bits, and whether it is kept between messages."""
 
     bits: int = 15
     takeover: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
+class Handshake(NamedTuple):
     """An opening handshake that was accepted.
 
     channel  whose bytes are WebSocket from here on    frame  of the response
@@ -57,6 +56,7 @@ def accept_of(key: bytes) -> bytes:
     return base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest())
 
 
+@lru_cache(256)
 def read_extensions(value: bytes | None) -> tuple[Deflate | None, Deflate | None, bool]:
     """Read the Sec-WebSocket-Extensions of a response; returns as `Handshake.agreed`."""
     client = server = None

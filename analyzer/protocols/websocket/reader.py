@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from analyzer.anomalies import Ledger
-from analyzer.kernel import I32, U8, clear_rows, distinct, grown, records, roomy
+from analyzer.kernel import I32, I64, U8, clear_rows, grown, records, roomy
 from analyzer.protocols.channel import OPAQUE, PHASE_WEBSOCKET, WEBSOCKET
 from analyzer.protocols.oddities import WS_FIRST
 from analyzer.protocols.reader import Chunk, Shared
 from analyzer.protocols.websocket.frame import close_websocket, frame_websocket
-from analyzer.protocols.websocket.handshake import Handshake
+from analyzer.protocols.websocket.handshake import Deflate, Handshake
 from analyzer.protocols.websocket.heartbeats import heartbeats
 from analyzer.protocols.websocket.inflate import BombError, Inflater
 from analyzer.protocols.websocket.rows import frame_rows, message_rows
@@ -57,7 +57,9 @@ class WebSocket:
         self.used = 0
         self.streams = records(16, STREAM)
         self.connections = records(8, CONNECTION)
-        self.pings = records(16 * MAX_PINGS, PINGS)
+        self.pings = records(
+            1 << 17, PINGS
+        )  # 5 MB, not touched: so much grows in place, and 1 kB each is a lot to copy
         self.frames, self.messages, self.pieces = records(1024, FRAME), records(1024, MESSAGE), records(1024, PIECE)
         self.heap: U8 = np.zeros(4096, np.uint8)
         self.arena: U8 = np.zeros(4096, np.uint8)
@@ -66,67 +68,78 @@ class WebSocket:
         self.counts = {"websocket.bad_handshake": 0, "websocket.old_draft": 0, "websocket.inflate_bomb": 0,
                        "websocket.inflate_cap": 0}  # fmt: skip
         self.first: dict[str, tuple[int, int]] = {}
-        shared.open_websocket = self.open
+        shared.open_websockets = self.open
 
     # ------------------------------------------------------------------------------------ connections
-    def open(self, opened: Handshake) -> None:
-        """The bytes of a channel are WebSocket from here on."""
+    def open(self, handshakes: Sequence[Handshake]) -> None:
+        """The bytes of these channels are WebSocket from here on, where they are not known to be something else."""
+        channels = self.shared.channels
+        own = channels["reader"][[opened.channel for opened in handshakes]] == WEBSOCKET
+        taken = []
+        for opened, is_own in zip(handshakes, own.tolist(), strict=True):
+            if is_own and opened.is_old:
+                self._note("websocket.old_draft", int(channels[opened.channel]["flow_id"]), opened.frame)
+                channels[opened.channel]["reader"] = OPAQUE
+            elif is_own:
+                if not opened.is_accepted:
+                    self._note("websocket.bad_handshake", int(channels[opened.channel]["flow_id"]), opened.frame)
+                taken.append(opened)
+        if not taken:
+            return
+        chosen = np.array([opened.channel for opened in taken])
+        places = self._place(chosen)
+        slots = channels["slot"][chosen]
+        self.shared.apps["reader"][slots], self.shared.apps["phase"][slots] = WEBSOCKET, PHASE_WEBSOCKET
+        agreed = [opened.agreed() for opened in taken]
+        deflate = [client is not None for client, _, _ in agreed]
+        self.connections["deflate"][places] = np.where(deflate, DEFLATE_YES, DEFLATE_NO)
+        self.connections["foreign"][places] = [foreign for _, _, foreign in agreed]
+        for k in np.flatnonzero(deflate).tolist():
+            self._inflate_from(int(places[k]), taken[k])
+
+    def _inflate_from(self, place: int, opened: Handshake) -> None:
+        """Both directions are compressed from here on."""
         channel = self.shared.channels[opened.channel]
-        if channel["reader"] != WEBSOCKET:
-            return
-        if opened.is_old:
-            self._note("websocket.old_draft", int(channel["flow_id"]), opened.frame)
-            channel["reader"] = OPAQUE
-            return
-        if not opened.is_accepted:
-            self._note("websocket.bad_handshake", int(channel["flow_id"]), opened.frame)
-        app = self.shared.apps[int(channel["slot"])]
-        app["reader"], app["phase"] = WEBSOCKET, PHASE_WEBSOCKET
-        place = self._place(opened.channel)
-        client, server, foreign = opened.agreed()
-        connection = self.connections[place]
-        connection["deflate"] = DEFLATE_NO if client is None else DEFLATE_YES
-        connection["foreign"] = foreign
-        if client is None or server is None:
-            return
-        own = (client, server) if channel["client"] == 0 else (server, client)
-        for direction, agreed in enumerate(own):
+        client, server, _ = opened.agreed()
+        for direction, agreed in enumerate((client, server) if channel["client"] == 0 else (server, client)):
             if len(self.inflaters) >= MAX_INFLATERS:
                 self._note("websocket.inflate_cap", int(channel["flow_id"]), opened.frame)
                 break
-            self.inflaters[2 * place + direction] = Inflater(agreed)
-            connection["inflate_s" if direction else "inflate_c"] = 1
+            self.inflaters[2 * place + direction] = Inflater(agreed or Deflate())
+            self.connections[place]["inflate_s" if direction else "inflate_c"] = 1
 
-    def _place(self, channel: int) -> int:
-        """Return where the state of a channel is, making room for it if it has none."""
+    def _place(self, channels: I64) -> I64:
+        """Return where the state of channels is, making room for those that have none."""
+        self._know(int(channels.max()))
+        new = list(dict.fromkeys(channels[self.places[channels] < 0].tolist()))
+        if new:
+            given = self.free[: len(new)]
+            del self.free[: len(new)]
+            more = len(new) - len(given)
+            self.places[new] = given + list(range(self.used, self.used + more))
+            self.used += more
+            self.streams = grown(self.streams, 2 * self.used)
+            self.connections = grown(self.connections, self.used)
+            self.pings = grown(self.pings, 2 * MAX_PINGS * self.used)
+            self.connections["channel"][self.places[new]] = new
+        return self.places[channels].astype(np.int64)
+
+    def _know(self, channel: int) -> None:
+        """Make `places` long enough for this channel."""
         if channel >= self.places.size:
             longer: I32 = np.full(max(channel + 1, 2 * self.places.size), -1, np.int32)
             longer[: self.places.size] = self.places
             self.places = longer
-        if self.places[channel] >= 0:
-            return int(self.places[channel])
-        if self.free:
-            place = self.free.pop()
-        else:
-            place = self.used
-            self.used += 1
-            self.streams = grown(self.streams, 2 * self.used)
-            self.connections = grown(self.connections, self.used)
-            self.pings = grown(self.pings, 2 * MAX_PINGS * self.used)
-        self.places[channel] = place
-        self.connections[place]["channel"] = channel
-        return place
 
     # ------------------------------------------------------------------------------------ bytes
     def feed(self, index: I32, volume: int) -> None:
         """Read spans; see `reader.Reader`."""
         a = self.shared
-        channels = distinct(a.spans["channel"][index])
-        known = channels[channels < self.places.size]
-        placed = known[self.places[known] >= 0].size
-        for channel in channels.tolist() if placed < channels.size else ():
-            if (channel >= self.places.size or self.places[channel] < 0) and a.channels[channel]["reader"] == WEBSOCKET:
-                self._place(channel)
+        channels = a.spans["channel"][index]
+        self._know(int(channels.max(initial=0)))
+        new = channels[self.places[channels] < 0]
+        if (own := new[a.channels["reader"][new] == WEBSOCKET]).size:
+            self._place(own)
         self._make_room(volume // 2 + 3 * index.size, volume, index.size)
         frame_websocket(
             index, a.spans, a.data, a.pages, a.aside, a.channels, a.apps, self.places, self.streams,
