@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,8 +21,11 @@ def _never(item: object) -> bool:
     return False
 
 
-def ahead(items: Iterable[T], alone: Callable[[T], bool] = _never) -> Iterator[T]:
-    """Yield `items` in order, each made by another thread while the one before it is used; errors come last.
+@contextmanager
+def ahead(items: Iterable[T], alone: Callable[[T], bool] = _never) -> Iterator[Iterator[T]]:
+    """Give `items` in order, each made by another thread while the one before it is used; errors come last.
+
+    The first is begun at once.
 
     alone  true for an item that has to be used up before the next is begun
     """
@@ -43,9 +47,7 @@ def ahead(items: Iterable[T], alone: Callable[[T], bool] = _never) -> Iterator[T
         finally:
             ready.release()
 
-    maker = threading.Thread(target=make, daemon=True)
-    maker.start()
-    try:
+    def made() -> Iterator[T]:
         while True:
             ready.acquire()
             if not slot:
@@ -59,6 +61,11 @@ def ahead(items: Iterable[T], alone: Callable[[T], bool] = _never) -> Iterator[T
                 wanted.release()
         if failure:
             raise failure[0]
+
+    maker = threading.Thread(target=make, daemon=True)
+    maker.start()
+    try:
+        yield made()
     finally:
         stopped = True
         wanted.release()

@@ -169,6 +169,11 @@ def chosen_rows(array: Records, index: NDArray[Any]) -> Records:
     return whole_rows(array)[index].view(array.dtype)
 
 
+def joined_rows(*parts: Records) -> Records:
+    """Return the rows of all parts, which are of one dtype."""
+    return np.concatenate([whole_rows(part) for part in parts]).view(parts[0].dtype)
+
+
 def clear_rows(array: Records, index: NDArray[Any]) -> None:
     """Set array[index] to zero."""
     whole_rows(array)[index] = np.zeros(1, (np.void, array.dtype.itemsize))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,20 +55,20 @@ class Facts:
         """Return SIDE `field` as (2, n): client, server."""
         return np.stack([self.client[field], self.server[field]])
 
-    @property
+    @cached_property
     def path_rtt(self) -> I64:
         """Round trip of the whole path in ns: smoothed samples of both parts, else the handshake's, else 0."""
         smoothed = self.client["srtt"] + self.server["srtt"]
         rtt: I64 = np.where(smoothed > 0, smoothed, self.flow["handshake_rtt"])
         return rtt
 
-    @property
+    @cached_property
     def stimulus_ns(self) -> I64:
         """How soon a RST must follow a segment to have been provoked by it (definitions B5)."""
         window: I64 = np.maximum(self.settings.stimulus_ns, self.path_rtt + self.path_rtt // 2)
         return window
 
-    @property
+    @cached_property
     def both_fins_acked(self) -> Mask:
         """Both directions closed in order and both ends know."""
         both: Mask = (self.client["fin_acked_ts"] != 0) & (self.server["fin_acked_ts"] != 0)

@@ -28,9 +28,9 @@ from analyzer.flows.state import (
     UNKNOWN_CLASS,
     WEBSOCKET_IDLE,
 )
-from analyzer.kernel import Mask, Records
+from analyzer.kernel import Mask, Records, chosen_rows, joined_rows
 from analyzer.protocols.channel import PHASE_UNKNOWN
-from analyzer.tables.build import Coded
+from analyzer.tables.build import MISSING, Coded
 
 
 def still_open(facts: Facts) -> Mask:
@@ -79,7 +79,7 @@ def _phases(facts: Facts, rows: Records) -> Array:
         order = np.lexsort((kind, start, flow))
         latest = np.maximum.accumulate(np.where(order < quiet.shape[0], np.arange(order.size), -1))
         found = np.where(latest >= 0, order[latest], -1)[np.argsort(order)][quiet.shape[0] :]  # for each gap
-        one = quiet[np.maximum(found, 0)]
+        one = chosen_rows(quiet, np.maximum(found, 0))
         covers = (found >= 0) & (one["flow_id"] == rows["flow_id"]) & (one["end_ts"] > rows["start_ts"])
         known[covers] = one["phase"][covers]
     return known
@@ -102,9 +102,8 @@ def trailing_rows(facts: Facts) -> Records:
 
 def idle_gaps(facts: Facts) -> dict[str, Any]:
     """Return the columns of `idle_gaps`."""
-    rows = np.concatenate([facts.done.gaps, trailing_rows(facts)])
+    rows = joined_rows(facts.done.gaps, trailing_rows(facts))
     codes = in_phase(facts, rows)
-    end_frame = np.ma.MaskedArray(rows["end_frame"], rows["end_frame"] < 0)
     return {
         "flow_id": rows["flow_id"],
         "start_ts": rows["start_ts"],
@@ -118,5 +117,5 @@ def idle_gaps(facts: Facts) -> dict[str, Any]:
         "survived": rows["survived"] == 1,
         "censored": rows["ended_by"] == END_CAPTURE,
         "start_frame": rows["start_frame"],
-        "end_frame": end_frame,
+        "end_frame": np.where(rows["end_frame"] >= 0, rows["end_frame"], MISSING),
     }

@@ -9,7 +9,7 @@ import numpy as np
 
 from analyzer.decode.segment import ACK
 from analyzer.flows.state import LABELS
-from analyzer.kernel import I64, Mask, Records
+from analyzer.kernel import I64, Mask, Records, chosen_rows, joined_rows
 from analyzer.tables.build import MISSING, Coded, to_arrow
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ class ChosenSegments:
         """Take a batch; True if it is time to ask for `rows`."""
         here = (labels["slot"] >= 0) & self._wanted[np.minimum(labels["flow_id"], self._wanted.size - 1)]
         if here.any():
-            self._held.append((segments[here], labels[here]))
+            self._held.append((chosen_rows(segments, here), chosen_rows(labels, here)))
             self.waiting += int(here.sum())
         return self.waiting >= CHOSEN_ROWS
 
     def rows(self) -> pa.Table:
         """Return rows of what waits, in capture order, and forget it."""
         held, self._held, self.waiting = self._held, [], 0
-        return segment_rows(np.concatenate([pair[0] for pair in held]), np.concatenate([pair[1] for pair in held]))
+        return segment_rows(joined_rows(*(pair[0] for pair in held)), joined_rows(*(pair[1] for pair in held)))
 
 
 def segment_rows(segments: Records, labels: Records) -> pa.Table:

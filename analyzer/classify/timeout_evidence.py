@@ -16,7 +16,7 @@ from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.facts import Facts
 from analyzer.classify.idle_gap import trailing_rows
 from analyzer.flows.state import AFTER_HALF_CLOSE, END_RST, STALLED_UNACKED, STALLED_ZERO_WINDOW, THINK_TIME, TRAILING
-from analyzer.kernel import I64
+from analyzer.kernel import I64, chosen_rows, joined_rows
 
 Rows = NDArray[Any]
 
@@ -66,7 +66,7 @@ def closes_of(facts: Facts, verdict: Verdict, idle_app_ns: I64 | None) -> Rows:
 def gaps_of(facts: Facts, verdict: Verdict) -> Rows:
     """Silences that were survived or still run, and those that killed what came after them."""
     tail = trailing_rows(facts)
-    gaps = np.concatenate([facts.done.gaps, tail])
+    gaps = joined_rows(facts.done.gaps, tail)
     order = np.argsort(facts.flow["flow_id"], kind="stable")
     ids = facts.flow["flow_id"][order]
     if ids.size == 0 or gaps.shape[0] == 0:
@@ -80,7 +80,7 @@ def gaps_of(facts: Facts, verdict: Verdict) -> Rows:
     killed &= (gaps["end_ts"] >= flow["payload_ts"][row]) | (gaps["ended_by"] >= END_RST)  # the last one of its flow
     stalled = np.isin(gaps["gap_class"], (STALLED_UNACKED, STALLED_ZERO_WINDOW, AFTER_HALF_CLOSE))
     keep = (ids[place] == gaps["flow_id"]) & ~stalled & ((gaps["survived"] == 1) | running | killed)
-    gaps, row = gaps[keep], row[keep]
+    gaps, row = chosen_rows(gaps, keep), row[keep]
     rows = np.zeros(gaps.shape[0], GAP)
     rows["hi"], rows["lo"] = flow["server_hi"][row], flow["server_lo"][row]
     rows["port"], rows["version"] = flow["server_port"][row], flow["ip_version"][row]

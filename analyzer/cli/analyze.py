@@ -74,7 +74,7 @@ def _where(request: Request) -> Where | None:
 
 
 _NEEDED_LATER = (
-    "pyarrow.compute", "pyarrow.parquet", "numpy.ma", "analyzer.classify.beats", "analyzer.classify.flow",
+    "pyarrow.compute", "pyarrow.parquet", "analyzer.classify.beats", "analyzer.classify.flow",
     "analyzer.classify.sentences", "analyzer.classify.whole", "analyzer.render.files", "analyzer.render.summary",
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.flows import state
 from analyzer.flows.rtt import Taken, quantiles, taken
 from analyzer.flows.track import rebuild, track
-from analyzer.kernel import I32, I64, U8, Mask, Records, chosen_rows, clear_rows, grown, records, roomy
+from analyzer.kernel import I32, I64, U8, Mask, Records, chosen_rows, clear_rows, copy_rows, grown, records, roomy
 from analyzer.settings import Settings
 from analyzer.streams.inorder import PAGES, SPAN, flush, new_store
 
@@ -299,8 +299,8 @@ class FlowTracker:
         m = self.meta[0]
         rows = self.probes[: m["n_probes"]]
         go = self._split(rows, chosen)
-        taken, kept = rows[go], rows[~go]
-        self.probes[: kept.shape[0]] = kept
+        taken, kept = chosen_rows(rows, go), chosen_rows(rows, ~go)
+        copy_rows(self.probes, kept)
         waiting = np.flatnonzero(kept["open"] == 1)
         self.sides["probe_row"][2 * kept["slot"][waiting].astype(np.int64) + kept["dir"][waiting]] = waiting
         m["n_probes"] = kept.shape[0]
@@ -311,8 +311,8 @@ class FlowTracker:
         m = self.meta[0]
         rows = self.gaps[: m["n_gaps"]]
         go = self._split(rows, chosen)
-        taken, kept = rows[go], rows[~go]
-        self.gaps[: kept.shape[0]] = kept
+        taken, kept = chosen_rows(rows, go), chosen_rows(rows, ~go)
+        copy_rows(self.gaps, kept)
         waiting = np.flatnonzero(kept["open"] == 1)
         self.flows["gap_row"][kept["slot"][waiting]] = waiting  # the latest of a flow stands last
         place = np.cumsum(~go) - 1

@@ -9,8 +9,8 @@ A producer hands over one array per column, with missing values in whichever for
     enum    as str; the words are checked if they come as a Coded
     frames  a pair (offsets, values), or a list of lists
 
-Every type also takes a numpy MaskedArray (masked is null) and an Arrow array. What numpy hands over is copied: the
-producer may reuse its buffers as soon as `to_arrow` returns.
+Every type also takes an Arrow array. What numpy hands over is copied: the producer may reuse its buffers as soon as
+`to_arrow` returns.
 """
 
 from __future__ import annotations
@@ -129,13 +129,9 @@ def _column(column: Column, given: Any) -> pa.Array:
         return _frames(given)
     if column.type in ("str", "enum"):
         return _texts(given)
-    mask = None
-    if isinstance(given, np.ma.MaskedArray):
-        mask = np.ma.getmaskarray(given)
-        given = given.data
     if not isinstance(given, np.ndarray):
         given = _array_of(list(given), column.type)
-    return _numbers(column.type, given, mask)
+    return _numbers(column.type, given)
 
 
 def _array_of(values: list[Any], kind: str) -> NDArray[Any]:
@@ -147,7 +143,7 @@ def _array_of(values: list[Any], kind: str) -> NDArray[Any]:
     return np.array([MISSING if value is None else value for value in values], dtype=np.int64)
 
 
-def _numbers(kind: str, given: NDArray[Any], mask: NDArray[np.bool_] | None) -> pa.Array:
+def _numbers(kind: str, given: NDArray[Any]) -> pa.Array:
     """Return an array of integers, floats or booleans with its nulls; always a copy."""
     wanted = arrow_type(kind)
     values: NDArray[Any]
@@ -167,8 +163,6 @@ def _numbers(kind: str, given: NDArray[Any], mask: NDArray[np.bool_] | None) -> 
             raise ValueError(f"a column of type {kind} cannot hold {given.dtype}")
         values = given.view(np.int64).copy() if given.dtype.kind == "M" else given.astype(np.int64)
         missing = values == MISSING
-    if mask is not None:
-        missing = missing | mask
     holes = missing if missing.any() else None
     array = pa.array(values, pa.int64() if kind == "ts" else wanted, mask=holes)
     return array.view(wanted) if kind == "ts" else array
@@ -194,13 +188,7 @@ def _coded(column: Column, given: Coded) -> pa.Array:
 
 def _texts(given: Any) -> pa.Array:
     """Return texts as Arrow strings; whatever is no valid UTF-8 is kept as visible \\x.. escapes."""
-    values = given
-    if isinstance(given, np.ma.MaskedArray):
-        cells = zip(given.data, np.ma.getmaskarray(given), strict=True)
-        values = [None if hidden else cell for cell, hidden in cells]
-    elif isinstance(given, np.ndarray):
-        values = given.tolist()
-    values = list(values)
+    values = given.tolist() if isinstance(given, np.ndarray) else list(given)
     try:
         return pa.array(values, pa.string(), from_pandas=True)
     except (UnicodeError, pa.ArrowException, TypeError):  # bytes, or surrogates from the wire
