@@ -86,7 +86,7 @@ def cache_is_cold() -> bool:
 
 
 _LINE = 64
-_LARGE = 4 << 20  # bytes
+_LARGE, _HUGE = 1 << 18, 4 << 20  # bytes: with an address space of its own; in pages of 2 MiB
 _HUGE_PAGES = hasattr(mmap, "MADV_HUGEPAGE")
 _RESERVED = 64  # as much address space as asked for: growing then moves nothing
 _MOST_RESERVED = 1 << 30  # bytes
@@ -121,7 +121,7 @@ def untouched(n: int) -> U8:
         room = mmap.mmap(-1, max(n, min(_RESERVED * n, _MOST_RESERVED)), flags=flags)
     except OSError:  # address space is limited, or counted as memory (overcommit_memory 2)
         room = mmap.mmap(-1, n, flags=flags)
-    if _HUGE_PAGES:
+    if _HUGE_PAGES and n >= _HUGE:
         room.madvise(mmap.MADV_HUGEPAGE)  # a page fault for 2 MiB costs little more than one for 4 KiB
     return np.frombuffer(room, np.uint8)[:n]
 
