@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,11 +20,8 @@ def _never(item: object) -> bool:
     return False
 
 
-@contextmanager
-def ahead(items: Iterable[T], alone: Callable[[T], bool] = _never) -> Iterator[Iterator[T]]:
-    """Give `items` in order, each made by another thread while the one before it is used; errors come last.
-
-    The first is begun at once.
+def ahead(items: Iterable[T], alone: Callable[[T], bool] = _never) -> Iterator[T]:
+    """Yield `items` in order, each made by another thread while the one before it is used; errors come last.
 
     alone  true for an item that has to be used up before the next is begun
     """
@@ -47,7 +43,9 @@ def ahead(items: Iterable[T], alone: Callable[[T], bool] = _never) -> Iterator[I
         finally:
             ready.release()
 
-    def made() -> Iterator[T]:
+    maker = threading.Thread(target=make, daemon=True)
+    maker.start()
+    try:
         while True:
             ready.acquire()
             if not slot:
@@ -61,11 +59,6 @@ def ahead(items: Iterable[T], alone: Callable[[T], bool] = _never) -> Iterator[I
                 wanted.release()
         if failure:
             raise failure[0]
-
-    maker = threading.Thread(target=make, daemon=True)
-    maker.start()
-    try:
-        yield made()
     finally:
         stopped = True
         wanted.release()

@@ -7,7 +7,6 @@ source, and the same packets give the same tables however they are cut into batc
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -134,9 +133,8 @@ class Engine:
     def read(self, batches: Iterable[PacketBatch], *, one_ahead: bool) -> Iterator[Chunk]:
         """Feed all of `batches`; one_ahead: the next is read and followed by another thread meanwhile."""
         followed = map(self.follow, batches)
-        with ahead(followed, alone=lambda batch: batch.full) if one_ahead else nullcontext(followed) as ready:
-            for batch in ready:
-                yield from self.take(batch)
+        for batch in ahead(followed, alone=lambda batch: batch.full) if one_ahead else followed:
+            yield from self.take(batch)
 
     def follow(self, batch: PacketBatch) -> Followed:
         """The first half of `feed`, which knows no protocol.
@@ -199,11 +197,10 @@ class Engine:
         known = []
         for slots in remaining:
             known.append((yield from self._end(slots, self.tracker.flush(slots), nothing)))
-        with ahead(map(self.tracker.finished, remaining)) as finished:
-            yield from self.protocols.finish(self.ledger)
-            self._tell_complete(READ)
-            for done, (applications, units) in zip(finished, known, strict=True):
-                yield from self._judge(done, applications, units)
+        yield from self.protocols.finish(self.ledger)
+        self._tell_complete(READ)
+        for slots, (applications, units) in zip(remaining, known, strict=True):
+            yield from self._judge(self.tracker.finished(slots), applications, units)
         self._tell_complete(JUDGED)
         if self._plaintext is not None:
             self._plaintext.tell(self.ledger)

@@ -150,14 +150,13 @@ class Watch:
     # -------------------------------------------------------------------------------------- inside
 
     def _run(self) -> Iterator[tuple[str, pa.Table]]:
-        with ahead(self._followed(), alone=_alone) as batches:
-            for followed in batches:
-                if followed is None:
-                    yield from self._advance()
-                    continue
-                self._learn()
-                yield from self.engine.take(followed)
-                self.source.release()
+        for followed in ahead(self._followed(), alone=_alone):
+            if followed is None:
+                yield from self._advance()
+                continue
+            self._learn()
+            yield from self.engine.take(followed)
+            self.source.release()
         yield from self._advance()
 
     def _followed(self) -> Iterator[Followed | None]:
