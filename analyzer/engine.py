@@ -7,8 +7,7 @@ source, and the same packets give the same tables however they are cut into batc
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -37,8 +36,7 @@ if TYPE_CHECKING:
 Chunk = tuple[str, "pa.Table"]
 
 
-@dataclass(slots=True)
-class Followed:
+class Followed(NamedTuple):
     """A batch whose segments found their flows.
 
     segments, data  as decoded    labels  one per segment

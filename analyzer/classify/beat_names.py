@@ -13,8 +13,8 @@ Limits  A name is a candidate, and all that fit are listed. CBC hides sizes, as 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,7 @@ _PLAIN, _PLAIN_MIDSTREAM, _HIDDEN = range(3)
 _READ = ("unknown", "ssh")  # what plain text may have that no protocol would have read
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(NamedTuple):
     """What is known of a series.
 
     where  _HIDDEN or what plain text it is    sizes, answers  smallest and largest; None = not known, or no answers

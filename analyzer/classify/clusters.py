@@ -7,7 +7,7 @@ Limits  One pile per group. A pile of fewer than three closes is none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,7 @@ def window_us(silence_us: I64) -> I64:
     return width
 
 
-@dataclass(slots=True)
-class Piles:
+class Piles(NamedTuple):
     """(groups,) the pile of each group, or NONE in `first`.
 
     value_us, spread_us  where it begins and how wide it is    limit_us  what is longer outlived it
@@ -72,8 +71,7 @@ class Piles:
         return np.where(self.found, self.last - self.first, 0)
 
 
-@dataclass(slots=True)
-class Survivors:
+class Survivors(NamedTuple):
     """Silences that ended well or go on: (n,) endpoint number and length, in ascending order of both."""
 
     key: I64
@@ -99,8 +97,7 @@ class Survivors:
         return np.where((at >= 0) & (picked >= endpoint * _LONGEST_US), picked - endpoint * _LONGEST_US, -1)
 
 
-@dataclass(slots=True)
-class _Groups:
+class _Groups(NamedTuple):
     """Closes sorted by group and silence. key = group and silence in one number; start, end (groups,) places."""
 
     key: I64

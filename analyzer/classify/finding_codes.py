@@ -8,13 +8,12 @@ Imports nothing, so that `longwire explain` answers at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SEVERITIES = ("error", "warning", "note", "info")
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(NamedTuple):
     """One kind of finding. seconds: what its numbers count. least: flows below which it is only a note."""
 
     code: str

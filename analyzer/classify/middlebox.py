@@ -14,7 +14,7 @@ Limits  A clue is no proof: say "consistent with". A host that sends RSTs with a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +58,7 @@ _SAME_INSTANT_NS = 1_000_000
 _INITIAL_TTLS = (32, 64, 128, 255)
 
 
-@dataclass(slots=True)
-class Suspicion:
+class Suspicion(NamedTuple):
     """(n,) per flow: score 0 to 1 (0 without a RST), and the clues by name, comma-separated."""
 
     score: F64

@@ -8,7 +8,6 @@ Limits  Heartbeats are paired and judged when their flow is over: they are not a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from analyzer.classify.closing import closes, judge
@@ -32,7 +31,7 @@ def rows_of(
 ) -> Iterator[tuple[str, pa.Table]]:
     """Yield (table, rows) of flows that go on. ticks: their RTT samples, of which `done` has no quantiles yet."""
     p50, p95 = quantiles(ticks)
-    facts = Facts(replace(done, rtt_p50=p50, rtt_p95=p95), applications, end_ns, settings)
+    facts = Facts(done._replace(rtt_p50=p50, rtt_p95=p95), applications, end_ns, settings)
     verdict = judge(facts)
     close_columns = closes(facts, verdict)
     nothing: list[str | None] = [None] * facts.n

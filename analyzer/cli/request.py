@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The arguments of `longwire analyze`."""
 
     files: tuple[Path, ...]
@@ -21,8 +20,7 @@ class Request:
     payload: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """How every command but `analyze` reads captures.
 
     keys  TLS key logs; none = the one that the environment names
@@ -33,8 +31,7 @@ class Reading:
     keys: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Explain:
+class Explain(NamedTuple):
     """The arguments of `longwire explain`."""
 
     code: str | None = None

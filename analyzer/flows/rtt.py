@@ -8,7 +8,7 @@ then on only every second, fourth, ... sample is taken, so that they stay spread
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -75,8 +75,7 @@ def take_sample(me: Records, ack: int, now: int, m: Records, samples: I32, free:
     me.rtt_n += 1
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """Copied samples of `sides` sides. has: those that have any    n, ticks (has.size,), (has.size, n.max())"""
 
     sides: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,8 +34,7 @@ FILE_LINGER_NS = 60_000_000_000
 """See `settings.linger_ns`."""
 
 
-@dataclass(slots=True)
-class Finished:
+class Finished(NamedTuple):
     """Flows that are over, and the rows about flows (over or not) that will not change any more.
 
     flows (n,) FLOW    sides (2n,) SIDE    in no particular order of flow_id
@@ -217,7 +216,7 @@ class FlowTracker:
         probes, gaps = self.probes[: self.meta[0]["n_probes"]], self.gaps[: self.meta[0]["n_gaps"]]
         done = self.look_at(here)
         probes, gaps = probes[chosen[probes["slot"]]], gaps[chosen[gaps["slot"]]]
-        return replace(done, probes=probes, gaps=gaps), taken(done.sides, self.samples)
+        return done._replace(probes=probes, gaps=gaps), taken(done.sides, self.samples)
 
     def collect(self) -> tuple[Finished, Records]:
         """Hand over the flows that are over, and if too many are open also those that have least left to tell.

@@ -7,8 +7,7 @@ tunnel, decrypted text); those are routed again until nothing is left.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -48,8 +47,7 @@ MOST_AT_ONCE = 2 << 20
 MAX_SILENCES = 1 << 20
 
 
-@dataclass(slots=True)
-class Applications:
+class Applications(NamedTuple):
     """What the protocols know of n flows: apps (n,) APP, first Host, server name and ALPN of each; their SILENCE and
     BEAT rows, in no particular order."""
 

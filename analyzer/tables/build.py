@@ -16,8 +16,7 @@ Every type also takes an Arrow array. What numpy hands over is copied: the produ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -36,8 +35,7 @@ NAT = MISSING
 """Null in a ts column: the same bits as numpy's NaT."""
 
 
-@dataclass(frozen=True, slots=True)
-class Coded:
+class Coded(NamedTuple):
     """A text column of few words: `names[codes[i]]`, null where `codes[i]` is -1.
 
     codes  (n,) any integer type    names  the words; a code beyond them raises IndexError

@@ -6,7 +6,7 @@ A column has one of the types of `TYPES`. Every type may be null; `Column.null` 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 TYPES: dict[str, str] = {
     "ts": "time, UTC, nanoseconds (ISO 8601 with 9 decimals in CSV and JSON)",
@@ -19,8 +19,7 @@ TYPES: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One column: what it is called, what it holds, and when it holds nothing.
 
     type   a key of TYPES    unit    "s", "bytes", "frames" ..., empty where the type says it all
@@ -37,8 +36,7 @@ class Column:
     open: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """One table: one row per `row`, sorted by `sort_key` (nulls last; empty = in the order it was made)."""
 
     name: str

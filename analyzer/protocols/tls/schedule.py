@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from analyzer.protocols.tls.suites import Suite
 
 SSL30, TLS10, TLS11, TLS12, TLS13 = 0x0300, 0x0301, 0x0302, 0x0303, 0x0304
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(NamedTuple):
     """What one direction needs: key, the fixed part of its nonce (or the first IV), and the key of its MAC."""
 
     key: bytes

@@ -8,8 +8,8 @@ Limits  None for what cannot be read: ARIA, Camellia in GCM, GOST, SM4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 GCM, CCM, CCM8, CHACHA, CBC, RC4, NULL = "GCM", "CCM", "CCM_8", "CHACHA20_POLY1305", "CBC", "RC4", "NULL"
 _MACS = {"MD5": ("md5", 16), "SHA": ("sha1", 20), "SHA256": ("sha256", 32), "SHA384": ("sha384", 48)}
@@ -21,8 +21,7 @@ _BLOCK_CIPHERS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Suite:
+class Suite(NamedTuple):
     """One cipher suite.
 
     cipher  "AES_128", "3DES_EDE", ...    mode  GCM, CCM, CCM8, CHACHA, CBC, RC4 or NULL
