@@ -9,16 +9,22 @@ Limits  In TLS 1.2 the last record's type says alert, not which one. In TLS 1.3 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import starmap
 from typing import NamedTuple
 
-from analyzer.kernel import I64, Records
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.tls.names import cipher_name
 from analyzer.protocols.tls.session import Session
 from analyzer.protocols.tls.state import ALERT, BODY, DATA, LOST
+from analyzer.tables.build import MISSING
 
-YES, INFERRED, NO, UNKNOWN = "yes", "inferred", "no", "unknown"
-CLOSE_WORDS = (YES, INFERRED, NO, UNKNOWN)
+I8 = NDArray[np.int8]
+
+CLOSE_WORDS = ("yes", "inferred", "no", "unknown")
+YES, INFERRED, NO, UNKNOWN = range(4)
+BASIS_WORDS = ("observed", "inferred", "unknown")
 
 # A record of an alert (2 bytes) or KeyUpdate (5) in TLS 1.3: one byte of type and the tag, 16 bytes or 8 with CCM_8
 _ALERT, _ALERT_CCM_8 = 19, 11
@@ -28,90 +34,70 @@ _ALERT, _ALERT_CCM_8 = 19, 11
 _MOST_SHORT, _MOST_UPDATES = 4, 8
 
 
-class Ending(NamedTuple):
-    """How one flow's TCP ended, as far as TLS needs it; times in nanoseconds, 0 = not."""
+class Over(NamedTuple):
+    """n connections that are over: sessions, and STREAM rows of each direction, CONNECTION and FLOW rows (n,)."""
 
-    closed_ts: int  # first FIN or RST
-    reset: bool  # it was a RST
+    sessions: Sequence[Session]
+    sides: tuple[Records, Records]
+    connections: Records
+    flows: Records
+    tls13: Mask
+    opened: Mask
+    known: Mask  # the version was agreed
+    ccm_8: Mask
 
-
-class Last(NamedTuple):
-    """What a direction's STREAM says when its connection is over."""
-
-    state: int
-    missing: int
-    records: int
-    head_n: int
-    last_type: int
-    last_length: int
-    epoch: int
-    fin: int
-    heartbeats: int
-    data_records: int
-    data_after_peer_ts: int
-    short_14: int
-    short_22: int
+    @property
+    def closed(self) -> Mask:
+        """Whether a FIN or RST was seen."""
+        seen: Mask = self.flows["close_ts"] != 0
+        return seen
 
 
-def last_of(streams: Records, rows: I64) -> list[Last]:
-    """Return the STREAM records in `rows` as plain numbers: field by field of each record takes ten times longer."""
-    return list(starmap(Last, zip(*(streams[name][rows].tolist() for name in Last._fields), strict=True)))
+def over(sessions: Sequence[Session], sides: tuple[Records, Records], connections: Records, flows: Records) -> Over:
+    """Return what is known of connections that are over, their sessions' facts by columns."""
+    facts = [(s.tls13, s.opened, s.version != 0, "_CCM_8" in cipher_name(s.cipher)) for s in sessions]
+    return Over(sessions, sides, connections, flows, *np.array(facts, np.bool_).T)
 
 
-def close_notify(session: Session, s: Last, direction: int, ending: Ending) -> str:
-    """Return whether this direction said goodbye: a word of CLOSE_WORDS."""
-    if session.close_read[direction]:
-        return YES
-    if s.state == LOST or s.missing:
-        return UNKNOWN  # its last records were not captured
-    closed = ending.closed_ts != 0
-    if s.records == 0 or s.state == BODY or s.head_n > 0:
-        return NO
-    if s.last_type == ALERT:
-        if s.epoch == 0 or session.tls13 or session.opened:
-            return NO  # it was read, and said something else
-        return INFERRED if closed else UNKNOWN
-    if s.last_type == DATA and session.tls13:
-        if session.opened:
-            return NO
-        short = s.last_length == (_ALERT_CCM_8 if _is_ccm_8(session) else _ALERT)
-        if short:
-            return INFERRED if closed else UNKNOWN
-    if s.last_type == DATA and not session.version:
-        return UNKNOWN  # which version it is was not seen
-    return NO
+def close_notify(of: Over, direction: int) -> I8:
+    """Return whether each connection's direction said goodbye: codes of CLOSE_WORDS."""
+    s = of.sides[direction]
+    read = np.array([session.close_read[direction] for session in of.sessions], np.bool_)
+    alert, data = s["last_type"] == ALERT, s["last_type"] == DATA
+    short = s["last_length"] == np.where(of.ccm_8, _ALERT_CCM_8, _ALERT)
+    guess = np.where(of.closed, INFERRED, UNKNOWN)
+    rules = (
+        (read, YES),
+        ((s["state"] == LOST) | (s["missing"] != 0), UNKNOWN),  # its last records were not captured
+        ((s["records"] == 0) | (s["state"] == BODY) | (s["head_n"] > 0), NO),
+        (alert & ((s["epoch"] == 0) | of.tls13 | of.opened), NO),  # it was read, and said something else
+        (alert, guess),
+        (data & of.tls13 & of.opened, NO),
+        (data & of.tls13 & short, guess),
+        (data & ~of.known, UNKNOWN),  # which version it is was not seen
+    )
+    said: I8 = np.select([rule for rule, _ in rules], [word for _, word in rules], NO).astype(np.int8)
+    return said
 
 
-def is_truncated(s: Last, said: str, ending: Ending) -> bool:
-    """True if TCP ended in the middle of a record of this direction."""
-    if ending.closed_ts == 0 or said in (YES, INFERRED):
-        return False
-    in_record = s.state == BODY or (s.head_n > 0 and s.records > 0)
-    return in_record and (bool(s.fin) or ending.reset)
+def is_truncated(of: Over, direction: int, said: I8) -> Mask:
+    """Return whether TCP ended in the middle of a record of this direction; `said` as `close_notify` has it."""
+    s = of.sides[direction]
+    in_record = (s["state"] == BODY) | ((s["head_n"] > 0) & (s["records"] > 0))
+    ended = (s["fin"] != 0) | (of.flows["close_rst"] != 0)
+    cut: Mask = of.closed & (said != YES) & (said != INFERRED) & in_record & ended
+    return cut
 
 
-def key_updates(
-    session: Session, last: Sequence[Last], updates_14: int, updates_22: int
-) -> tuple[int | None, int | None, str]:
-    """Return (client's, server's, basis): read, or inferred from pairs of records as long as a KeyUpdate.
-
-    updates_14, updates_22  how many such pairs there were, of records of 14 and 22 bytes
-    """
-    if session.opened or (session.version and not session.tls13):
-        return session.key_updates[0], session.key_updates[1], "observed"
-    if not session.version:
-        return None, None, UNKNOWN
-    if _is_ccm_8(session):
-        pairs, short = updates_14, last[0].short_14 + last[1].short_14
-    else:
-        pairs, short = updates_22, last[0].short_22 + last[1].short_22
-    alone = short - 2 * pairs
-    if pairs == 0 and alone == 0:
-        return 0, 0, INFERRED
-    if pairs == 0 or alone > _MOST_SHORT or pairs > _MOST_UPDATES:
-        return None, None, UNKNOWN
-    return pairs, pairs, INFERRED
-
-
-def _is_ccm_8(session: Session) -> bool:
-    return "_CCM_8" in cipher_name(session.cipher)
+def key_updates(of: Over) -> tuple[I64, I64, I8]:
+    """Return (client's, server's, codes of BASIS_WORDS): read, or from pairs of records as long as a KeyUpdate."""
+    short_14, short_22 = (of.sides[0][name] + of.sides[1][name] for name in ("short_14", "short_22"))
+    pairs = np.where(of.ccm_8, of.connections["updates_14"], of.connections["updates_22"]).astype(np.int64)
+    alone = np.where(of.ccm_8, short_14, short_22) - 2 * pairs
+    vague = (pairs == 0) & (alone != 0) | (alone > _MOST_SHORT) | (pairs > _MOST_UPDATES)
+    read = of.opened | (of.known & ~of.tls13)
+    inferred = np.where(~of.known | vague, MISSING, pairs)
+    told = np.array([session.key_updates for session in of.sessions], np.int64).reshape(-1, 2)
+    client, server = (np.where(read, told[:, side], inferred) for side in (0, 1))
+    basis: I8 = np.select([read, ~of.known | vague], [0, 2], 1).astype(np.int8)
+    return client, server, basis

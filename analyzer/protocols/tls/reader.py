@@ -11,7 +11,7 @@ import numpy as np
 from analyzer.kernel import I32, I64, U8, Records, chosen_rows, clear_rows, copy_rows, grown, records
 from analyzer.protocols.oddities import CODES
 from analyzer.protocols.reader import Chunk, Shared
-from analyzer.protocols.tls.closing import last_of
+from analyzer.protocols.tls.closing import over
 from analyzer.protocols.tls.frame import frame_tls, move_kept
 from analyzer.protocols.tls.hello import read_old_hello
 from analyzer.protocols.tls.inside import Inside
@@ -22,7 +22,6 @@ from analyzer.protocols.tls.resume import Issued
 from analyzer.protocols.tls.rows import (
     SessionColumns,
     heartbeats,
-    over,
     record_rows,
     session_columns,
     session_rows,
@@ -254,8 +253,9 @@ class Tls:
             if self.inside is not None:
                 self.inside.close(channel, session)
             sessions.append(session)
+        sides = chosen_rows(self.streams, pair[0::2]), chosen_rows(self.streams, pair[1::2])
         flows, connections = chosen_rows(self.shared.flows, slots), chosen_rows(self.connections, mine)
-        columns = session_columns(over(sessions, last_of(self.streams, pair), connections, flows))
+        columns = session_columns(over(sessions, sides, connections, flows))
         self.done.append(columns)
         self.n_done += len(sessions)
         tell_apps(self.shared.apps, slots, columns, sessions, own["stream_id"] < 0)  # others are a tunnel's

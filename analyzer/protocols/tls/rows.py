@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, starmap
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
 from analyzer.protocols.channel import DECRYPTED, TLS_CLOSE
 from analyzer.protocols.tls.certificate import Certificate
-from analyzer.protocols.tls.closing import UNKNOWN, Ending, Last, close_notify, is_truncated, key_updates
+from analyzer.protocols.tls.closing import BASIS_WORDS, CLOSE_WORDS, Over, close_notify, is_truncated, key_updates
 from analyzer.protocols.tls.names import LEVELS, alert_name, cipher_name, version_name
 from analyzer.protocols.tls.session import Session
 from analyzer.protocols.tls.state import BLED, HEADER_BYTES, HEARTBEAT
@@ -24,7 +24,7 @@ from analyzer.tables.protocols import CONTENT_TYPES
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SessionColumns = dict[str, list[Any]]
+SessionColumns = dict[str, Any]  # arrays and lists
 
 
 # ------------------------------------------------------------------------------------------------ tls_records
@@ -73,35 +73,14 @@ def _named(numbers: Any, name: Any) -> Coded:
 
 
 # ------------------------------------------------------------------------------------------------ tls_sessions
-class Over(NamedTuple):
-    """A connection that is over: last of both directions, and what its CONNECTION and FLOW say."""
-
-    session: Session
-    last: Sequence[Last]
-    ending: Ending
-    first_ts: int
-    last_ts: int
-    updates_14: int
-    updates_22: int
-    bled: int
-
-
-def over(sessions: Sequence[Session], last: Sequence[Last], connections: Records, flows: Records) -> list[Over]:
-    """Join n sessions with last (2n,), and connections and flows (n,), column by column."""
-    endings = starmap(Ending, zip(flows["close_ts"].tolist(), (flows["close_rst"] != 0).tolist(), strict=True))
-    pairs = zip(last[::2], last[1::2], strict=True)
-    times = (flows[name].tolist() for name in ("first_ts", "last_ts"))
-    counts = (connections[name].tolist() for name in ("updates_14", "updates_22", "bled"))
-    return list(starmap(Over, zip(sessions, pairs, endings, *times, *counts, strict=True)))
-
-
-def session_columns(rows: Sequence[Over]) -> SessionColumns:
-    """Return the columns of `tls_sessions` of connections that are over."""
-    sessions = [o.session for o in rows]
-    said = [[close_notify(o.session, o.last[d], d, o.ending) for o in rows] for d in (0, 1)]
-    updates = [key_updates(o.session, o.last, o.updates_14, o.updates_22) for o in rows]
-    ends = [_end_of(o) for o in rows]
-    timed = [bool(end and s.start_ts) for end, s in zip(ends, sessions, strict=True)]
+def session_columns(of: Over) -> SessionColumns:
+    """Return the columns of `tls_sessions` of connections that are over; words of _WORDS by their codes."""
+    sessions = of.sessions
+    said = [close_notify(of, direction) for direction in (0, 1)]
+    updates_c, updates_s, basis = key_updates(of)
+    start, ends = np.array([s.start_ts for s in sessions], np.int64), _ends_of(of)
+    timed = (start != 0) & (ends != 0)
+    data = (of.sides[0]["data_records"] > 0) | (of.sides[1]["data_records"] > 0)
     certificates = [s.certificate for s in sessions]
     return {
         "flow_id": [s.flow_id for s in sessions],
@@ -118,63 +97,68 @@ def session_columns(rows: Sequence[Over]) -> SessionColumns:
         ],
         "early_data": [s.early_data for s in sessions],
         "hello_retry": [s.retry for s in sessions],
-        "handshake_complete": [
-            bool(end) or (not o.session.tls13 and any(s.data_records > 0 for s in o.last))
-            for end, o in zip(ends, rows, strict=True)
-        ],
-        "handshake_s": [
-            (end - s.start_ts) / 1e9 if known else None for end, s, known in zip(ends, sessions, timed, strict=True)
-        ],
-        "handshake_rtts": [max(s.flights, 1) if known else None for s, known in zip(sessions, timed, strict=True)],
+        "handshake_complete": (ends != 0) | (data & ~of.tls13),
+        "handshake_s": np.where(timed, (ends - start) / 1e9, np.nan),
+        "handshake_rtts": np.where(timed, [max(s.flights, 1) for s in sessions], MISSING),
         "cert_subject": [c.subject if c else None for c in certificates],
         "cert_issuer": [c.issuer if c else None for c in certificates],
         "cert_not_before": [c.not_before if c else None for c in certificates],
         "cert_not_after": [c.not_after if c else None for c in certificates],
-        "cert_expired": [_expired(o.session.certificate, o.first_ts, o.last_ts) for o in rows],
+        "cert_expired": _expired(certificates, of.flows),
         "client_auth": [True if s.client_auth else None if s.tls13 and not s.opened else False for s in sessions],
         "renegotiations": [s.renegotiations for s in sessions],
         "secure_renegotiation": [s.secure for s in sessions],
-        "key_updates_c": [client for client, _, _ in updates],
-        "key_updates_s": [server for _, server, _ in updates],
-        "key_update_basis": [basis for _, _, basis in updates],
+        "key_updates_c": updates_c,
+        "key_updates_s": updates_s,
+        "key_update_basis": basis,
         "heartbeat_negotiated": [s.heartbeat for s in sessions],
-        "heartbeats_c": [o.last[0].heartbeats for o in rows],
-        "heartbeats_s": [o.last[1].heartbeats for o in rows],
-        "heartbleed_suspected": [o.bled == BLED for o in rows],
+        "heartbeats_c": of.sides[0]["heartbeats"],
+        "heartbeats_s": of.sides[1]["heartbeats"],
+        "heartbleed_suspected": of.connections["bled"] == BLED,
         "close_notify_c": said[0],
         "close_notify_s": said[1],
-        "truncated": [
-            is_truncated(o.last[0], c, o.ending) or is_truncated(o.last[1], s, o.ending)
-            for o, c, s in zip(rows, *said, strict=True)
-        ],
+        "truncated": is_truncated(of, 0, said[0]) | is_truncated(of, 1, said[1]),
         "alert": [s.alert for s in sessions],
         "ja3": [s.first.ja3 if s.first else None for s in sessions],
         "ja3s": [s.ja3s for s in sessions],
         "ja4": [s.first.ja4 if s.first else None for s in sessions],
         "ja4s": [s.ja4s for s in sessions],
-        "decrypted": [s.opened for s in sessions],
+        "decrypted": of.opened,
     }
 
 
-def _end_of(o: Over) -> int:
-    """Return when the handshake was complete, 0 if that was not seen."""
-    if not o.session.end_ts and o.session.tls13 and o.session.server_seen:
-        return o.last[o.session.client_dir].data_after_peer_ts
-    return o.session.end_ts
+_WORDS = {"close_notify_c": CLOSE_WORDS, "close_notify_s": CLOSE_WORDS, "key_update_basis": BASIS_WORDS}
 
 
-def _expired(certificate: Certificate | None, first_ns: int, last_ns: int) -> str:
+def _ends_of(of: Over) -> I64:
+    """Return when each handshake was complete, 0 if that was not seen."""
+    ends = np.array([s.end_ts for s in of.sessions], np.int64)
+    seen = np.array([s.server_seen for s in of.sessions], np.bool_)
+    by_server = np.array([s.client_dir for s in of.sessions], np.bool_)
+    after = [side["data_after_peer_ts"] for side in of.sides]
+    of_client: I64 = np.where(by_server, after[1], after[0])
+    return np.where((ends == 0) & of.tls13 & seen, of_client, ends)
+
+
+def _expired(certificates: Sequence[Certificate | None], flows: Records) -> list[str]:
     """Compare the end of validity with every packet's time, not only the handshake's."""
-    if certificate is None:
-        return UNKNOWN
-    if certificate.not_after < first_ns:
-        return "before"
-    return "during" if certificate.not_after < last_ns else "no"
+    words = ["unknown"] * len(certificates)
+    for k, certificate in enumerate(certificates):
+        if certificate is not None:
+            until = certificate.not_after
+            words[k] = "before" if until < flows["first_ts"][k] else "during" if until < flows["last_ts"][k] else "no"
+    return words
 
 
 def session_rows(done: Sequence[SessionColumns]) -> pa.Table:
     """Return pieces of `session_columns` as one table."""
-    return to_arrow("tls_sessions", {name: [*chain.from_iterable(piece[name] for piece in done)] for name in done[0]})
+    columns: dict[str, Any] = {}
+    for name, first in done[0].items():
+        parts = [piece[name] for piece in done]
+        columns[name] = np.concatenate(parts) if isinstance(first, np.ndarray) else [*chain.from_iterable(parts)]
+        if name in _WORDS:
+            columns[name] = Coded(columns[name], _WORDS[name])
+    return to_arrow("tls_sessions", columns)
 
 
 # ------------------------------------------------------------------------------------------------ for classifiers
@@ -184,11 +168,12 @@ def tell_apps(apps: Records, slots: I64, columns: SessionColumns, sessions: Sequ
     own  (n,) of `slots` and sessions: those that are the connection's own TLS, not a tunnel's in it
     """
     here = slots[own]
-    for name, word in (("tls_close_c", "close_notify_c"), ("tls_close_s", "close_notify_s")):
-        apps[name][here] = np.array([TLS_CLOSE.index(said) for said in columns[word]], np.int8)[own]
-    apps["tls_truncated"][here] = np.array(columns["truncated"], np.bool_)[own]
+    code_of = np.array([TLS_CLOSE.index(word) for word in CLOSE_WORDS], np.int8)
+    for name, column in (("tls_close_c", "close_notify_c"), ("tls_close_s", "close_notify_s")):
+        apps[name][here] = code_of[columns[column][own]]
+    apps["tls_truncated"][here] = columns["truncated"][own]
     apps["tls_alert"][here] = np.array([session.fatal for session in sessions], np.bool_)[own]
-    apps["tls_bled"][here] = np.array(columns["heartbleed_suspected"], np.bool_)[own]
+    apps["tls_bled"][here] = columns["heartbleed_suspected"][own]
     apps["tls_adds"][here] = np.array([_adds(session) for session in sessions], np.int8)[own]
 
 
