@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -20,46 +20,67 @@ def _never(item: object) -> bool:
     return False
 
 
-def ahead(items: Iterable[T], alone: Callable[[T], bool] = _never) -> Iterator[T]:
-    """Yield `items` in order, each made by another thread while the one before it is used; errors come last.
+class _Hand(Generic[T]):
+    """What the two threads share."""
+
+    def __init__(self) -> None:
+        self.item: list[T] = []
+        self.failure: list[BaseException] = []
+        self.ready, self.wanted = threading.Semaphore(0), threading.Semaphore(0)
+        self.stopped = False
+
+
+class Ahead(Generic[T]):
+    """Yields `items` in order, each made by another thread while the one before it is used; errors come last.
+
+    The first is begun at once, before it is asked for.
 
     alone  true for an item that has to be used up before the next is begun
     """
-    slot: list[T] = []
-    failure: list[BaseException] = []
-    ready, wanted = threading.Semaphore(0), threading.Semaphore(0)
-    stopped = False
 
-    def make() -> None:
+    def __init__(self, items: Iterable[T], alone: Callable[[T], bool] = _never) -> None:
+        self._hand: _Hand[T] = _Hand()
+        self._alone = alone
+        self._maker = threading.Thread(target=_make, args=(items, self._hand), daemon=True)
+        self._maker.start()
+
+    def __iter__(self) -> Iterator[T]:
+        hand = self._hand
         try:
-            for item in items:
-                slot.append(item)
-                ready.release()
-                wanted.acquire()
-                if stopped:
-                    return
-        except BaseException as error:
-            failure.append(error)
+            while True:
+                hand.ready.acquire()
+                if not hand.item:
+                    break
+                item = hand.item.pop()
+                waits = self._alone(item)
+                if not waits:
+                    hand.wanted.release()
+                yield item
+                if waits:
+                    hand.wanted.release()
+            if hand.failure:
+                raise hand.failure[0]
         finally:
-            ready.release()
+            self._stop()
+            self._maker.join(_PATIENCE_S)
 
-    maker = threading.Thread(target=make, daemon=True)
-    maker.start()
+    def _stop(self) -> None:
+        self._hand.stopped = True
+        self._hand.wanted.release()
+
+    __del__ = _stop  # the other thread knows only what both share: nobody may ever have asked
+
+
+def _make(items: Iterable[T], hand: _Hand[T]) -> None:
     try:
-        while True:
-            ready.acquire()
-            if not slot:
-                break
-            item = slot.pop()
-            waits = alone(item)
-            if not waits:
-                wanted.release()
-            yield item
-            if waits:
-                wanted.release()
-        if failure:
-            raise failure[0]
+        for item in items:
+            hand.item.append(item)
+            del item
+            hand.ready.release()
+            hand.wanted.acquire()
+            if hand.stopped:
+                return
+    except BaseException as error:
+        hand.failure.append(error)
     finally:
-        stopped = True
-        wanted.release()
-        maker.join(_PATIENCE_S)
+        hand.ready.release()

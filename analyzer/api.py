@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from analyzer.anomalies import Ledger
@@ -154,7 +155,7 @@ def stream(
     Rows of one table may come in several pieces, in the order in which flows finish. `timeouts`, `endpoints`,
     `captures` and `anomalies` come last, once.
     `segments` may also be the flow_ids whose segments are wanted. `complete` is called with the names of tables that
-    get no more rows, as soon as that is known.
+    get no more rows, as soon as that is known. Reading begins at once, one buffer ahead of what is asked for.
     """
     from analyzer.kernel import cache_is_cold
 
@@ -180,8 +181,7 @@ def stream(
         for text in KeyFile(path).read(final=True):
             engine.learn(text)
     engine.on_complete = complete
-    yield from engine.read(reader, one_ahead=len(reader.files) == 1)
-    yield from engine.finish()
+    return chain(engine.read(reader, one_ahead=len(reader.files) == 1), engine.finish())
 
 
 def _compile_at_first(notice: Notice) -> None:

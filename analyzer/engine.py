@@ -7,11 +7,12 @@ source, and the same packets give the same tables however they are cut into batc
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analyzer.ahead import ahead
+from analyzer.ahead import Ahead
 from analyzer.anomalies import Ledger
 from analyzer.capture.batch import FileInfo, PacketBatch
 from analyzer.classify.heartbeat_units import Units
@@ -20,7 +21,6 @@ from analyzer.decode.segment import TCP
 from analyzer.flows.state import DUPLICATE_FRAME
 from analyzer.flows.tracker import Finished, FlowTracker, untold
 from analyzer.kernel import I32, U8, Records
-from analyzer.protocols.stage import Applications, ProtocolStage
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from analyzer.classify.segments import ChosenSegments
     from analyzer.classify.timeouts import Timeouts
     from analyzer.knowledge.load import Knowledge
+    from analyzer.protocols.stage import Applications, ProtocolStage
     from analyzer.protocols.tls.plaintext import Plaintext
 
 Chunk = tuple[str, "pa.Table"]
@@ -97,9 +98,7 @@ class Engine:
         self.decoder = Decoder(settings, ledger)
         self.tracker = FlowTracker(settings)
         self.units = Units(self.tracker.flows.shape[0])
-        self.protocols = ProtocolStage(
-            settings, self.tracker.flows.shape[0], records_too=records, payload=payload
-        )  # fmt: skip
+        self._records_too, self._payload = records, payload
         self._secrets = [0 for _ in files]
         self._plaintext: Plaintext | None = None
         self.end_ns = 0
@@ -128,10 +127,21 @@ class Engine:
         """Take a batch of packets in capture order; yield the (table, rows) that are ready."""
         yield from self.take(self.follow(batch))
 
+    @cached_property
+    def protocols(self) -> ProtocolStage:
+        """The protocols. They take longer to load than all before them: the first batch is followed meanwhile."""
+        from analyzer.protocols.stage import ProtocolStage
+
+        room = self.tracker.flows.shape[0]
+        return ProtocolStage(self.settings, room, records_too=self._records_too, payload=self._payload)
+
     def read(self, batches: Iterable[PacketBatch], *, one_ahead: bool) -> Iterator[Chunk]:
-        """Feed all of `batches`; one_ahead: the next is read and followed by another thread meanwhile."""
+        """Feed all of `batches`; one_ahead: another thread reads and follows the next meanwhile, the first at once."""
         followed = map(self.follow, batches)
-        for batch in ahead(followed, alone=lambda batch: batch.full) if one_ahead else followed:
+        return self._take_all(Ahead(followed, alone=lambda batch: batch.full) if one_ahead else followed)
+
+    def _take_all(self, batches: Iterable[Followed]) -> Iterator[Chunk]:
+        for batch in batches:
             yield from self.take(batch)
 
     def follow(self, batch: PacketBatch) -> Followed:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from analyzer.ahead import ahead
+from analyzer.ahead import Ahead
 from analyzer.anomalies import Ledger
 from analyzer.capture.keyfile import KeyFile
 from analyzer.capture.live import LiveOptions, LiveSource, drop_privileges, now_ns, open_live
@@ -150,7 +150,7 @@ class Watch:
     # -------------------------------------------------------------------------------------- inside
 
     def _run(self) -> Iterator[tuple[str, pa.Table]]:
-        for followed in ahead(self._followed(), alone=_alone):
+        for followed in Ahead(self._followed(), alone=_alone):
             if followed is None:
                 yield from self._advance()
                 continue

@@ -43,11 +43,9 @@ def analyze_files(request: Request, *, own_process: bool = False) -> int:
         raise AnalyzerError("--payload fills a column, and there is nowhere to write it", "add --out DIR")
     if request.out is not None:
         make_folder(request.out)
-    if own_process:
-        prepare_process()
     with console.Progress() as progress:
         loading = _Loading(progress)
-        read = partial(_stream, request, settings, loading, progress.notice)
+        read = partial(_begin, request, settings, loading, progress.notice, own_process=own_process)
         if request.out is None:
             summary = _summary(read(), where)
         else:
@@ -82,17 +80,18 @@ _NEEDED_LATER = (
 class _Loading:
     """Loads what only the output needs while the capture is read: kernels leave the interpreter to others.
 
-    It begins with the first progress that is told, not before: else it would be in the way of what reading needs.
+    It begins with the second progress that is told, not before: else it would be in the way of what reading needs.
     """
 
     def __init__(self, progress: console.Progress) -> None:
-        self._progress = progress
+        self._progress, self._told = progress, False
         self._thread: threading.Thread | None = None
 
     def __call__(self, done: int, total: int | None) -> None:
-        if self._thread is None:
+        if self._told and self._thread is None:
             self._thread = threading.Thread(target=_load, daemon=True)
             self._thread.start()
+        self._told = True
         self._progress(done, total)
 
     def wait(self) -> None:
@@ -140,20 +139,26 @@ class _NoPandas:  # a finder by its method alone: importlib.abc takes 5 ms
             raise ModuleNotFoundError("pandas is not needed here", name=name)
 
 
-def _stream(
+def _begin(
     request: Request,
     settings: Settings,
     progress: Progress,
     notice: Notice,
     complete: Callable[[Sequence[str]], None] | None = None,
+    *,
+    own_process: bool,
 ) -> Iterator[tuple[str, pa.Table]]:
+    """Begin to read: what is loaded next takes as long as the first batch."""
     from analyzer import api
 
-    yield from api.stream(
+    chunks = api.stream(
         list(request.files), keys=key_logs(request.keys) or None, segments=request.segments, payload=request.payload,
         settings=settings, knowledge=request.knowledge,
         progress=progress, notice=notice, complete=complete,
     )  # fmt: skip
+    if own_process:
+        prepare_process()
+    return chunks
 
 
 def _summary(chunks: Iterator[tuple[str, pa.Table]], where: Where | None) -> Summary:
@@ -176,13 +181,17 @@ def _write(
     where: Where | None,
     settings: Settings,
 ) -> Summary:
+    def complete(names: Sequence[str]) -> None:
+        sink.complete(names)
+
+    chunks = read(complete=complete)
     from analyzer.render.files import TableSink, write_summary
     from analyzer.render.summary import Collector
     from analyzer.tables.schema import TABLES
 
     collector = Collector()
     with TableSink(out, request.format, where, collector.add) as sink:
-        for name, rows in read(complete=sink.complete):
+        for name, rows in chunks:
             sink.write(name, rows)
         sink.close()
     summary = collector.result()

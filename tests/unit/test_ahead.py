@@ -10,14 +10,34 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.ahead import ahead
+from analyzer.ahead import Ahead
 from analyzer.anomalies import Ledger
 from analyzer.capture.reader import open_captures
 from tests.talk import Talk, write_pcapng
 
 
 def test_items_come_in_order() -> None:
-    assert list(ahead(range(100))) == list(range(100))
+    assert list(Ahead(range(100))) == list(range(100))
+
+
+def test_the_first_is_begun_before_it_is_asked_for() -> None:
+    begun = threading.Event()
+
+    def items() -> Iterator[int]:
+        begun.set()
+        yield 1
+
+    made = Ahead(items())
+    assert begun.wait(5)
+    assert list(made) == [1]
+
+
+def test_who_never_asks_leaves_no_thread_behind() -> None:
+    made = Ahead(range(3))
+    maker = made._maker
+    del made
+    maker.join(5)
+    assert not maker.is_alive()
 
 
 def test_an_error_comes_after_the_items_before_it() -> None:
@@ -27,7 +47,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
 
     seen = []
     with pytest.raises(ValueError, match="broken"):
-        for item in ahead(items()):
+        for item in Ahead(items()):
             seen.append(item)
     assert seen == [1]
 
@@ -40,7 +60,7 @@ def test_an_item_that_is_alone_is_used_up_before_the_next_is_begun() -> None:
             happened.append(f"begun {number}")
             yield number
 
-    for item in ahead(items(), alone=lambda number: number % 2 == 0):
+    for item in Ahead(items(), alone=lambda number: number % 2 == 0):
         time.sleep(0.02)  # time enough for the other thread to go on, if it could
         happened.append(f"used {item}")
     at = {what: place for place, what in enumerate(happened)}
@@ -56,7 +76,7 @@ def test_leaving_does_not_wait_for_an_item_that_never_comes() -> None:
         never.wait(30)
 
     began = time.monotonic()
-    for _ in ahead(items()):
+    for _ in Ahead(items()):
         break
     assert time.monotonic() - began < 5
     never.set()
@@ -73,7 +93,7 @@ def test_a_batch_stays_whole_while_the_next_is_read(tmp_path: Path) -> None:
     path = tmp_path / "block.pcapng"
     path.write_bytes(capture + block + second)
     batches = 0
-    for batch in ahead(iter(open_captures([path], Ledger(), buffer_bytes=1 << 20))):
+    for batch in Ahead(iter(open_captures([path], Ledger(), buffer_bytes=1 << 20))):
         rows = [(int(p["off"]), int(p["caplen"])) for p in batch.packets]
         before = b"".join(batch.data[at : at + n].tobytes() for at, n in rows)
         time.sleep(0.1)  # the reader goes on meanwhile
