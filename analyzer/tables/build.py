@@ -178,8 +178,11 @@ def _coded(column: Column, given: Coded) -> pa.Array:
     if column.values and not column.open and strange:
         raise ValueError(f"column {column.name}: {', '.join(sorted(strange))} not among its words")
     codes = np.asarray(given.codes)
-    if codes.size and int(codes.max()) >= len(given.names):
-        raise IndexError(f"column {column.name}: code {int(codes.max())} has no name")
+    largest = int(codes.max(initial=-1))
+    if largest >= len(given.names):
+        raise IndexError(f"column {column.name}: code {largest} has no name")
+    if largest < 0:  # of many columns no flow has anything
+        return pa.nulls(codes.size, pa.string())
     indices = pa.array(codes.astype(np.int32), mask=codes < 0)
     return pa.array(list(given.names), pa.string()).take(indices)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from analyzer.kernel import U8, Records, helper, routine
-from analyzer.protocols.websocket.state import CONTROL_MAX, HEAD_MAX, KIND_TEXT, PIECE_BYTES
+from analyzer.protocols.websocket.state import CONTROL_MAX, HEAD_MAX, KEYS, KIND_TEXT, PIECE_BYTES
 
 _BLOCK = 16  # a multiple of the key's four bytes
 
@@ -20,10 +20,10 @@ def _key_byte(s: Records, place: int) -> np.int64:
 
 
 @routine
-def _ascii(source: U8, at: int, n: int, place: int, s: Records) -> int:
+def _ascii(source: U8, at: int, n: int, place: int, s: Records, m: Records) -> int:
     """Return how many of `n` bytes are surely ASCII: whole blocks from the first on."""
     k0, k1, k2, k3 = _key_byte(s, place), _key_byte(s, place + 1), _key_byte(s, place + 2), _key_byte(s, place + 3)
-    done = 0
+    done = _much_ascii(source[at : at + n], place, s, m.keys) if n >= KEYS else 0
     while done + _BLOCK <= n:
         some = np.int64(0)
         for k in range(at + done, at + done + _BLOCK, 4):
@@ -35,11 +35,27 @@ def _ascii(source: U8, at: int, n: int, place: int, s: Records) -> int:
 
 
 @routine
-def check_utf8(source: U8, at: int, n: int, s: Records) -> None:
+def _much_ascii(payload: U8, place: int, s: Records, keys: U8) -> int:
+    """As `_ascii`, in blocks of KEYS bytes: between two arrays without a way out the compiler uses vectors."""
+    for k in range(KEYS):
+        keys[k] = _key_byte(s, place + k)
+    done = 0
+    while done + KEYS <= payload.size:
+        block, some = payload[done : done + KEYS], np.uint8(0)
+        for k in range(KEYS):
+            some |= block[k] ^ keys[k]
+        if some >= 0x80:
+            break
+        done += KEYS
+    return done
+
+
+@routine
+def check_utf8(source: U8, at: int, n: int, s: Records, m: Records) -> None:
     """Follow `n` payload bytes through the UTF-8 of the message; `bad_utf8` is set where it breaks."""
     key, place = int(s.mask), int(s.length - s.left)
     left, low, high = int(s.utf8_left), int(s.utf8_low), int(s.utf8_high)
-    for k in range(_ascii(source, at, n, place, s) if left == 0 else 0, n):
+    for k in range(_ascii(source, at, n, place, s, m) if left == 0 else 0, n):
         b = np.int64(source[at + k]) ^ ((key >> (((place + k) & 3) * 8)) & 255)
         if left == 0:
             if b < 0x80:
@@ -130,4 +146,4 @@ def take_payload(
                 s.word[kept + k] = np.int64(source[at + k]) ^ ((key >> (((place + k) & 3) * 8)) & 255)
             s.words += min(n, HEAD_MAX - kept)
         if s.kind == KIND_TEXT and not s.bad_utf8 and not s.partial:
-            check_utf8(source, at, n, s)
+            check_utf8(source, at, n, s, m)

@@ -139,7 +139,12 @@ PIECE = np.dtype(
     align=True,
 )  # fmt: skip
 
+KEYS = 64  # as many bytes of payload are looked at together
+
 WEBSOCKET = np.dtype(
-    [("n_frames", I8), ("n_messages", I8), ("n_pieces", I8), ("heap", I8), ("heap_full", I8), ("arena", I8)],
+    [
+        ("n_frames", I8), ("n_messages", I8), ("n_pieces", I8), ("heap", I8), ("heap_full", I8), ("arena", I8),
+        ("keys", np.uint8, (KEYS,)),  # the masking key, again and again
+    ],
     align=True,
-)
+)  # fmt: skip

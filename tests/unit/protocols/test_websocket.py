@@ -222,6 +222,17 @@ def test_what_is_not_utf8(text: bytes) -> None:
     assert errors(result) == ["invalid UTF-8"]
 
 
+@pytest.mark.parametrize("at", [0, 15, 16, 47, 63, 64, 65, 127, 128, 150, 198])
+@pytest.mark.parametrize("make", [frame, of_client])
+def test_a_long_text_is_looked_at_byte_by_byte(make: Any, at: int) -> None:
+    """Long ones are read many bytes at a time while they are ASCII."""
+    for piece, valid in ((b"\xc3\xa9", True), (b"\xff\xff", False), (b"\xc3\x28", False), (b"\x80a", False)):
+        payload = b"a" * at + piece + b"b" * (200 - at)
+        sent = make(TEXT, payload)
+        talk = upgraded().resp(sent) if make is frame else upgraded().orig(sent)
+        assert messages(run(talk), "len", "utf8_ok") == [(202, valid)]
+
+
 def test_a_frame_cut_short_by_the_fin() -> None:
     result = run(upgraded().orig(of_client(BINARY, b"x" * 50)[:30], at="2s").orig_fin().resp_fin().orig_ack())
     assert frames(result, "payload_len", "error") == [(50, "cut short")]
