@@ -63,6 +63,7 @@ class Ahead(Generic[T]):
         finally:
             self._stop()
             self._maker.join(_PATIENCE_S)
+            hand.ready.release()  # who asks once more gets nothing, and does not wait
 
     def _stop(self) -> None:
         self._hand.stopped = True

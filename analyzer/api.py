@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from analyzer.anomalies import Ledger
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from analyzer.capture.live import Share
+    from analyzer.engine import Engine
     from analyzer.live import Watch as Watch  # noqa: PLC0414  # `cli` may name it, and knows only the API
     from analyzer.render.notebook import Flow
 
@@ -155,7 +155,8 @@ def stream(
     Rows of one table may come in several pieces, in the order in which flows finish. `timeouts`, `endpoints`,
     `captures` and `anomalies` come last, once.
     `segments` may also be the flow_ids whose segments are wanted. `complete` is called with the names of tables that
-    get no more rows, as soon as that is known. Reading begins at once, one buffer ahead of what is asked for.
+    get no more rows, as soon as that is known. A single file begins to be read at once, one buffer ahead of what is
+    asked for. Raises AnalyzerError, also at once, if the input cannot be read at all.
     """
     from analyzer.kernel import cache_is_cold
 
@@ -181,7 +182,12 @@ def stream(
         for text in KeyFile(path).read(final=True):
             engine.learn(text)
     engine.on_complete = complete
-    return chain(engine.read(reader, one_ahead=len(reader.files) == 1), engine.finish())
+    return _to_the_end(engine, engine.read(reader, one_ahead=len(reader.files) == 1))
+
+
+def _to_the_end(engine: Engine, chunks: Iterator[tuple[str, pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
+    yield from chunks
+    yield from engine.finish()
 
 
 def _compile_at_first(notice: Notice) -> None:

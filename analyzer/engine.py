@@ -129,7 +129,7 @@ class Engine:
 
     @cached_property
     def protocols(self) -> ProtocolStage:
-        """The protocols. They take longer to load than all before them: the first batch is followed meanwhile."""
+        """The protocols, for the thread that takes. They take longer to load than all before them."""
         from analyzer.protocols.stage import ProtocolStage
 
         room = self.tracker.flows.shape[0]
@@ -137,8 +137,12 @@ class Engine:
 
     def read(self, batches: Iterable[PacketBatch], *, one_ahead: bool) -> Iterator[Chunk]:
         """Feed all of `batches`; one_ahead: another thread reads and follows the next meanwhile, the first at once."""
-        followed = map(self.follow, batches)
-        return self._take_all(Ahead(followed, alone=lambda batch: batch.full) if one_ahead else followed)
+        followed: Iterable[Followed] = map(self.follow, batches)
+        if one_ahead:
+            followed = Ahead(followed, alone=lambda batch: batch.full)
+        if not self._only_segments:
+            _ = self.protocols  # loaded meanwhile
+        return self._take_all(followed)
 
     def _take_all(self, batches: Iterable[Followed]) -> Iterator[Chunk]:
         for batch in batches:

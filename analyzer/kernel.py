@@ -139,10 +139,13 @@ def _in_place(array: Any, n: int) -> Any:
     """Return `array` with `n` rows where it lies, None if there is no room behind it."""
     room = array.base
     owner = room.base if isinstance(room, np.ndarray) else None
-    if not isinstance(owner.obj if isinstance(owner, memoryview) else owner, mmap.mmap):
+    space = owner.obj if isinstance(owner, memoryview) else owner
+    if not isinstance(space, mmap.mmap):
         return None
     start = array.ctypes.data - room.ctypes.data
     whole = room[start : start + n * array.itemsize]
+    if _HUGE_PAGES and array.nbytes < _HUGE <= whole.size:
+        space.madvise(mmap.MADV_HUGEPAGE)
     return whole.view(array.dtype) if whole.size == n * array.itemsize else None
 
 

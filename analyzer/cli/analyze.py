@@ -23,7 +23,7 @@ from analyzer.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from analyzer.api import Notice, Progress
+    from analyzer.api import Notice
     from analyzer.render.summary import Summary
     from analyzer.tables.where import Where
 
@@ -72,7 +72,7 @@ def _where(request: Request) -> Where | None:
 
 
 _NEEDED_LATER = (
-    "pyarrow.compute", "pyarrow.parquet", "analyzer.classify.beats", "analyzer.classify.flow",
+    "pyarrow.compute", "pyarrow.parquet", "numpy.ma", "analyzer.classify.beats", "analyzer.classify.flow",
     "analyzer.classify.sentences", "analyzer.classify.whole", "analyzer.render.files", "analyzer.render.summary",
 )  # fmt: skip
 
@@ -80,19 +80,24 @@ _NEEDED_LATER = (
 class _Loading:
     """Loads what only the output needs while the capture is read: kernels leave the interpreter to others.
 
-    It begins with the second progress that is told, not before: else it would be in the way of what reading needs.
+    It begins with the first progress after the first rows were asked for: else it would be in the way of what reading
+    needs.
     """
 
     def __init__(self, progress: console.Progress) -> None:
-        self._progress, self._told = progress, False
+        self._progress, self._may_begin = progress, False
         self._thread: threading.Thread | None = None
 
     def __call__(self, done: int, total: int | None) -> None:
-        if self._told and self._thread is None:
+        if self._may_begin and self._thread is None:
             self._thread = threading.Thread(target=_load, daemon=True)
             self._thread.start()
-        self._told = True
         self._progress(done, total)
+
+    def behind(self, chunks: Iterator[tuple[str, pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
+        """Yield `chunks`; from the first that is asked for on, this may begin."""
+        self._may_begin = True
+        yield from chunks
 
     def wait(self) -> None:
         """Return when it is over."""
@@ -110,9 +115,13 @@ def _load() -> None:
 
 def prepare_process() -> None:
     """Set what only a process of our own may set, before the first table is made."""
-    # Arrow's own allocator keeps what is freed: 411 instead of 377 MB on 4,000,000 packets, and no quicker.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    choose_allocator()
     spare_pandas()
+
+
+def choose_allocator() -> None:
+    """Before Arrow is loaded: its own allocator keeps what is freed, 411 instead of 377 MB on 4,000,000 packets."""
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 def spare_pandas() -> None:
@@ -142,7 +151,7 @@ class _NoPandas:  # a finder by its method alone: importlib.abc takes 5 ms
 def _begin(
     request: Request,
     settings: Settings,
-    progress: Progress,
+    loading: _Loading,
     notice: Notice,
     complete: Callable[[Sequence[str]], None] | None = None,
     *,
@@ -151,14 +160,16 @@ def _begin(
     """Begin to read: what is loaded next takes as long as the first batch."""
     from analyzer import api
 
+    if own_process:
+        choose_allocator()
     chunks = api.stream(
         list(request.files), keys=key_logs(request.keys) or None, segments=request.segments, payload=request.payload,
         settings=settings, knowledge=request.knowledge,
-        progress=progress, notice=notice, complete=complete,
+        progress=loading, notice=notice, complete=complete,
     )  # fmt: skip
     if own_process:
-        prepare_process()
-    return chunks
+        spare_pandas()
+    return loading.behind(chunks)
 
 
 def _summary(chunks: Iterator[tuple[str, pa.Table]], where: Where | None) -> Summary:

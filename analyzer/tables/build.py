@@ -178,7 +178,7 @@ def _coded(column: Column, given: Coded) -> pa.Array:
     if column.values and not column.open and strange:
         raise ValueError(f"column {column.name}: {', '.join(sorted(strange))} not among its words")
     codes = np.asarray(given.codes)
-    largest = int(codes.max(initial=-1))
+    largest = int(codes.max()) if codes.size else -1
     if largest >= len(given.names):
         raise IndexError(f"column {column.name}: code {largest} has no name")
     if largest < 0:  # of many columns no flow has anything

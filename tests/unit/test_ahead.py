@@ -32,6 +32,11 @@ def test_the_first_is_begun_before_it_is_asked_for() -> None:
     assert list(made) == [1]
 
 
+def test_asked_again_it_gives_nothing() -> None:
+    made = Ahead(range(3))
+    assert (list(made), list(made)) == ([0, 1, 2], [])
+
+
 def test_who_never_asks_leaves_no_thread_behind() -> None:
     made = Ahead(range(3))
     maker = made._maker

@@ -63,6 +63,17 @@ def test_stream_gives_the_same_rows_in_pieces(capture: Path) -> None:
         assert fingerprint(in_order(name, parts)) == fingerprint(whole.arrow(name))  # type: ignore[arg-type]
 
 
+def test_stream_says_at_once_that_there_is_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(AnalyzerError):
+        stream(tmp_path / "missing.pcap")
+
+
+def test_a_stream_can_be_left(capture: Path) -> None:
+    chunks = stream(capture)
+    next(chunks)
+    chunks.close()  # type: ignore[attr-defined]
+
+
 def test_stream_gives_the_same_rows_when_flows_leave_early(tmp_path: Path) -> None:
     talks = [Talk(("10.0.0.1", 1000 + k), t0=100 + k / 10).handshake().orig(b"x").resp_rst() for k in range(50)]
     path = tmp_path / "many.pcap"

@@ -56,7 +56,7 @@ class Over(NamedTuple):
 def over(sessions: Sequence[Session], sides: tuple[Records, Records], connections: Records, flows: Records) -> Over:
     """Return what is known of connections that are over, their sessions' facts by columns."""
     facts = [(s.tls13, s.opened, s.version != 0, "_CCM_8" in cipher_name(s.cipher)) for s in sessions]
-    return Over(sessions, sides, connections, flows, *np.array(facts, np.bool_).T)
+    return Over(sessions, sides, connections, flows, *np.array(facts, np.bool_).reshape(-1, 4).T)
 
 
 def close_notify(of: Over, direction: int) -> I8:

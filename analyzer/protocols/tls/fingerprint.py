@@ -25,7 +25,7 @@ from analyzer.protocols.tls.names import is_grease
 
 _VERSIONS = {0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2"}
 _NOTHING = "0" * 12
-_REMEMBERED = 1024  # hellos; a hostile one has at most 64 kB, a usual one 500 bytes
+_REMEMBERED = 64  # hellos; a hostile one has at most 64 kB, a usual one 500 bytes
 
 
 def ja3(hello: ClientHello) -> str:
@@ -34,7 +34,7 @@ def ja3(hello: ClientHello) -> str:
     return _ja3(hello.version, hello.ciphers, tuple(hello.kinds), groups, formats)
 
 
-# A program says the same in all its hellos, but for the random numbers, which no fingerprint reads.
+# Hellos that differ in a name's length only are read each time, and say the same here.
 @lru_cache(_REMEMBERED)
 def _ja3(version: int, ciphers: tuple[int, ...], kinds: tuple[int, ...], groups: bytes, formats: bytes) -> str:
     parts = (ciphers, kinds, listed(groups), formats[1:])

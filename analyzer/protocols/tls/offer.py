@@ -2,7 +2,8 @@
 
 A program's hellos differ in a few fields: the random, the session id, keys, tickets and names. What one hello means is
 therefore kept beside its bytes, and the next one with the same bytes around those fields means the same: comparing
-takes a fifth of the time that reading takes. Clients that shuffle their extensions (Chrome) are read each time.
+takes a fifth of the time that reading takes. Clients that say something else each time (GREASE, RFC 8701: Chrome, which
+also shuffles its extensions) are read each time, and not remembered.
 
 Source  RFC 8446 sections 4.1.2, 4.1.3; see `hello` for how they are read.
 """
@@ -16,13 +17,16 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from analyzer.protocols.tls import hello as h
 from analyzer.protocols.tls.fingerprint import ja3, ja3s, ja4, ja4s
+from analyzer.protocols.tls.names import is_grease
 
 COOKIE, ENCRYPTED_HELLO = 44, 0xFE0D  # RFC 8446 section 4.2.2, RFC 9849 section 5
 _NEW_IN_EACH = (h.SERVER_NAME, h.TICKET, h.OLD_KEY_SHARE, h.PRE_SHARED_KEY, COOKIE, h.KEY_SHARE, ENCRYPTED_HELLO)
 _RANDOM = (2, 34)  # from, to; then the session id behind its length
 
-# Hellos that are remembered: enough for the programs of a large network. If all are hostile they have 4 MB.
-_MOST_KEYS, _MOST_EACH, _LONGEST = 256, 4, 4096
+# Hellos that are remembered: enough for the programs of a large network. If all are hostile, 4 kB and a list of
+# protocols that is four times as long as text, a side's have 7 MB.
+_MOST_KEYS, _MOST_EACH, _LONGEST, _LONGEST_LIST = 256, 4, 4096, 512
+_KEY_BYTES = 32
 
 Place = tuple[int, int]
 Said = TypeVar("Said")
@@ -96,11 +100,12 @@ def read_client(body: bytes) -> ClientHello:
         return ClientHello(offer, new[0], new[1], sni, new[ticket] if ticket else b"")
     hello = h.read_client_hello(body)
     client = client_of(hello)
-    if not hello.damaged:
+    if not hello.damaged and not any(map(is_grease, (*hello.ciphers[:1], *hello.kinds[:1]))):
         kinds = sorted((hello.places[kind], kind) for kind in _NEW_IN_EACH if kind in hello.places)
         order = {kind: 2 + k for k, (_, kind) in enumerate(kinds)}
         said = client.offer, order.get(h.SERVER_NAME, 0), order.get(h.TICKET, 0)
-        _clients.add(key, body, [(at, at + len(hello.extensions[kind])) for at, kind in kinds], said)
+        places = [(at, at + len(hello.extensions[kind])) for at, kind in kinds]
+        _clients.add(key, body, places, said, client.offer.alpn)
     return client
 
 
@@ -135,7 +140,8 @@ def read_server(body: bytes) -> ServerHello:
     if not hello.damaged and not hello.is_draft:
         at = hello.places.get(h.KEY_SHARE, 0)
         share = len(hello.extensions.get(h.KEY_SHARE, b""))
-        _servers.add(key, body, [(at + 2, at + share)] if share > 2 else [], choice)  # the group is no new one
+        places = [(at + 2, at + share)] if share > 2 else []  # the group is no new one
+        _servers.add(key, body, places, choice, choice.alpn)
     return ServerHello(choice, hello.random, hello.session_id)
 
 
@@ -189,11 +195,11 @@ class _Alike(Generic[Said]):
                     return known.said, pieces[1::2]
         return None
 
-    def add(self, key: bytes, body: bytes, new: Iterable[Place], said: Said) -> None:
+    def add(self, key: bytes, body: bytes, new: Iterable[Place], said: Said, alpn: str | None) -> None:
         """Remember a hello; `new` are the places, ascending, that the next one fills otherwise."""
-        if len(body) > _LONGEST:
+        if len(body) > _LONGEST or (alpn is not None and len(alpn) > _LONGEST_LIST):
             return
-        if len(self._known) >= _MOST_KEYS:
+        if key not in self._known and len(self._known) >= _MOST_KEYS:
             self._known.clear()
         code, at = ">", 0
         for begin, end in (_RANDOM, (35, 35 + body[34]), *new):
@@ -210,9 +216,10 @@ _servers: _Alike[Choice] = _Alike()
 
 
 def _client_key(body: bytes) -> bytes:
-    """The suites, and what follows up to the first extension's body."""
+    """What stands before the first extension's body: the last suites, how long that is, and all of them."""
     at = 35 + body[34] if len(body) > 34 else 0
-    return body[at : at + 10 + int.from_bytes(body[at : at + 2], "big")]
+    end = at + 10 + int.from_bytes(body[at : at + 2], "big")
+    return body[max(at, end - _KEY_BYTES) : end]
 
 
 def _server_key(body: bytes) -> bytes:

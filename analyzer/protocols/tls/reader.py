@@ -47,7 +47,7 @@ _MANY_ROWS, _MANY_SESSIONS = 1 << 15, 1 << 12  # then they become a table
 _SHORTEST = 5  # bytes of an empty record
 
 
-@lru_cache(256)
+@lru_cache(256)  # lists of 32 at most
 def _names(kinds: tuple[int, ...]) -> str:
     return ",".join(map(handshake_name, kinds))
 
@@ -174,7 +174,7 @@ class Tls:
         if data and not messages.buffer and not messages.skip and record.version != SSL2:
             if not in_clear:
                 return session.version == 0 and plausible(data)
-            if session.client is None and session.choice is None:
+            if not session.hello_seen and not session.server_seen:
                 return plausible(data)  # joined in mid-connection: it may be encrypted
         return in_clear
 

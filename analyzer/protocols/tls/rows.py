@@ -112,8 +112,8 @@ def session_columns(of: Over) -> SessionColumns:
         "key_updates_s": updates_s,
         "key_update_basis": basis,
         "heartbeat_negotiated": [s.heartbeat for s in sessions],
-        "heartbeats_c": of.sides[0]["heartbeats"],
-        "heartbeats_s": of.sides[1]["heartbeats"],
+        "heartbeats_c": of.sides[0]["heartbeats"].copy(),  # a view would keep the whole rows
+        "heartbeats_s": of.sides[1]["heartbeats"].copy(),
         "heartbleed_suspected": of.connections["bled"] == BLED,
         "close_notify_c": said[0],
         "close_notify_s": said[1],

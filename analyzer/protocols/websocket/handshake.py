@@ -56,7 +56,7 @@ def accept_of(key: bytes) -> bytes:
     return base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest())
 
 
-@lru_cache(256)
+@lru_cache(256)  # servers grant the same to all their clients; a hostile value has 8 kB at most, the longest line
 def read_extensions(value: bytes | None) -> tuple[Deflate | None, Deflate | None, bool]:
     """Read the Sec-WebSocket-Extensions of a response; returns as `Handshake.agreed`."""
     client = server = None

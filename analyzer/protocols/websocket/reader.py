@@ -57,9 +57,7 @@ class WebSocket:
         self.used = 0
         self.streams = records(16, STREAM)
         self.connections = records(8, CONNECTION)
-        self.pings = records(
-            1 << 17, PINGS
-        )  # 5 MB, not touched: so much grows in place, and 1 kB each is a lot to copy
+        self.pings = records(1 << 13, PINGS)  # so much grows in place, and 1 kB for each connection is a lot to copy
         self.frames, self.messages, self.pieces = records(1024, FRAME), records(1024, MESSAGE), records(1024, PIECE)
         self.heap: U8 = np.zeros(4096, np.uint8)
         self.arena: U8 = np.zeros(4096, np.uint8)
@@ -74,9 +72,9 @@ class WebSocket:
     def open(self, handshakes: Sequence[Handshake]) -> None:
         """The bytes of these channels are WebSocket from here on, where they are not known to be something else."""
         channels = self.shared.channels
-        own = channels["reader"][[opened.channel for opened in handshakes]] == WEBSOCKET
         taken = []
-        for opened, is_own in zip(handshakes, own.tolist(), strict=True):
+        for opened in handshakes:
+            is_own = channels[opened.channel]["reader"] == WEBSOCKET
             if is_own and opened.is_old:
                 self._note("websocket.old_draft", int(channels[opened.channel]["flow_id"]), opened.frame)
                 channels[opened.channel]["reader"] = OPAQUE
@@ -94,18 +92,18 @@ class WebSocket:
         deflate = [client is not None for client, _, _ in agreed]
         self.connections["deflate"][places] = np.where(deflate, DEFLATE_YES, DEFLATE_NO)
         self.connections["foreign"][places] = [foreign for _, _, foreign in agreed]
-        for k in np.flatnonzero(deflate).tolist():
-            self._inflate_from(int(places[k]), taken[k])
+        for place, opened, (client, server, _) in zip(places.tolist(), taken, agreed, strict=True):
+            if client is not None and server is not None:
+                self._inflate_from(place, opened, client, server)
 
-    def _inflate_from(self, place: int, opened: Handshake) -> None:
+    def _inflate_from(self, place: int, opened: Handshake, client: Deflate, server: Deflate) -> None:
         """Both directions are compressed from here on."""
         channel = self.shared.channels[opened.channel]
-        client, server, _ = opened.agreed()
         for direction, agreed in enumerate((client, server) if channel["client"] == 0 else (server, client)):
             if len(self.inflaters) >= MAX_INFLATERS:
                 self._note("websocket.inflate_cap", int(channel["flow_id"]), opened.frame)
                 break
-            self.inflaters[2 * place + direction] = Inflater(agreed or Deflate())
+            self.inflaters[2 * place + direction] = Inflater(agreed)
             self.connections[place]["inflate_s" if direction else "inflate_c"] = 1
 
     def _place(self, channels: I64) -> I64:
