@@ -41,9 +41,7 @@ def _analyze(request: Request) -> int:
     # numpy's linear algebra starts a thread a core at import (50 ms on two cores), and nothing here multiplies matrices
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.setswitchinterval(0.0002)  # seconds: a thread that comes out of a kernel waits no longer for the interpreter
-    gc.set_threshold(
-        1_000_000, 20, 20
-    )  # what piles up here is rows, not cycles: searching for them took 6 % of the time
+    gc.set_threshold(1_000_000, 20, 20)  # what piles up is rows, not cycles: looking for these took 6 % of the time
     from analyzer.cli.analyze import analyze_files
 
     return analyze_files(request, own_process=True)

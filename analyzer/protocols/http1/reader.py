@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.kernel import I32, I64, Records, clear_rows, grown, records, roomy
+from analyzer.kernel import I32, I64, Records, chosen_rows, clear_rows, grown, records, roomy
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
 from analyzer.protocols.heap import move_texts, texts
 from analyzer.protocols.http1.frame import close_http1, frame_http1
@@ -85,9 +85,9 @@ class Http1:
     def _tell_upgrades(self, before: int, after: int) -> None:
         """Pass on what the exchanges agreed on that made their channels WebSocket or HTTP/2."""
         ended = self.done[before:after]
-        switched = ended[ended["status"] == 101]
+        switched = chosen_rows(ended, ended["status"] == 101)
         if switched.shape[0]:
-            self._tell_websockets(switched[switched["upgrade"] == UPGRADE_WEBSOCKET])
+            self._tell_websockets(chosen_rows(switched, switched["upgrade"] == UPGRADE_WEBSOCKET))
             for exchange in switched[switched["upgrade"] == UPGRADE_H2C]:
                 self._tell_http2(exchange)
 
@@ -247,9 +247,8 @@ def _accepted(key: pa.Array, accept: pa.Array, asked: Any) -> Any:
     """Return 1 where Sec-WebSocket-Accept is the answer to the key, 0 where not, -1 where nobody was seen to ask."""
     told = np.full(asked.size, -1, np.int8)
     rows = np.flatnonzero(asked)
-    both = zip(key.take(rows).to_pylist(), accept.take(rows).to_pylist(), strict=True)
-    told[rows] = [said is not None and wanted is not None and accept_of(said.encode()) == wanted.encode()
-                  for said, wanted in both]  # fmt: skip
+    for row, said, wanted in zip(rows, key.take(rows).to_pylist(), accept.take(rows).to_pylist(), strict=True):
+        told[row] = said is not None and wanted is not None and accept_of(said.encode()) == wanted.encode()
     return told
 
 

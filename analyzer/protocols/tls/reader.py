@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.kernel import I32, I64, U8, Records, chosen_rows, clear_rows, copy_rows, grown, records
+from analyzer.kernel import I32, I64, U8, Records, chosen_rows, clear_rows, grown, records, roomy
 from analyzer.protocols.oddities import CODES
 from analyzer.protocols.reader import Chunk, Shared
 from analyzer.protocols.tls.closing import over
@@ -92,10 +92,7 @@ class Tls:
         used = int(a.stage[0]["n_channels"])
         self.streams = grown(self.streams, 2 * channels, 2 * used)
         self.connections = grown(self.connections, channels, used)
-        if self.opened.size < 2 * channels:
-            longer: I32 = np.zeros(self.streams.shape[0], np.int32)
-            longer[: self.opened.size] = self.opened
-            self.opened = longer
+        self.opened = grown(self.opened, 2 * channels)
         if self.kept.size < KEPT_BYTES:
             self.kept = np.empty(KEPT_BYTES, np.uint8)
         elif int(m["kept"]) > KEPT_HIGH - volume:
@@ -104,11 +101,7 @@ class Tls:
             move_kept(self.opened, self.streams, self.kept, self.spare, self.meta)
             self.kept, self.spare = self.spare, self.kept  # pages that were touched once are cheaper than new ones
         before = int(m["n_rows"])
-        most = before + volume // _SHORTEST + 2 * index.size
-        if self.listed.shape[0] < most:  # the worst case is a thousand times what comes: only rows in use are copied
-            longer_rows = records(most + most // 2, SEALED)
-            copy_rows(longer_rows, self.listed[:before])
-            self.listed = longer_rows
+        self.listed = roomy(self.listed, before, volume // _SHORTEST + 2 * index.size)
         frame_tls(
             index, a.spans, a.data, a.pages, a.aside, a.channels, a.apps, self.streams, self.connections,
             self.kept, self.opened, self.listed, a.oddities, a.silences, a.queue, a.stage, self.meta,
