@@ -132,7 +132,7 @@ def take_simple_line(line: U8, start: int, end: int, s: Records, e: Records, hea
     e.target_at, e.target_len = put_text(line, first, last, heap, m), last - first
 
 
-@routine
+@helper
 def take_field(
     line: U8, start: int, end: int, s: Records, e: Records, heap: U8, m: Records, span: Records, oddities: Records
 ) -> None:  # fmt: skip

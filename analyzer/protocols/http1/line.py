@@ -171,7 +171,7 @@ def is_token(line: U8, start: int, end: int) -> bool:
     return end > start
 
 
-@routine
+@helper
 def take_name(line: U8, start: int, end: int, s: Records) -> int:
     """Return where the colon behind a field name is, -1 if there is no name; note the name's `lower_hash`."""
     h, word = 0, line[start:end]

@@ -5,7 +5,7 @@ Source  RFC 9112 sections 2 (messages), 5 (fields), 7.1 (chunks).
 
 from __future__ import annotations
 
-from analyzer.kernel import I32, U8, Records, routine
+from analyzer.kernel import I32, U8, Records, helper, routine
 from analyzer.protocols.channel import OPAQUE
 from analyzer.protocols.http1.head import is_status_line, method_end, simple_target, take_field
 from analyzer.protocols.http1.line import SEMICOLON, SPACE, drop_carry, hexadecimal, skip_blank, trim_blank
@@ -79,7 +79,7 @@ def _take_start(
         s.state, s.resync = LOST, 1
 
 
-@routine
+@helper
 def _take_head_line(
     line: U8, start: int, end: int, offset: int, span: Records, s: Records, c: Records, h: Records, app: Records,
     exchanges: Records, done: Records, heap: U8, m: Records, oddities: Records,
@@ -130,7 +130,7 @@ def _take_chunk_line(
         s.state, s.left = CHUNK_DATA, size
 
 
-@routine
+@helper
 def take_whole_line(
     line: U8, offset: int, span: Records, s: Records, c: Records, h: Records, app: Records, exchanges: Records,
     done: Records, heap: U8, m: Records, carry_free: I32, oddities: Records,
