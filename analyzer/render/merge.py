@@ -19,19 +19,21 @@ _LAST = int(np.iinfo(np.int64).max)  # where nulls sort
 Keys = list[NDArray[np.int64]]
 
 
-def sort(rows: pa.Table, key: tuple[str, ...]) -> pa.Table:
-    """Return `rows` sorted by the columns of `key`, stable; an empty key leaves them as they are."""
-    return pa.concat_tables(sorted_batches([rows], key, max(1, rows.num_rows))) if rows.num_rows else rows
+def sorted_rows(chunks: list[pa.Table], key: tuple[str, ...]) -> pa.Table:
+    """Return the rows of `chunks` sorted by the columns of `key`, stable; an empty key leaves them as they are.
 
-
-def sorted_batches(chunks: list[pa.Table], key: tuple[str, ...], batch_rows: int) -> Iterator[pa.Table]:
-    """Yield the rows of `chunks` sorted, `batch_rows` at a time; empties `chunks`, so that only one copy is held."""
-    rows = pa.concat_tables(chunks).combine_chunks()
+    Empties `chunks`. Column after column is put together and sorted: what is copied stays in the cache (half the time
+    of whole tables), and no more than a column is held twice.
+    """
+    rows = pa.concat_tables(chunks)
     chunks.clear()
-    order = _order(rows, key)
-    for start in range(0, rows.num_rows, batch_rows):
-        some = slice(start, start + batch_rows)
-        yield rows.slice(start, batch_rows) if order is None else rows.take(pa.array(order[some]))
+    order, schema, columns = _order(rows, key), rows.schema, rows.columns
+    del rows
+    taken = None if order is None else pa.array(order)
+    for k, column in enumerate(columns):
+        whole = column.combine_chunks()
+        columns[k] = whole if taken is None else whole.take(taken)
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _order(rows: pa.Table, key: tuple[str, ...]) -> NDArray[Any] | None:
@@ -81,7 +83,7 @@ def merge(runs: list[Iterator[pa.Table]], key: tuple[str, ...]) -> Iterator[pa.T
         slowest = min(heads, key=lambda head: (head.last(), head.run_no))
         bound = slowest.last()
         ready = [head.take(bound, inclusive=head.run_no <= slowest.run_no) for head in heads]
-        yield sort(pa.concat_tables([rows for rows in ready if rows.num_rows]), key)
+        yield sorted_rows([rows for rows in ready if rows.num_rows], key)
         heads = [head for head in heads if head.rows.num_rows or head.advance()]
     for head in heads:
         yield head.rows

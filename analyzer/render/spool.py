@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from analyzer.render.merge import merge, sort, sorted_batches
+from analyzer.render.merge import merge, sorted_rows
 from analyzer.tables.schema import TABLES, Table, arrow_schema
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Spool:
         key = TABLES[name].sort_key
         runs = [_read_run(path) for path in self._runs[name]]
         if self._held[name]:
-            self._held[name] = [sort(pa.concat_tables(self._held[name]), key)]
+            self._held[name].append(sorted_rows(self._held[name], key))
             runs.append(iter(self._held[name]))
         for rows in merge(runs, key):
             chosen = _of_flows(rows, kept) if kept is not None and "flow_id" in TABLES[name] else rows
@@ -132,7 +132,7 @@ class Spool:
         chunks, key = self._held[name], TABLES[name].sort_key
         batch_rows = self._batch_rows(self._bytes[name], sum(rows.num_rows for rows in chunks))
         self._held[name], self._bytes[name] = [], 0
-        self._runs[name].append(self._write_run(name, sorted_batches(chunks, key, batch_rows), batch_rows))
+        self._runs[name].append(self._write_run(name, iter([sorted_rows(chunks, key)]), batch_rows))
         if len(self._runs[name]) == MAX_RUNS:
             old = self._runs[name]
             self._runs[name] = [self._write_run(name, merge([_read_run(path) for path in old], key), batch_rows)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.render import spool as spool_module
-from analyzer.render.merge import merge, sort
+from analyzer.render.merge import merge, sorted_rows
 from analyzer.render.spool import Spool
 from analyzer.tables.build import to_arrow
 from analyzer.tables.schema import TABLES
@@ -63,7 +63,7 @@ def test_spilling_does_not_change_the_order(rows: list[Row], sizes: list[int], m
 def test_merging_batches_of_any_size_is_a_stable_sort(rows: list[Row], sizes: list[int], batches: list[int]) -> None:
     key = TABLES["keepalives"].sort_key
     runs = [
-        pa.Table.from_batches(sort(chunk, key).combine_chunks().to_batches(max_chunksize=size), chunk.schema)
+        pa.Table.from_batches(sorted_rows([chunk], key).to_batches(max_chunksize=size), chunk.schema)
         for chunk, size in zip(in_chunks(rows, sizes), batches * 13, strict=False)
     ]
     streams = [iter([pa.Table.from_batches([batch]) for batch in run.to_batches()]) for run in runs]
