@@ -53,7 +53,7 @@ class Http1:
         self.exchanges = records(MAX_EXCHANGES + 1, EXCHANGE)
         self.done = records(1024, EXCHANGE)
         self.comments = records(64, COMMENT)
-        self.heap = np.empty(HEAP_BYTES, np.uint8)
+        self.heap, self._other_heap = np.empty(HEAP_BYTES, np.uint8), np.empty(HEAP_BYTES, np.uint8)
         self.carry = np.empty(CARRY_SLOTS * LINE_MAX, np.uint8)
         self.carry_free: I32 = np.zeros(CARRY_SLOTS, np.int32)
         self.pieces = records(MAX_PIECES, PIECE)
@@ -179,9 +179,8 @@ class Http1:
             [held[name + "_len"][open_ones] for name in TEXTS] + [self.shared.apps["host_len"][named]]
         )
         at, length = at.astype(np.int64), length.astype(np.int64)
-        other = np.empty(HEAP_BYTES, np.uint8)
-        m["heap"] = move_texts(at, length, self.heap, other)
-        self.heap = other
+        m["heap"] = move_texts(at, length, self.heap, self._other_heap)
+        self.heap, self._other_heap = self._other_heap, self.heap  # a new one would be made of new pages
         for k, name in enumerate(TEXTS):
             held[name + "_at"][open_ones] = at[k * open_ones.size : (k + 1) * open_ones.size]
         self.shared.apps["host_at"][named] = at[len(TEXTS) * open_ones.size :]
