@@ -31,11 +31,12 @@ from analyzer.protocols.http1.state import (
     CHUNK_DATA,
     CHUNK_END,
     CHUNK_SIZE,
+    FIELDS,
     IN_FIELD,
     LOST,
     START,
 )
-from analyzer.protocols.http1.step import lose, take_whole_line
+from analyzer.protocols.http1.step import lose, take_fields, take_whole_line
 from analyzer.protocols.oddities import LINE_CAP, OVERSIZED_HEAD, note_odd
 from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_DATA, SPAN_FIN
 
@@ -119,6 +120,10 @@ def _read(
         else:
             m.said = 1 if s.sse == 0 or s.state < CHUNK_SIZE else m.said  # chunk sizes come along with what is in them
             if s.carry_len == 0 and s.line_lost == 0:
+                if s.state == FIELDS:
+                    at = take_fields(source, at, end, span, s, exchanges[s.row], heap, m, oddities)
+                    if at == end:
+                        break
                 s.line_idle = app.silence if at == span.at else 0
             short, kept = s.line_long == 0, s.line_lost == 0
             whole = take_line(source, at, end, span, s, m, carry, carry_free)

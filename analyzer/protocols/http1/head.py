@@ -39,6 +39,12 @@ _CONTINUE, _EVENT_STREAM = hash_of(b"100-continue"), hash_of(b"text/event-stream
 _TIMEOUT, _MAX = hash_of(b"timeout"), hash_of(b"max")
 _METHOD_HEAD, _METHOD_CONNECT = hash_of(b"head"), hash_of(b"connect")
 
+_ASKED_FOR = (
+    _HOST, _CONNECTION, _KEEP_ALIVE, _CONTENT_LENGTH, _TRANSFER_ENCODING, _UPGRADE, _EXPECT, _CONTENT_TYPE,
+    _CONTENT_ENCODING, _WS_KEY, _WS_ACCEPT, _WS_EXTENSIONS, _WS_PROTOCOL,
+)  # fmt: skip
+_SIEVE = sum(1 << bit for bit in {name >> 5 & 31 for name in _ASKED_FOR})  # a bit for each
+
 METHOD_MAX = 32  # the longest registered method, UPDATEREDIRECTREF, has 17 letters
 
 
@@ -139,14 +145,27 @@ def take_field(
     """Read one field line into the head's state and the exchange."""
     if line[start] == SPACE or line[start] == TAB:  # RFC 9112 section 5.2: the value before it goes on
         note_odd(oddities, OBS_FOLD, span)
-        at = skip_blank(line, start, end)
-        _take_value(s.field, line, at, trim_blank(line, at, end), s, e, heap, m, span, oddities)
+        take_value(line, start, end, s, e, heap, m, span, oddities)
         return
     colon = take_name(line, start, end, s)
     if colon < 0:
         note_odd(oddities, BAD_HEAD, span)  # RFC 9112 section 5.1: no space before the colon; the line is left out
         return
-    at = skip_blank(line, colon + 1, end)
+    take_value(line, colon + 1, end, s, e, heap, m, span, oddities)
+
+
+@helper
+def is_asked_for(name: int) -> bool:
+    """False for most names that `take_value` would do nothing for."""
+    return bool(_SIEVE >> (name >> 5 & 31) & 1)
+
+
+@helper
+def take_value(
+    line: U8, start: int, end: int, s: Records, e: Records, heap: U8, m: Records, span: Records, oddities: Records
+) -> None:  # fmt: skip
+    """Read what stands behind the colon of a field whose name was just taken."""
+    at = skip_blank(line, start, end)
     _take_value(s.field, line, at, trim_blank(line, at, end), s, e, heap, m, span, oddities)
 
 

@@ -67,6 +67,16 @@ def _keep(source: U8, at: int, end: int, s: Records, m: Records, carry: U8, carr
 
 
 @helper
+def line_end(source: U8, at: int, end: int) -> int:
+    """Return where the first LF is, `end` if there is none."""
+    rest = source[at:end]  # of a slice the compiler knows that no index is negative
+    for k in range(end - at):
+        if rest[k] == LF:
+            return at + k
+    return end
+
+
+@helper
 def take_line(
     source: U8, at: int, end: int, span: Records, s: Records, m: Records, carry: U8, carry_free: I32
 ) -> bool:  # fmt: skip
@@ -74,12 +84,7 @@ def take_line(
 
     The line is [m.line_start, m.line_end) of `carry` if m.line_kept, else of `source`; m.line_after is what follows it.
     """
-    # Of a slice the compiler knows that no index is negative.
-    stop, rest = end, source[at:end]
-    for k in range(end - at):
-        if rest[k] == LF:
-            stop = at + k
-            break
+    stop = line_end(source, at, end)
     if s.carry_len == 0 and s.line_lost == 0:
         s.line_ts, s.line_frame = span.ts_ns, span.frame
         s.line_offset = span.offset + (at - span.at)

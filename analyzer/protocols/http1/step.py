@@ -7,8 +7,26 @@ from __future__ import annotations
 
 from analyzer.kernel import I32, U8, Records, helper, routine
 from analyzer.protocols.channel import OPAQUE
-from analyzer.protocols.http1.head import is_status_line, method_end, simple_target, take_field
-from analyzer.protocols.http1.line import SEMICOLON, SPACE, drop_carry, hexadecimal, skip_blank, trim_blank
+from analyzer.protocols.http1.head import (
+    is_asked_for,
+    is_status_line,
+    method_end,
+    simple_target,
+    take_field,
+    take_value,
+)
+from analyzer.protocols.http1.line import (
+    CR,
+    LINE_MAX,
+    SEMICOLON,
+    SPACE,
+    drop_carry,
+    hexadecimal,
+    line_end,
+    skip_blank,
+    take_name,
+    trim_blank,
+)
 from analyzer.protocols.http1.message import (
     begin_request,
     begin_response,
@@ -77,6 +95,29 @@ def _take_start(
     elif s.state != LOST:
         note_odd(oddities, BAD_HEAD, span)
         s.state, s.resync = LOST, 1
+
+
+@helper
+def take_fields(
+    source: U8, at: int, end: int, span: Records, s: Records, e: Records, heap: U8, m: Records, oddities: Records
+) -> int:  # fmt: skip
+    """Read the field lines of which all is there and nothing is odd; return where the first other line begins.
+
+    Most lines of most heads are such. `take_whole_line` reads them to the same effect, in half as much time again.
+    """
+    while at < end:
+        colon = take_name(source, at, end, s)
+        stop = line_end(source, colon, end) if colon >= 0 else end
+        if stop == end or source[stop - 1] != CR:
+            break
+        length = stop - 1 - at
+        if length >= LINE_MAX or s.head_bytes + length > HEAD_MAX:
+            break
+        s.head_bytes += length
+        if is_asked_for(s.field):
+            take_value(source, colon + 1, stop - 1, s, e, heap, m, span, oddities)
+        at = stop + 1
+    return at
 
 
 @helper
