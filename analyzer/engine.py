@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -141,7 +142,8 @@ class Engine:
         if one_ahead:
             followed = Ahead(followed, alone=lambda batch: batch.full)
         if not self._only_segments:
-            _ = self.protocols  # loaded meanwhile
+            _ = self.protocols  # loaded meanwhile, and so is Arrow
+            import_module("analyzer.tables.build")
         return self._take_all(followed)
 
     def _take_all(self, batches: Iterable[Followed]) -> Iterator[Chunk]:

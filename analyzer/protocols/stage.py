@@ -6,7 +6,8 @@ tunnel, decrypted text); those are routed again until nothing is left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,21 +16,27 @@ from analyzer.anomalies import Ledger
 from analyzer.kernel import I32, I64, U8, Records, chosen_rows, clear_rows, copy_rows, grown, records, roomy
 from analyzer.protocols.beats import BEAT, name_grpc
 from analyzer.protocols.channel import APP, HTTP1, HTTP2, MESSAGES, READERS, TLS, WEBSOCKET
-from analyzer.protocols.http1.reader import Http1
 from analyzer.protocols.http1.state import MAX_HELD, MAX_PIECES
-from analyzer.protocols.http2.reader import Http2
-from analyzer.protocols.messages.reader import Messages
 from analyzer.protocols.oddities import tell
 from analyzer.protocols.reader import Chunk, Reader, Shared
 from analyzer.protocols.route import FIRST, FIRST_BYTES, route
-from analyzer.protocols.tls.reader import Tls
 from analyzer.protocols.tls.sealed import Opener
-from analyzer.protocols.websocket.reader import WebSocket
 from analyzer.settings import Settings
 from analyzer.streams.inorder import SPAN, SPAN_DATA
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from analyzer.protocols.http1.reader import Http1
+    from analyzer.protocols.http2.reader import Http2
+    from analyzer.protocols.http2.upgrade import Upgraded
+    from analyzer.protocols.messages.reader import Messages
+    from analyzer.protocols.tls.reader import Tls
+    from analyzer.protocols.websocket.handshake import Handshake
+    from analyzer.protocols.websocket.reader import WebSocket
+
+# Where `ProtocolStage` has each protocol; their rows come in this order.
+_PLACES = {HTTP1: "http1", WEBSOCKET: "websocket", TLS: "tls", HTTP2: "http2", MESSAGES: "messages"}
 
 # What one span can add in a batch: the held pieces of both directions, the rest of a span that is handed on, and the
 # span itself if it waited for the answer to an upgrade.
@@ -60,7 +67,7 @@ class Applications(NamedTuple):
 
 
 class ProtocolStage:
-    """Owns the channels and the protocols that read them."""
+    """Owns the channels and the protocols that read them; each is loaded once a capture has it."""
 
     def __init__(
         self, settings: Settings, room: int, *, records_too: bool = False, payload: bool = False,
@@ -76,14 +83,52 @@ class ProtocolStage:
         self.order: I32 = np.zeros(1024, np.int32)
         self.count: I64 = np.zeros(len(READERS), np.int64)
         self.volume: I64 = np.zeros(len(READERS), np.int64)
-        self.http1 = Http1(self.shared)
-        self.tls = Tls(self.shared, list_data=records_too, opener=opener)
-        self.websocket = WebSocket(self.shared, payload=payload)
-        self.http2 = Http2(self.shared, list_all=records_too)
-        self.by_reader: dict[int, Reader] = {
-            HTTP1: self.http1, WEBSOCKET: self.websocket, TLS: self.tls, HTTP2: self.http2
-        }  # fmt: skip
-        self.by_reader[MESSAGES] = Messages(self.shared)
+        self._records_too, self._payload, self._opener = records_too, payload, opener
+        self.shared.open_websockets, self.shared.open_http2 = self._open_websockets, self._open_http2
+
+    @cached_property
+    def http1(self) -> Http1:
+        from analyzer.protocols.http1.reader import Http1
+
+        return Http1(self.shared)
+
+    @cached_property
+    def websocket(self) -> WebSocket:
+        from analyzer.protocols.websocket.reader import WebSocket
+
+        return WebSocket(self.shared, payload=self._payload)
+
+    @cached_property
+    def tls(self) -> Tls:
+        from analyzer.protocols.tls.reader import Tls
+
+        return Tls(self.shared, list_data=self._records_too, opener=self._opener)
+
+    @cached_property
+    def http2(self) -> Http2:
+        from analyzer.protocols.http2.reader import Http2
+
+        return Http2(self.shared, list_all=self._records_too)
+
+    @cached_property
+    def messages(self) -> Messages:
+        from analyzer.protocols.messages.reader import Messages
+
+        return Messages(self.shared)
+
+    def _has(self, reader: int) -> bool:
+        return _PLACES[reader] in self.__dict__  # where `cached_property` keeps what it made
+
+    def _loaded(self) -> Iterator[Reader]:
+        for reader, place in _PLACES.items():
+            if self._has(reader):
+                yield getattr(self, place)
+
+    def _open_websockets(self, opened: Sequence[Handshake]) -> None:
+        self.websocket.open(opened)
+
+    def _open_http2(self, upgraded: Upgraded) -> None:
+        self.http2.open(upgraded)
 
     def feed(self, spans: Records, data: U8, pages: U8, flows: Records) -> Iterator[Chunk]:
         """Take a batch's spans; yield the tables that are ready. Of `flows`, only what never changes is looked at."""
@@ -106,10 +151,11 @@ class ProtocolStage:
             )  # fmt: skip
             at = 0
             for reader, size in enumerate(self.count.tolist()):
-                if size and reader in self.by_reader:
+                if size and reader in _PLACES:
+                    protocol: Reader = getattr(self, _PLACES[reader])
                     for part, volume in self._portions(reader, self.order[at : at + size]):
-                        self.by_reader[reader].feed(part, volume)
-                        yield from self.by_reader[reader].rows(everything=False)
+                        protocol.feed(part, volume)
+                        yield from protocol.rows(everything=False)
                 at += size
             index = a.queue[: int(m["n_queue"])].copy()
             fresh = 0
@@ -158,7 +204,7 @@ class ProtocolStage:
         self.shared.flows = flows
         own = self._channels_of(slots)
         if own.size:
-            for reader in self.by_reader.values():
+            for reader in self._loaded():
                 reader.close(own)
         yield from self._rows(everything=False)
 
@@ -171,23 +217,33 @@ class ProtocolStage:
         taken, kept = chosen_rows(rows, mine), chosen_rows(rows, ~mine)
         copy_rows(self.shared.silences, kept)
         m["n_silences"] = kept.shape[0]
-        for reader in self.by_reader.values():
+        for reader in self._loaded():
             reader.show_beats()
         beats = name_grpc(self.shared.beats.of(flow_ids), flow_ids[apps["grpc"] == 1])
-        return Applications(apps, self._hosts(slots, apps), *self.tls.names_of(slots), taken, beats)
+        return Applications(apps, self._hosts(slots, apps), *self._names(slots), taken, beats)
 
     def _hosts(self, slots: I32, apps: Records) -> pa.Array:
         """Return the host that each flow's first request named, null if none did."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
-        return pc.coalesce(self.http1.hosts(apps), self.http2.hosts(slots))
+        hosts = self.http1.hosts(apps) if self._has(HTTP1) else pa.nulls(slots.size, pa.string())
+        return pc.coalesce(hosts, self.http2.hosts(slots)) if self._has(HTTP2) else hosts
+
+    def _names(self, slots: I32) -> tuple[pa.Array, pa.Array]:
+        """Return the server name and ALPN of each flow, null if there is none."""
+        import pyarrow as pa
+
+        if self._has(TLS):
+            return self.tls.names_of(slots)
+        return pa.nulls(slots.size, pa.string()), pa.nulls(slots.size, pa.string())
 
     def look_at(self, slots: I32, flow_ids: I64) -> Applications:
         """Return what is known of these flows so far; they go on."""
         apps = chosen_rows(self.shared.apps, slots)
         rows = self.shared.silences[: int(self.shared.stage[0]["n_silences"])]
         mine = rows[np.isin(rows["flow_id"], flow_ids)]
-        return Applications(apps, self._hosts(slots, apps), *self.tls.names_of(slots), mine, np.zeros(0, BEAT))
+        return Applications(apps, self._hosts(slots, apps), *self._names(slots), mine, np.zeros(0, BEAT))
 
     def release(self, slots: I32) -> None:
         """The slots will be used for other flows."""
@@ -199,7 +255,8 @@ class ProtocolStage:
             m["free_channel"] = own[0]
             pair = (2 * own.astype(np.int64)[:, None] + np.arange(2)).ravel()
             clear_rows(self.firsts, pair[self.firsts["pieces"][pair] > 0])
-        self.http2.release(slots)
+        if self._has(HTTP2):
+            self.http2.release(slots)
         self.slot_channel[slots] = -1
         clear_rows(self.shared.apps, slots)
 
@@ -211,10 +268,13 @@ class ProtocolStage:
         """The capture is over: yield the rows that are left, and tell what was odd."""
         yield from self._rows(everything=True)
         tell(self.shared.oddities, ledger)
-        ledger.note("http.text_cap", int(self.http1.meta["heap_full"][0]) + self.http2.text_full)
-        self.websocket.tell(ledger)
+        unkept = int(self.http1.meta["heap_full"][0]) if self._has(HTTP1) else 0
+        ledger.note("http.text_cap", unkept + (self.http2.text_full if self._has(HTTP2) else 0))
+        if self._has(WEBSOCKET):
+            self.websocket.tell(ledger)
         self.shared.let_go()
-        self.tls.inside = None
+        if self._has(TLS):
+            self.tls.inside = None
 
     def _channels_of(self, slots: I32) -> I32:
         """Return every channel of these flows."""
@@ -228,5 +288,5 @@ class ProtocolStage:
         return np.concatenate(found).astype(np.int32) if found else np.zeros(0, np.int32)
 
     def _rows(self, *, everything: bool) -> Iterator[Chunk]:
-        for reader in self.by_reader.values():
+        for reader in self._loaded():
             yield from reader.rows(everything=everything)
