@@ -223,7 +223,9 @@ META = np.dtype(
         ("n_probes", I8), ("n_gaps", I8), ("n_spans", I8), ("n_rtt", I8), ("n_rtt_free", I8),
         ("n_ended", I8),  # flows that were replaced on their port pair or are over: done, waiting to be collected
         ("duplicates", I8), ("tcp_segments", I8), ("latest_ts", I8),
-        ("free_block", I8), ("spent_block", I8), ("older_block", I8), ("blocks_held", I8), ("no_room", I8),
+        ("n_blocks", I8),  # blocks ever used
+        ("free_block", I8), ("spent_block", I8), ("older_block", I8),  # lists of blocks, -1 = empty
+        ("blocks_held", I8), ("no_room", I8),
         ("reorder_cap", I8), ("reorder_cap_flow", I8), ("reorder_cap_frame", I8),
         ("ack_unseen", I8), ("ack_unseen_flow", I8), ("ack_unseen_frame", I8),
         ("bad_flags", I8), ("bad_flags_flow", I8), ("bad_flags_frame", I8),

@@ -80,7 +80,7 @@ class FlowTracker:
         self.slots: I32 = np.full(4096, -1, np.int32)
         self.free: I32 = np.zeros(room, np.int32)
         self.meta = records(1, state.META)
-        self.meta["spent_block"] = self.meta["older_block"] = -1
+        self.meta["free_block"] = self.meta["spent_block"] = self.meta["older_block"] = -1
         self.probes = records(1024, state.PROBE)
         self.gaps = records(1024, state.GAP)
         self.spans = records(_SPANS_PER_BLOCK * PAGES + 1024, SPAN)

@@ -56,11 +56,8 @@ BLOCK = np.dtype(
 
 
 def new_store() -> tuple[Records, U8]:
-    """Return the block records, chained as a free list (block i owns page i), and the pages."""
-    blocks = records(PAGES, BLOCK)
-    blocks["next"] = np.arange(1, PAGES + 1)
-    blocks["next"][-1] = -1
-    return blocks, np.empty(PAGES * PAGE, np.uint8)  # not touched, so not resident, until it is needed
+    """Return the block records (block i owns page i), and the pages: not touched, so not resident, until needed."""
+    return records(PAGES, BLOCK), np.empty(PAGES * PAGE, np.uint8)
 
 
 @helper
@@ -213,9 +210,13 @@ def is_stored(me: Records, blocks: Records, at: int) -> bool:
 def _take_block(me: Records, m: Records, blocks: Records) -> int:
     """Return a free block, or -1 if the store or this direction's share of it is full."""
     index = m.free_block
-    if index < 0 or me.ooo_blocks >= MAX_BLOCKS or m.blocks_held >= HELD:
+    if (index < 0 and m.n_blocks == PAGES) or me.ooo_blocks >= MAX_BLOCKS or m.blocks_held >= HELD:
         return -1
-    m.free_block = blocks[index].next
+    if index >= 0:
+        m.free_block = blocks[index].next
+    else:
+        index = m.n_blocks
+        m.n_blocks += 1
     m.blocks_held += 1
     return int(index)
 

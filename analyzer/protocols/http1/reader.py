@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # Texts of exchanges that are not in a table yet: 64 MiB, not touched until used. A full heap costs texts, not rows.
 HEAP_BYTES = 64 << 20
-_MANY_ROWS, _MUCH_TEXT = 1 << 15, 16 << 20  # then they become a table
+_MANY_ROWS, _MUCH_TEXT = 1 << 14, 8 << 20  # then they become a table
 _SHORTEST_COMMENT = 2  # bytes: a colon and an end of line
 _SHORTEST = 12  # bytes of a message: "HTTP/1.1 200"
 
