@@ -155,7 +155,7 @@ def stream(
     Rows of one table may come in several pieces, in the order in which flows finish. `timeouts`, `endpoints`,
     `captures` and `anomalies` come last, once.
     `segments` may also be the flow_ids whose segments are wanted. `complete` is called with the names of tables that
-    get no more rows, as soon as that is known. A single file begins to be read at once, one buffer ahead of what is
+    get no more rows, as soon as that is known. A single file begins to be read at once, two buffers ahead of what is
     asked for. Raises AnalyzerError, also at once, if the input cannot be read at all.
     """
     from analyzer.kernel import cache_is_cold
@@ -182,7 +182,7 @@ def stream(
         for text in KeyFile(path).read(final=True):
             engine.learn(text)
     engine.on_complete = complete
-    return _to_the_end(engine, engine.read(reader, one_ahead=len(reader.files) == 1))
+    return _to_the_end(engine, engine.read(reader, ahead=len(reader.files) == 1))
 
 
 def _to_the_end(engine: Engine, chunks: Iterator[tuple[str, pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
@@ -291,7 +291,7 @@ def segments_of(
     ledger = Ledger()
     reader = open_captures(_as_list(paths), ledger, progress=progress)
     engine = Engine(settings or Settings(), ledger, reader.files, segments=flow_ids, only_segments=True)
-    for name, rows in engine.read(reader, one_ahead=len(reader.files) == 1):
+    for name, rows in engine.read(reader, ahead=len(reader.files) == 1):
         if name == "segments":
             yield rows
     for _, rows in engine.waiting_segments():

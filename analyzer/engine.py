@@ -136,10 +136,10 @@ class Engine:
         room = self.tracker.flows.shape[0]
         return ProtocolStage(self.settings, room, records_too=self._records_too, payload=self._payload)
 
-    def read(self, batches: Iterable[PacketBatch], *, one_ahead: bool) -> Iterator[Chunk]:
-        """Feed all of `batches`; one_ahead: another thread reads and follows the next meanwhile, the first at once."""
+    def read(self, batches: Iterable[PacketBatch], *, ahead: bool) -> Iterator[Chunk]:
+        """Feed all of `batches`; ahead: another thread reads and follows the next ones meanwhile, the first at once."""
         followed: Iterable[Followed] = map(self.follow, batches)
-        if one_ahead:
+        if ahead:
             followed = Ahead(followed, alone=lambda batch: batch.full)
         if not self._only_segments:
             _ = self.protocols  # loaded meanwhile, and so is Arrow
@@ -153,7 +153,7 @@ class Engine:
     def follow(self, batch: PacketBatch) -> Followed:
         """The first half of `feed`, which knows no protocol.
 
-        It may run one batch ahead of the second half in another thread, but not past a batch that is `full`.
+        It may run some batches ahead of the second half in another thread, but not past one that is `full`.
         """
         segments, data = self.decoder.decode(batch)
         latest = int(batch.packets["ts_ns"].max()) if batch.packets.shape[0] else 0

@@ -150,7 +150,7 @@ class Watch:
     # -------------------------------------------------------------------------------------- inside
 
     def _run(self) -> Iterator[tuple[str, pa.Table]]:
-        for followed in Ahead(self._followed(), alone=_alone):
+        for followed in Ahead(self._followed(), alone=_alone, most=1):  # the ring lends two batches
             if followed is None:
                 yield from self._advance()
                 continue

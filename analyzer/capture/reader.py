@@ -30,7 +30,7 @@ def open_captures(
     paths: Sequence[str | os.PathLike[str]],
     ledger: Ledger,
     *,
-    buffer_bytes: int = 8 << 20,
+    buffer_bytes: int = 4 << 20,
     progress: Progress | None = None,
 ) -> CaptureReader:
     """Open captures to be read as one stream; `-` is standard input.

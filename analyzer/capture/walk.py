@@ -1,7 +1,7 @@
 """What the pcap and pcapng walks share: the reused buffers, the state a kernel carries, and the reading loop.
 
-Two buffers of about 8 MiB are filled by `readinto` in turn, a kernel walks the records in one, and the bytes of a
-record that is not whole yet move to the front of the other before the next fill. Memory stays flat whatever the size.
+Buffers of 4 MiB are filled by `readinto` in turn, a kernel walks the records in one, and the bytes of a record that is
+not whole yet move to the front of the next before that is filled. Memory stays flat whatever the size.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from analyzer.ahead import Turns
 from analyzer.anomalies import Ledger
 from analyzer.capture.batch import PACKET, FileInfo, PacketBatch
 from analyzer.capture.source import Source
@@ -141,9 +142,9 @@ class Numbering:
 
 
 class Window:
-    """Two reused buffers by turns: data[start:end] is what was read and not used yet.
+    """Buffers used in turn: data[start:end] is what was read and not used yet.
 
-    The tail of one moves to the front of the other, so a batch stays whole while the next is read.
+    The tail of one moves to the front of the next, so a batch stays whole while the next ones are read.
 
     offset   file position of data[0]    eof   nothing follows data[end]
     """
@@ -151,7 +152,7 @@ class Window:
     def __init__(self, source: Source, size: int) -> None:
         self.size = max(size, 64)
         self.data: U8 = np.empty(self.size, np.uint8)
-        self._other: U8 = np.empty(self.size, np.uint8)
+        self._turns: Turns[U8] = Turns(lambda: np.empty(self.size, np.uint8))
         self.start = self.end = self.offset = 0
         self.eof = False
         self.handed_on = False  # a batch that points into `data` was yielded
@@ -163,7 +164,7 @@ class Window:
             if self.eof:
                 return False
             self._make_room(need)
-            # A grown buffer is filled little further than it must be: 8 MiB stay in the cache, 24 MiB do not. But a
+            # A grown buffer is filled little further than it must be: 4 MiB stay in the cache, 24 MiB do not. But a
             # little: a search for the next record asks for a few bytes more each time.
             room = min(len(self.data), max(self.size, self.start + need + self.size // 8))
             got = self._source.readinto(self.data.data[self.end : room])
@@ -187,10 +188,11 @@ class Window:
         # A pipe fills the buffer in small steps: move only when little room is left, or the tail is copied each time.
         if self.start and (len(self.data) - self.end < self.size // 8 or len(self.data) - self.start < need):
             tail = self.data[self.start : self.end]
-            if self.handed_on:  # the reader of the last batch still looks at this buffer, and at no other
-                if len(self._other) < len(self.data):
-                    self._other = np.empty(len(self.data), np.uint8)
-                self.data, self._other = self._other, self.data
+            if self.handed_on:  # who uses the last batches still looks at this buffer
+                size = len(self.data)
+                self.data = self._turns.next(self.data)
+                if len(self.data) < size:
+                    self.data = np.empty(size, np.uint8)
                 self.handed_on = False
             self.data[:held] = tail
             self.offset += self.start
@@ -223,7 +225,7 @@ class RecordReader:
         self._numbering = numbering
         # A batch ends when it is full: then small packets make no more work at once than usual ones.
         self.out = records(max(buffer_bytes // 256, 64), PACKET)
-        self._other_out = records(len(self.out), PACKET)
+        self._turns = Turns(lambda: records(len(self.out), PACKET))
         self.state = records(1, WALK)
         self.walk = self.state[0]
         self.walk["file"] = file
@@ -260,7 +262,7 @@ class RecordReader:
     # --- the loop
 
     def batches(self) -> Iterator[PacketBatch]:
-        """Yield the file's packets in file order; each batch is valid until the one after the next is asked for."""
+        """Yield the file's packets in file order; each batch is valid while `ahead.MOST` more are asked for."""
         walk = self.walk
         while True:
             if walk["out"] == 0:
@@ -307,9 +309,10 @@ class RecordReader:
             walk[name] = 0
         walk["packets"] += n
         walk["out"] = 0
-        self.out, self._other_out = self._other_out, self.out
+        packets = self.out[:n]
+        self.out = self._turns.next(self.out)
         self.window.handed_on = True
-        return PacketBatch(self._other_out[:n], self.window.data[: self.window.end])
+        return PacketBatch(packets, self.window.data[: self.window.end])
 
     def _note(self, code: str, tally: str, first: str) -> None:
         count = int(self.walk[tally])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from analyzer.ahead import Turns
 from analyzer.anomalies import Ledger
 from analyzer.capture.batch import PacketBatch
 from analyzer.decode import link, net, transport, tunnels, walk
@@ -27,7 +28,7 @@ class Decoder:
         self._ledger = ledger
         self._fragments = Fragments(settings, ledger)
         self._segments = records(0, SEGMENT)
-        self._other_segments = records(0, SEGMENT)
+        self._turns = Turns(lambda: records(0, SEGMENT))
         self._jobs = records(0, WALK)
         self._scratch = records(1, WALK)
         self._tally = np.zeros((len(CODES), 2), np.int64)
@@ -35,13 +36,13 @@ class Decoder:
     def decode(self, batch: PacketBatch) -> tuple[Records, U8]:
         """Return (n,) SEGMENT, slot i for packet i, and the bytes that `payload_off` points into.
 
-        The slots are reused by the call after the next: one batch can be decoded while another is used. Where `kind`
-        is NOTHING only ts_ns, frame, wire_len, link, file and clipped mean something. The bytes are the batch's own,
-        with reassembled datagrams appended if there were any.
+        The slots are reused in turn: `ahead.MOST` more batches can be decoded while one is used. Where `kind` is
+        NOTHING only ts_ns, frame, wire_len, link, file and clipped mean something. The bytes are the batch's own, with
+        reassembled datagrams appended if there were any.
         """
         n = batch.packets.shape[0]
-        self._segments, self._other_segments = self._other_segments, self._segments
-        self._segments, self._jobs = roomy(self._segments, 0, n), roomy(self._jobs, 0, n)
+        self._segments = roomy(self._turns.next(self._segments), 0, n)
+        self._jobs = roomy(self._jobs, 0, n)
         segments = self._segments[:n]
         waiting = _decode(batch.packets, batch.data, segments, self._jobs, -1, self._scratch, self._tally)
         data = self._continue(batch, segments, waiting) if waiting else batch.data

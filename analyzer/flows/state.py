@@ -224,7 +224,8 @@ META = np.dtype(
         ("n_ended", I8),  # flows that were replaced on their port pair or are over: done, waiting to be collected
         ("duplicates", I8), ("tcp_segments", I8), ("latest_ts", I8),
         ("n_blocks", I8),  # blocks ever used
-        ("free_block", I8), ("spent_block", I8), ("older_block", I8),  # lists of blocks, -1 = empty
+        ("free_block", I8), ("spent_block", I8),  # lists of blocks, -1 = empty: free ones, delivered in this batch
+        ("older_block", I8), ("oldest_block", I8),  # and in the two before it, which may still be read (ahead.MOST)
         ("blocks_held", I8), ("no_room", I8),
         ("reorder_cap", I8), ("reorder_cap_flow", I8), ("reorder_cap_frame", I8),
         ("ack_unseen", I8), ("ack_unseen_flow", I8), ("ack_unseen_frame", I8),

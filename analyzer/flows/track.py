@@ -112,13 +112,13 @@ def _observe(
 
 @helper
 def _recycle_pages(blocks: Records, m: Records) -> None:
-    """Pages delivered in the batch before the last may be overwritten from now on."""
-    while m.older_block >= 0:
-        index = m.older_block
-        m.older_block = blocks[index].next
+    """Pages delivered three batches ago may be overwritten from now on."""
+    while m.oldest_block >= 0:
+        index = m.oldest_block
+        m.oldest_block = blocks[index].next
         blocks[index].next = m.free_block
         m.free_block = index
-    m.older_block, m.spent_block = m.spent_block, -1
+    m.oldest_block, m.older_block, m.spent_block = m.older_block, m.spent_block, -1
 
 
 @kernel

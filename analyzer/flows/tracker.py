@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analyzer.ahead import Turns
 from analyzer.flows import state
 from analyzer.flows.rtt import Taken, quantiles, taken
 from analyzer.flows.track import rebuild, track
@@ -80,16 +81,17 @@ class FlowTracker:
         self.slots: I32 = np.full(4096, -1, np.int32)
         self.free: I32 = np.zeros(room, np.int32)
         self.meta = records(1, state.META)
-        self.meta["free_block"] = self.meta["spent_block"] = self.meta["older_block"] = -1
+        for blocks in ("free_block", "spent_block", "older_block", "oldest_block"):
+            self.meta[blocks] = -1
         self.probes = records(1024, state.PROBE)
         self.gaps = records(1024, state.GAP)
         self.spans = records(_SPANS_PER_BLOCK * PAGES + 1024, SPAN)
-        self._other_spans = records(1024, SPAN)
+        self._span_turns = Turns(lambda: records(1024, SPAN))
         self.samples: I32 = np.zeros(256 * state.RTT_SAMPLES, np.int32)
         self.rtt_free: I32 = np.zeros(256, np.int32)
         self.blocks, self.pages = new_store()
         self.labels = records(1024, state.LABEL)
-        self._other_labels = records(1024, state.LABEL)
+        self._label_turns = Turns(lambda: records(1024, state.LABEL))
         self.limits = records(1, state.LIMITS)
         self.evicted = 0
         self._given_up_share = _GIVEN_UP_LIVE if settings.linger_ns else _GIVEN_UP
@@ -117,10 +119,9 @@ class FlowTracker:
         return int(m["n_slots"]) - int(m["n_free"])
 
     def feed(self, segments: Records, data: U8) -> tuple[Records, Records]:
-        """Take decoded segments; return (labels (n,), spans), both valid until the call after the next."""
+        """Take decoded segments; return (labels (n,), spans), both valid while `ahead.MOST` more are made."""
         n = segments.shape[0]
-        self.spans, self._other_spans = self._other_spans, self.spans
-        self.labels, self._other_labels = self._other_labels, self.labels
+        self.spans, self.labels = self._span_turns.next(self.spans), self._label_turns.next(self.labels)
         self._make_room(n)
         m = self.meta[0]
         m["n_spans"] = 0

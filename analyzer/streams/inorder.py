@@ -41,7 +41,7 @@ SPAN = np.dtype(
 PAGE = 2048  # one Ethernet segment; larger (offloaded) ones take several pages
 HELD = 8192  # pages that may wait, 16 MiB for all flows together: what a 10 Gbit/s link delivers in 13 ms
 SPENT = (1 << 15) + 2048  # pages delivered in a batch: one for each of its segments
-PAGES = HELD + 2 * SPENT  # they stay readable for two batches: protocols may read one while the next is followed
+PAGES = HELD + 3 * SPENT  # they stay readable for three batches: protocols may read one while two more are followed
 MAX_BLOCKS = 2048  # per direction: 4 MiB, Linux's default receive buffer limit (tcp_rmem), more cannot be in flight
 
 # A hole is announced this long after the peer acknowledged beyond it. An ACK may be captured a little before the data
@@ -99,7 +99,7 @@ def ends_here(side: Records) -> bool:
 
 @helper
 def drain(f: Records, me: Records, slot: int, direction: int, blocks: Records, spans: Records, m: Records) -> None:
-    """Deliver the stored blocks that now follow on. Their pages stay readable for two batches."""
+    """Deliver the stored blocks that now follow on. Their pages stay readable for three batches."""
     while me.ooo_head >= 0:
         index = me.ooo_head
         b = blocks[index]

@@ -136,12 +136,12 @@ def run(
 
 def run_batches(
     given: Iterable[PacketBatch], settings: Settings | None = None, *, records_too: bool = False,
-    one_ahead: bool = False,
+    ahead: bool = False,
 ) -> Result:  # fmt: skip
     """Feed batches to an engine and return everything it says, segments included, sorted."""
     engine = Engine(settings or Settings(), Ledger(), segments=True, records=records_too)
     parts: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
-    for name, rows in chain(engine.read(given, one_ahead=one_ahead), engine.finish()):
+    for name, rows in chain(engine.read(given, ahead=ahead), engine.finish()):
         parts[name].append(rows)
     return Result({name: in_order(name, rows) for name, rows in parts.items()})
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from analyzer.ahead import MOST
 from analyzer.anomalies import Ledger
+from analyzer.capture.batch import PacketBatch
 from analyzer.capture.reader import open_captures
-from analyzer.engine import Engine
+from analyzer.engine import Chunk, Engine, Followed
 from analyzer.settings import Settings
 from analyzer.tables.order import in_order
 from analyzer.tables.schema import TABLES, problems
@@ -77,14 +81,53 @@ def from_file(path: Path, buffer_bytes: int) -> Result:
     ledger = Ledger()
     reader = open_captures([path], ledger, buffer_bytes=buffer_bytes)
     engine = Engine(Settings(), ledger, reader.files, segments=True)
-    chunks = [chunk for batch in reader for chunk in engine.feed(batch)] + list(engine.finish())
+    return taken(engine, chain.from_iterable(engine.feed(batch) for batch in reader))
+
+
+def taken(engine: Engine, read: Iterable[Chunk]) -> Result:
+    """Return all that an engine says: what `read` yields, and what comes at the end."""
+    chunks = [*read, *engine.finish()]
     return Result({name: in_order(name, [rows for n, rows in chunks if n == name]) for name in TABLES})
 
 
 @given(captures(3), cuts())
-def test_following_one_batch_ahead_is_invisible(packets: list[Packet], where: list[int]) -> None:
-    ahead = run_batches(batches(packets, where), one_ahead=True)
+def test_following_batches_ahead_is_invisible(packets: list[Packet], where: list[int]) -> None:
+    ahead = run_batches(batches(packets, where), ahead=True)
     assert ahead.fingerprints() == run_batches(batches(packets, where)).fingerprints()
+
+
+def as_far_ahead_as_may_be(engine: Engine, given: Iterable[PacketBatch]) -> Iterator[Chunk]:
+    """Follow MOST more batches before each is read, as a thread that is much quicker than the other one would."""
+    waiting: deque[Followed] = deque()
+    for batch in given:
+        waiting.append(engine.follow(batch))
+        while len(waiting) > MOST or (waiting and waiting[-1].full):
+            yield from engine.take(waiting.popleft())
+    for followed in waiting:
+        yield from engine.take(followed)
+
+
+@given(captures(3), cuts())
+def test_batches_stay_whole_while_others_are_followed(packets: list[Packet], where: list[int]) -> None:
+    engine = Engine(Settings(), Ledger(), segments=True)
+    assert taken(engine, as_far_ahead_as_may_be(engine, batches(packets, where))).fingerprints() == (
+        run_batches(batches(packets, where)).fingerprints()
+    )
+
+
+def test_bytes_that_waited_stay_readable_while_batches_are_followed() -> None:
+    """Each batch brings the end of one request before its beginning: the end is read from the store, whose pages are
+    used again."""
+    packets: list[Packet] = []
+    for k in range(40):
+        talk = Talk(("10.1.0.1", 2000 + k), t0=100 + k).handshake()
+        talk.orig(b"GET /%d" % k).orig(b"/%d HTTP/1.1\r\n\r\n" % k)
+        *hello, (begun, first), (ended, second) = talk.packets
+        packets += [*hello, (begun, second), (ended, first)]
+    engine = Engine(Settings(), Ledger(), segments=True)
+    where = range(5, len(packets), 5)
+    result = taken(engine, as_far_ahead_as_may_be(engine, batches(packets, where)))
+    assert [row["target"] for row in result.rows("http_requests")] == [f"/{k}/{k}" for k in range(40)]
 
 
 def test_flows_are_handed_over_before_the_next_batch_is_followed() -> None:
@@ -93,7 +136,7 @@ def test_flows_are_handed_over_before_the_next_batch_is_followed() -> None:
     told = [talk.orig(b"GET /%d HTTP/1.1\r\n\r\n" % k) for k, talk in enumerate(asked)]
     packets = merge(*[talk.resp(b"HTTP/1.1 204 No\r\n\r\n").orig_fin().resp_fin() for talk in told])
     settings, where = Settings(max_flows=8), range(0, len(packets), 7)
-    ahead = run_batches(batches(packets, where), settings, one_ahead=True)
+    ahead = run_batches(batches(packets, where), settings, ahead=True)
     assert ahead.fingerprints() == run_batches(batches(packets, where), settings).fingerprints()
     assert sum(row["status"] == 204 for row in ahead.rows("http_requests")) > 300
 

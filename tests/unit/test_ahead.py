@@ -1,4 +1,4 @@
-"""Reading one batch ahead: order, errors, and an end that does not wait for a pipe."""
+"""Reading some batches ahead: order, errors, and an end that does not wait for a pipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.ahead import Ahead
+from analyzer.ahead import MOST, Ahead, Turns
 from analyzer.anomalies import Ledger
 from analyzer.capture.reader import open_captures
 from tests.talk import Talk, write_pcapng
@@ -73,6 +73,28 @@ def test_an_item_that_is_alone_is_used_up_before_the_next_is_begun() -> None:
     assert all(at[f"begun {k + 1}"] < at[f"used {k}"] for k in (1, 3))
 
 
+@pytest.mark.parametrize("most", range(1, MOST + 1))
+def test_so_many_are_made_ahead_and_no_more(most: int) -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(9):
+            made.append(number)
+            yield number
+
+    for item in Ahead(items(), most=most):
+        time.sleep(0.02)  # time enough for the other thread to go on, if it could
+        assert made[-1] == min(item + most, 8)
+
+
+def test_a_buffer_comes_back_after_all_others() -> None:
+    turns, used = Turns(object), [object()]
+    for _ in range(2 * MOST + 2):
+        used.append(turns.next(used[-1]))
+    assert used[: MOST + 1] == used[MOST + 1 : 2 * MOST + 2]
+    assert len({id(buffer) for buffer in used}) == MOST + 1
+
+
 def test_leaving_does_not_wait_for_an_item_that_never_comes() -> None:
     never = threading.Event()
 
@@ -87,7 +109,7 @@ def test_leaving_does_not_wait_for_an_item_that_never_comes() -> None:
     never.set()
 
 
-def test_a_batch_stays_whole_while_the_next_is_read(tmp_path: Path) -> None:
+def test_a_batch_stays_whole_while_the_next_ones_are_read(tmp_path: Path) -> None:
     """Between two batches a block longer than the buffer is stepped over, which fills it several times."""
     talk = Talk().handshake()
     for k in range(200):
@@ -98,7 +120,7 @@ def test_a_batch_stays_whole_while_the_next_is_read(tmp_path: Path) -> None:
     path = tmp_path / "block.pcapng"
     path.write_bytes(capture + block + second)
     batches = 0
-    for batch in Ahead(iter(open_captures([path], Ledger(), buffer_bytes=1 << 20))):
+    for batch in Ahead(open_captures([path], Ledger(), buffer_bytes=1 << 20)):
         rows = [(int(p["off"]), int(p["caplen"])) for p in batch.packets]
         before = b"".join(batch.data[at : at + n].tobytes() for at, n in rows)
         time.sleep(0.1)  # the reader goes on meanwhile
