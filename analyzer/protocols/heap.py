@@ -70,10 +70,15 @@ def texts(at: I32, length: I32, heap: U8) -> pa.Array:
 
 @kernel
 def move_texts(rows_at: I64, rows_length: I64, heap: U8, other: U8) -> int:
-    """Copy texts into another heap, setting `rows_at` to their new places; return the end of what is used there."""
+    """Copy texts into another heap, setting `rows_at` to their new places; return the end of what is used there.
+
+    Texts of two rows may be one here and are two there: what finds no room gets the place -1.
+    """
     end = 0
     for i in range(rows_at.size):
-        if rows_at[i] >= 0:
+        if rows_at[i] >= 0 and end + rows_length[i] > other.size:
+            rows_at[i] = -1
+        elif rows_at[i] >= 0:
             for k in range(rows_length[i]):
                 other[end + k] = heap[rows_at[i] + k]
             rows_at[i] = end

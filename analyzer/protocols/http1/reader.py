@@ -54,6 +54,7 @@ class Http1:
         self.done = records(1024, EXCHANGE)
         self.comments = records(64, COMMENT)
         self.heap, self._other_heap = np.empty(HEAP_BYTES, np.uint8), np.empty(HEAP_BYTES, np.uint8)
+        self._compact_at = _MUCH_TEXT
         self.carry = np.empty(CARRY_SLOTS * LINE_MAX, np.uint8)
         self.carry_free: I32 = np.zeros(CARRY_SLOTS, np.int32)
         self.pieces = records(MAX_PIECES, PIECE)
@@ -161,8 +162,9 @@ class Http1:
         """Yield finished exchanges."""
         m = self.meta[0]
         n = int(m["n_done"])
-        if n >= _MANY_ROWS or int(m["heap"]) >= _MUCH_TEXT or (everything and n):
-            yield "http_requests", exchange_rows(self.done[:n], self.heap)
+        if n >= _MANY_ROWS or int(m["heap"]) >= self._compact_at or (everything and n):
+            if n:
+                yield "http_requests", exchange_rows(self.done[:n], self.heap)
             m["n_done"] = 0
             self._compact()
 
@@ -179,8 +181,11 @@ class Http1:
             [held[name + "_len"][open_ones] for name in TEXTS] + [self.shared.apps["host_len"][named]]
         )
         at, length = at.astype(np.int64), length.astype(np.int64)
-        m["heap"] = move_texts(at, length, self.heap, self._other_heap)
+        before = np.count_nonzero(at >= 0)
+        m["heap"] = kept = move_texts(at, length, self.heap, self._other_heap)
+        m["heap_full"] += before - np.count_nonzero(at >= 0)
         self.heap, self._other_heap = self._other_heap, self.heap  # a new one would be made of new pages
+        self._compact_at = max(_MUCH_TEXT, min(2 * kept, (kept + HEAP_BYTES) // 2))
         for k, name in enumerate(TEXTS):
             held[name + "_at"][open_ones] = at[k * open_ones.size : (k + 1) * open_ones.size]
         self.shared.apps["host_at"][named] = at[len(TEXTS) * open_ones.size :]
