@@ -130,7 +130,7 @@ class Engine:
 
     @cached_property
     def protocols(self) -> ProtocolStage:
-        """The protocols, for the thread that takes. They take longer to load than all before them."""
+        """The protocols, for the thread that takes."""
         from analyzer.protocols.stage import ProtocolStage
 
         room = self.tracker.flows.shape[0]

@@ -78,7 +78,7 @@ class CaptureReader:
         return sum(known) if len(known) == len(self._sizes) else None
 
     def __iter__(self) -> Iterator[PacketBatch]:
-        """Yield the packets; each batch is valid until the next is asked for."""
+        """Yield the packets; each is valid until the next is asked for, of one file until `ahead.MOST` more were."""
         try:
             lanes = [Lane(file, partial(self._batches, file)) for file in range(len(self._paths))]
             if len(lanes) > 1:

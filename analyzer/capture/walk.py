@@ -310,8 +310,9 @@ class RecordReader:
         walk["packets"] += n
         walk["out"] = 0
         packets = self.out[:n]
-        self.out = self._turns.next(self.out)
-        self.window.handed_on = True
+        if n:  # else nobody gets to see it, and no buffer's turn is over
+            self.out = self._turns.next(self.out)
+            self.window.handed_on = True
         return PacketBatch(packets, self.window.data[: self.window.end])
 
     def _note(self, code: str, tally: str, first: str) -> None:

@@ -23,17 +23,18 @@ def sorted_rows(chunks: list[pa.Table], key: tuple[str, ...]) -> pa.Table:
     """Return the rows of `chunks` sorted by the columns of `key`, stable; an empty key leaves them as they are.
 
     Empties `chunks`. Column after column is put together and sorted: what is copied stays in the cache (half the time
-    of whole tables), and no more than a column is held twice.
+    of whole tables), and of one column only two copies are held.
     """
     rows = pa.concat_tables(chunks)
     chunks.clear()
-    order, schema, columns = _order(rows, key), rows.schema, rows.columns
+    order, schema, left = _order(rows, key), rows.schema, rows.columns
     del rows
     taken = None if order is None else pa.array(order)
-    for k, column in enumerate(columns):
-        whole = column.combine_chunks()
-        columns[k] = whole if taken is None else whole.take(taken)
-    return pa.Table.from_arrays(columns, schema=schema)
+    columns: list[pa.Array] = []
+    while left:
+        whole = left.pop().combine_chunks()
+        columns.append(whole if taken is None else whole.take(taken))
+    return pa.Table.from_arrays(columns[::-1], schema=schema)
 
 
 def _order(rows: pa.Table, key: tuple[str, ...]) -> NDArray[Any] | None:

@@ -89,16 +89,16 @@ def test_stream_gives_the_same_rows_when_flows_leave_early(tmp_path: Path) -> No
 
 
 def test_a_capture_of_several_buffers(tmp_path: Path) -> None:
-    """Three times what is read at once: read and decoded ahead, with the result of one batch."""
+    """Four times what is read at once: read and decoded ahead, in each buffer twice, with the result of one batch."""
     talks = [Talk(("10.0.0.1", 1000 + k), t0=100 + k / 1000).handshake() for k in range(4)]
     for talk in talks:
-        for k in range(40):
+        for k in range(210):
             talk.resp(bytes([k]) * 20_000).orig_ack().resp_drop(5)
         talk.resp_fin().orig_fin().resp_ack()
     packets = merge(*talks)
     path = tmp_path / "large.pcap"
     path.write_bytes(write_pcap(packets, nano=True))
-    assert path.stat().st_size > 3 << 20
+    assert path.stat().st_size > 4 * (4 << 20)
     whole = run(packets)
     for _ in range(3):
         from_file = analyze(path, segments=True)

@@ -106,7 +106,7 @@ def simple_target(line: U8, start: int, end: int) -> int:
 @helper
 def begin_head(s: Records) -> None:
     """Forget the fields of the head before."""
-    s.length, s.coding, s.body, s.head_bytes = -1, 0, 0, 0
+    s.length, s.coding, s.body, s.head_bytes, s.field = -1, 0, 0, 0, 0
     s.keep, s.close, s.upgrade, s.websocket, s.h2c, s.sse, s.expect = 0, 0, 0, 0, 0, 0, 0
     s.encoded, s.event_line = 0, 0
 

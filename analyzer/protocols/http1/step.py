@@ -106,7 +106,7 @@ def take_fields(
     Most lines of most heads are such. `take_whole_line` reads them to the same effect, in half as much time again.
     """
     while at < end:
-        colon = take_name(source, at, end, s)
+        colon = take_name(source, at, min(end, at + LINE_MAX), s)
         stop = line_end(source, colon, end) if colon >= 0 else end
         if stop == end or source[stop - 1] != CR:
             break

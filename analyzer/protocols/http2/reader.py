@@ -85,7 +85,6 @@ class Http2:
         self.said: dict[int, Said] = {}
         self.said_chars, self.text_full = 0, 0
         self._hosts: dict[int, str] = {}  # of the first request, by slot
-        shared.open_http2 = self.open
 
     # ------------------------------------------------------------------------------------ bytes
     def feed(self, index: I32, volume: int) -> None:

@@ -66,7 +66,6 @@ class WebSocket:
         self.counts = {"websocket.bad_handshake": 0, "websocket.old_draft": 0, "websocket.inflate_bomb": 0,
                        "websocket.inflate_cap": 0}  # fmt: skip
         self.first: dict[str, tuple[int, int]] = {}
-        shared.open_websockets = self.open
 
     # ------------------------------------------------------------------------------------ connections
     def open(self, handshakes: Sequence[Handshake]) -> None:

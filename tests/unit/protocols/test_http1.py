@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from analyzer.protocols.http1 import reader
 from tests.property.harness import Result, Row, run
-from tests.talk import Talk
+from tests.talk import Talk, merge
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -166,6 +167,37 @@ def test_ambiguous_heads_are_counted(response: bytes, code: str, complete: bool)
 def test_a_line_without_an_end_is_told() -> None:
     endless = talk(b"GET / HTTP/1.1\r\nX: " + b"a" * 5000, b"").orig(b"a" * 5000).orig(b"a" * 5000)
     assert run(endless).anomalies == {"http.oversized_head": 1}
+
+
+@pytest.mark.parametrize("cut", [45, 1000, 9000])
+def test_a_fold_goes_on_with_the_field_before_it_wherever_a_line_too_long_is_cut(cut: int) -> None:
+    head = b"GET / HTTP/1.1\r\nConnection: keep-alive\r\n" + b"A" * 9000 + b": x\r\n close\r\n\r\n"
+    whole, pieces = Talk().handshake().orig(head, whole=True), Talk().handshake().orig(head[:cut]).orig(head[cut:])
+    for trace in (whole, pieces):
+        result = run(trace.resp(OK).resp_fin().orig_fin())
+        assert result.rows("flows")[0]["requests"] == 1
+        assert trigger(result)[0] == "connection_close_header"
+
+
+def test_a_fold_behind_a_start_line_belongs_to_no_field() -> None:
+    first, second = b"GET /1 HTTP/1.1\r\nConnection: a\r\n\r\n", b"GET /2 HTTP/1.1\r\n close\r\n\r\n"
+    rows = exchanges(run(talk(first, OK, second, OK)))
+    assert [row["connection_c"] for row in rows] == ["a", None]
+
+
+def test_texts_that_two_rows_share_find_no_room_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts of open requests are kept for the request and for its connection: more than there was room for."""
+    for name, size in (("HEAP_BYTES", 8000), ("_MUCH_TEXT", 4000)):
+        monkeypatch.setattr(reader, name, size)
+    host = b"h" * 200
+    talks = [Talk(("10.1.0.1", 2000 + k), t0=100 + k).handshake() for k in range(60)]
+    packets = merge(*[talk.orig(b"GET /%d HTTP/1.1\r\nHost: %s\r\n\r\n" % (k, host)) for k, talk in enumerate(talks)])
+    result = run(packets, range(4, len(packets), 4))
+    assert len(result.rows("http_requests")) == 60
+    named = [row["host"] for row in result.rows("http_requests") if row["host"] is not None]
+    assert set(named) == {host.decode()} and 0 < len(named) < 60
+    assert {row["http_host"] for row in result.rows("flows")} == {host.decode(), None}
+    assert result.anomalies["http.text_cap"] > 0
 
 
 def test_a_clean_exchange_has_no_anomalies() -> None:
