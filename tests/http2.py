@@ -84,8 +84,8 @@ class Side:
 class H2(Talk):
     """A connection whose sides can be asked for header blocks."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, client: tuple[str, int] = ("10.0.0.1", 40000)) -> None:
+        super().__init__(client)
         self.caller, self.callee = Side(), Side()
 
     def begin(self) -> Self:

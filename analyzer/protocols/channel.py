@@ -33,6 +33,7 @@ CHANNEL = np.dtype(
         ("midstream", I1),  # joined in the middle: its first bytes need not be the beginning of anything
         ("opaque_c", I1), ("opaque_s", I1),  # this direction's first bytes are of no protocol that is read
         ("client", I1),  # direction in which the application's client sends
+        ("switched", I1),  # how often HTTP/1 gave it to another protocol, or through a tunnel to HTTP/1
     ],
     align=True,
 )  # fmt: skip
@@ -113,6 +114,7 @@ STAGE = np.dtype(
         ("n_silences", I8),
         ("n_aside", I8),  # bytes put aside in this batch
         ("n_queue", I8), ("n_routed", I8),
+        ("spare", I8),  # rows of `spans` and of `queue` that what is carried inside has to leave to all others
         ("idle_min", I8),
     ],
     align=True,
@@ -131,7 +133,7 @@ def new_channel(slot: int, flow_id: int, parent: int, slot_channel: I32, channel
     c = channels[index]
     c.flow_id, c.slot, c.parent, c.stream_id = flow_id, slot, parent, -1
     c.live, c.reader, c.kind, c.decrypted, c.midstream, c.client = 1, UNDECIDED, 0, 0, 0, 0
-    c.opaque_c, c.opaque_s = 0, 0
+    c.opaque_c, c.opaque_s, c.switched = 0, 0, 0
     if parent < 0:
         c.handshake_ts, c.handshake_rtt = 0, 0
         c.next = slot_channel[slot]

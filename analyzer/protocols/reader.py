@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from analyzer.kernel import I32, U8, Records, records
+from analyzer.kernel import I32, U8, Records, records, roomy
 from analyzer.protocols.beats import Beats
 from analyzer.protocols.channel import CHANNEL, SILENCE, STAGE
 from analyzer.protocols.http2.upgrade import Upgraded
@@ -61,6 +61,10 @@ class Shared:
     open_websockets: Callable[[Sequence[Handshake]], None] = _nobody
     open_http2: Callable[[Upgraded], None] = _no_upgrade
     beats: Beats = field(default_factory=Beats)
+
+    def make_room_for_silences(self, spans: int) -> None:
+        """Before a protocol reads so many spans: each may end one."""
+        self.silences = roomy(self.silences, int(self.stage[0]["n_silences"]), spans)
 
     def let_go(self) -> None:
         """Forget the protocols, so that the 20 MB of an engine that is done are free at once, not when cycles are."""

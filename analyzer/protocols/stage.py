@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from analyzer.anomalies import Ledger
-from analyzer.kernel import I32, I64, U8, Records, chosen_rows, clear_rows, copy_rows, grown, records, roomy
+from analyzer.kernel import I32, I64, U8, Records, chosen_rows, clear_rows, copy_rows, distinct, grown, records, roomy
 from analyzer.protocols.beats import BEAT, name_grpc
 from analyzer.protocols.channel import APP, HTTP1, HTTP2, MESSAGES, READERS, TLS, WEBSOCKET
-from analyzer.protocols.http1.state import MAX_HELD, MAX_PIECES
+from analyzer.protocols.http1.state import MAX_HELD, MAX_PIECES_EACH
 from analyzer.protocols.oddities import tell
 from analyzer.protocols.reader import Chunk, Reader, Shared
 from analyzer.protocols.route import FIRST, FIRST_BYTES, route
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 # Where `ProtocolStage` has each protocol; their rows come in this order.
 _PLACES = {HTTP1: "http1", WEBSOCKET: "websocket", TLS: "tls", HTTP2: "http2", MESSAGES: "messages"}
 
-# What one span can add in a batch: the held pieces of both directions, the rest of a span that is handed on, and the
-# span itself if it waited for the answer to an upgrade.
-SPANS_PER_SPAN = 2 * FIRST_BYTES + 3
+# What a span can add to its round, at most: what was held of its channel until it decided, ...
+_RELEASED = 2 * FIRST_BYTES
+# ... the rest of it, handed on, and what waited for the answer to an upgrade.
+_HANDED = 1 + MAX_PIECES_EACH
 
-# And whatever came: records that waited for their secrets, what `hand_in` and `inside` leave free for routing, and what
-# waited for the answer to an upgrade before this batch.
-MORE_SPANS = 1024 + MAX_PIECES
+# Rows that plaintext and streams of HTTP/2 may add to a round: by the span, in any case, and at most.
+_INSIDE_EACH, _INSIDE_LEAST, _INSIDE_MOST = 48, 1024, 1 << 20
 
 # Bytes of WebSocket that are read before their rows are handed on: a frame may have two, its row has 150 or so.
 MOST_AT_ONCE = 2 << 20
@@ -135,16 +135,17 @@ class ProtocolStage:
         n = spans.shape[0]
         if n == 0:
             return
-        self._make_room(n, flows.shape[0])
+        self._begin(n, flows.shape[0])
         a = self.shared
-        copy_rows(a.spans, spans)
-        a.data, a.pages, a.flows, a.slot_channel = data, pages, flows, self.slot_channel
         m = a.stage[0]
-        m["n_spans"], m["n_aside"] = n, 0
+        a.data, a.pages, a.flows, a.slot_channel = data, pages, flows, self.slot_channel
         index: I32 = np.arange(n, dtype=np.int32)
         fresh = 1
         while index.size:
-            m["n_queue"] = 0
+            self._make_room(index, fresh=bool(fresh))
+            if fresh:
+                copy_rows(a.spans, spans)
+                m["n_spans"] = n
             route(
                 index, fresh, a.spans, data, pages, a.aside, self.slot_channel, a.channels, self.firsts, self.routed,
                 self.readers, self.order, self.count, self.volume, a.stage,
@@ -154,6 +155,7 @@ class ProtocolStage:
                 if size and reader in _PLACES:
                     protocol: Reader = getattr(self, _PLACES[reader])
                     for part, volume in self._portions(reader, self.order[at : at + size]):
+                        a.make_room_for_silences(part.size)
                         protocol.feed(part, volume)
                         yield from protocol.rows(everything=False)
                 at += size
@@ -174,29 +176,50 @@ class ProtocolStage:
                 spans = self.shared.spans
                 yield part, int(spans["length"][part][spans["kind"][part] == SPAN_DATA].sum())
 
-    def _make_room(self, n: int, slots: int) -> None:
+    def _begin(self, n: int, slots: int) -> None:
+        """Make room for what a batch of n spans needs once, and forget the spans of the batch before."""
         a = self.shared
         m = a.stage[0]
+        m["n_spans"], m["n_aside"] = 0, 0
         if slots > self.slot_channel.size:
             longer: I32 = np.full(slots, -1, np.int32)
             longer[: self.slot_channel.size] = self.slot_channel
             self.slot_channel = longer
             a.apps[-1] = np.zeros(1, APP)  # see channel.app_of
             a.apps = grown(a.apps, slots + 1)
-        a.spans = roomy(a.spans, 0, (1 + SPANS_PER_SPAN) * n + MORE_SPANS)
-        a.channels = roomy(a.channels, int(m["n_channels"]), 2 * n)  # one of its own, and one that it carries
-        self.firsts = grown(self.firsts, 2 * a.channels.shape[0], 2 * int(m["n_channels"]))
+        a.channels = roomy(a.channels, int(m["n_channels"]), n)
         if int(m["n_silences"]) > MAX_SILENCES:
             half = int(m["n_silences"]) // 2
             a.silences[:half] = a.silences[half : 2 * half].copy()
             m["n_silences"] = half
-        a.silences = roomy(a.silences, int(m["n_silences"]), SPANS_PER_SPAN * n)
-        if min(a.queue.size, a.aside.size - 2 * MAX_HELD) < SPANS_PER_SPAN * n + MAX_PIECES:
-            rows = 2 * SPANS_PER_SPAN * n + MAX_PIECES
-            a.queue = np.empty(rows, np.int32)
-            self.routed, self.order = np.empty(rows, np.int32), np.empty(rows, np.int32)
-            self.readers = np.empty(rows, np.uint8)
-            a.aside = np.empty(rows + 2 * MAX_HELD, np.uint8)
+
+    def _make_room(self, index: I32, *, fresh: bool) -> None:
+        """Make room for what a round can add that reads the spans in rows `index`; they are not there yet if fresh.
+
+        A round's spans may be many more than the batch's: each frame of a tunnel is one.
+        """
+        a, k = self.shared, index.size
+        m = a.stage[0]
+        self.firsts = grown(self.firsts, 2 * a.channels.shape[0], 2 * int(m["n_channels"]))
+        channels, released = k, _RELEASED * k
+        if not fresh:
+            read = distinct(a.spans["channel"][index]).astype(np.int64)
+            channels = read.size
+            released = k + int(self.firsts["pieces"][2 * read].sum() + self.firsts["pieces"][2 * read + 1].sum())
+        routed = k + released
+        spare = routed + _HANDED * channels + 1
+        rows = spare + min(_INSIDE_EACH * k + _INSIDE_LEAST, _INSIDE_MOST)
+        m["n_queue"], m["spare"] = 0, spare
+        a.spans = roomy(a.spans, int(m["n_spans"]), (k if fresh else 0) + rows)
+        if a.queue.size < rows:
+            a.queue, self.routed, self.order = (np.empty(2 * rows, np.int32) for _ in range(3))
+            self.readers = np.empty(2 * rows, np.uint8)
+        bytes_more = _RELEASED * (channels + 1) + 2 * MAX_HELD + a.queue.size
+        if a.aside.size < int(m["n_aside"]) + bytes_more:
+            used = int(m["n_aside"])
+            longer = np.empty(2 * (used + bytes_more), np.uint8)
+            longer[:used] = a.aside[:used]
+            a.aside = longer
 
     # -------------------------------------------------------------------------------------- flows that are over
     def close(self, slots: I32, flows: Records) -> Iterator[Chunk]:

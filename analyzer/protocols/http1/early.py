@@ -67,6 +67,9 @@ def hold(
     if not data or h.held < _SEPARATE or pieces[index].kind != SPAN_DATA:
         index = _new_piece(h, pieces, m)
         if index < 0:
+            if h.held_bytes == 0 and h.held_slot > 0:
+                give_slot(h.held_slot, m, carry_free)
+                h.held_slot = 0
             return False
         p = pieces[index]
         p.kind, p.ts_ns, p.frame, p.silence = span.kind, span.ts_ns, span.frame, silence

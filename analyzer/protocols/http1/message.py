@@ -33,6 +33,7 @@ from analyzer.protocols.http1.state import (
 from analyzer.protocols.oddities import LENGTH_AND_CHUNKED, ORPHAN_RESPONSE, note_odd
 
 GATEWAY_TIMEOUT = 504  # RFC 9110 section 15.6.5
+MAX_SWITCHES = 16  # tunnels in tunnels of one connection: each costs a look at all that is inside
 HOST_MAX = 262  # a DNS name has 253 characters at most, and a port may follow
 
 
@@ -89,7 +90,7 @@ def begin_simple_response(span: Records, s: Records, h: Records, app: Records, e
     begin_head(s)
     if s.carry_len == 0:
         s.line_ts, s.line_frame = span.ts_ns, span.frame
-    s.row = h.first - 1
+    s.row = max(h.first - 1, 0)  # nobody's, if no exchange could be opened
     e = exchanges[s.row]
     s.is_request, s.state, s.minor, h.simple = 0, BODY_CLOSE, SIMPLE_MINOR, 0
     s.body = s.carry_len
@@ -116,7 +117,7 @@ def begin_response(
         if not c.midstream:
             note_odd(oddities, ORPHAN_RESPONSE, span)
         open_exchange(span, c, h, app, exchanges, done, m, oddities)
-    s.row = h.first - 1
+    s.row = max(h.first - 1, 0)  # nobody's, if no exchange could be opened
     e = exchanges[s.row]
     s.is_request, s.state = 0, FIELDS
     h.seen, h.requester = 1, 2 - span.dir
@@ -176,8 +177,9 @@ def end_response_head(
             c.reader = WEBSOCKET
         elif e.upgrade == UPGRADE_H2C:
             c.reader = HTTP2
-        elif e.upgrade == UPGRADE_OTHER:
+        elif e.upgrade == UPGRADE_OTHER or c.switched == MAX_SWITCHES:
             c.reader = OPAQUE
+        c.switched += 1
         app.phase = PHASE_TUNNEL  # unless the next protocol says more
         c.client = h.requester - 1
         return

@@ -12,9 +12,6 @@ from analyzer.protocols.channel import new_channel
 from analyzer.protocols.http2.state import OPEN
 from analyzer.protocols.oddities import H2_WEBSOCKET_CAP, note_odd
 
-# Rows of the span table that routing needs to give back what it held
-_ROOM = 64
-
 
 @kernel
 def open_tunnel(
@@ -34,7 +31,7 @@ def hand_in(
     oddities: Records,
 ) -> None:  # fmt: skip
     """Queue bytes of `span` from `at` on, missing ones or the end, for what a stream carries."""
-    if sm.n_spans >= spans.size - _ROOM or sm.n_queue >= queue.size - _ROOM:
+    if sm.n_spans + sm.spare >= spans.size or sm.n_queue + sm.spare >= queue.size:
         note_odd(oddities, H2_WEBSOCKET_CAP, span)
         return
     row = spans[sm.n_spans]

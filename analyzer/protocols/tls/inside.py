@@ -51,9 +51,6 @@ _FEW = 64
 # Bytes that stand for a hole of unknown size in HTTP/2: no frame is longer, so framing begins anew after it
 _UNKNOWN = 1 << 24
 
-# Rows of the span table that routing needs to give back what it held
-FIRST_ROOM = 64
-
 
 class Inside:
     """Asks the opener, and hands on what it returns."""
@@ -214,7 +211,7 @@ class Inside:
         a = self.shared
         m = a.stage[0]
         place = int(m["n_spans"])
-        if place >= a.spans.shape[0] - FIRST_ROOM or int(m["n_queue"]) >= a.queue.size:
+        if not self._has_room(1):
             child.ended = [
                 True,
                 True,
@@ -230,6 +227,12 @@ class Inside:
         m["n_queue"] += 1
         m["n_spans"] += 1
         child.offset[direction] += length
+
+    def _has_room(self, rows: int) -> bool:
+        a = self.shared
+        m = a.stage[0]
+        most = min(int(a.spans.shape[0]) - int(m["n_spans"]), a.queue.size - int(m["n_queue"]))
+        return rows + int(m["spare"]) <= most
 
     def _hand_on(self, channel: int, rows: Records, at: int, sizes: I64) -> None:
         """Queue plaintext that stands in `aside` from `at` on for whoever reads it.
@@ -250,7 +253,7 @@ class Inside:
         place, queued, n = int(m["n_spans"]), int(m["n_queue"]), first.size
         if n == 0:
             return
-        if place + n > a.spans.shape[0] - FIRST_ROOM or queued + n > a.queue.size:
+        if not self._has_room(n):
             child.ended = [True, True]
             return
         spans = a.spans[place : place + n]
