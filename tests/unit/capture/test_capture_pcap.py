@@ -68,6 +68,20 @@ def test_odd_but_sound_records_are_kept() -> None:
     assert got.info.error == ""
 
 
+@pytest.mark.parametrize("fraction", [10**6, 2**32 - 1])
+def test_seconds_with_too_large_a_fraction_are_kept(fraction: int) -> None:
+    """Some writers err in the fraction; what bytes follow tells that the record is sound."""
+    sent = packets(4)
+    wrong = bytearray(pcap(sent))
+    at = 24
+    for packet in sent:
+        wrong[at + 4 : at + 8] = struct.pack("<I", fraction)
+        at += 16 + len(packet.data)
+    got = read(bytes(wrong))
+    assert [p.data for p in got.packets] == [p.data for p in sent]
+    assert got.info.error == ""
+
+
 def test_clipped_and_backwards_are_counted() -> None:
     t = START * 10**9
     sent = [
