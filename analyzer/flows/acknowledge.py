@@ -6,11 +6,12 @@ Source  RFC 9293 section 3.10.7.4 (ACK processing), RFC 6298 (round trips).
 from __future__ import annotations
 
 from analyzer.flows.history import scaled_letter, was_established
+from analyzer.flows.opening import FIRST_BYTE, FIRST_WINDOW
 from analyzer.flows.retransmission import forget_retries
 from analyzer.flows.rtt import take_sample
 from analyzer.flows.sequence import MAX_JUMP
 from analyzer.flows.silence import note_answered
-from analyzer.flows.state import ACKED_UNSEEN
+from analyzer.flows.state import ACKED_UNSEEN, TOLD
 from analyzer.kernel import I32, Records, helper
 from analyzer.streams.inorder import HOLE_WAIT_NS, announce_hole, drain, ends_here
 
@@ -40,7 +41,6 @@ def take_ack(
         return ACKED_UNSEEN
     if beyond > 0:
         if not peer.nxt_known:
-            peer.nxt_known = 1
             peer.bare_answer_ts, peer.bare_answer_frame = seg.ts_ns, seg.frame
         elif peer.window_probe_end != ack_rel and peer.segments > 0:
             bits = ACKED_UNSEEN
@@ -49,12 +49,14 @@ def take_ack(
             m.ack_unseen += 1
             if m.ack_unseen == 1:
                 m.ack_unseen_flow, m.ack_unseen_frame = f.flow_id, seg.frame
-        peer.snd_nxt = ack_rel
+        peer.snd_nxt, peer.nxt_known = ack_rel, TOLD
         if peer.segments == 0:
             peer.deliver_nxt = ack_rel  # a direction that the capture does not have is no hole
     if not peer.una_known or ack_rel > peer.snd_una:
+        # Of a flow joined midstream the first ACK may tell that what the capture begins with had overtaken something.
+        first = not peer.una_known and peer.syns == 0 and ack_rel >= FIRST_BYTE - FIRST_WINDOW
         peer.una_known = 1
-        peer.snd_una = max(ack_rel, peer.snd_una)
+        peer.snd_una = ack_rel if first else max(ack_rel, peer.snd_una)
         if peer.retries > 0:
             f.gap_stall_ts = seg.ts_ns
         forget_retries(peer)

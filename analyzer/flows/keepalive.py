@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, RST, SYN
 from analyzer.flows.retransmission import is_older_tsval
-from analyzer.flows.state import ANSWER_ACK, ANSWER_DATA, ANSWER_NO, ANSWER_PENDING, ANSWER_RST, KEEPALIVE_PROBE
+from analyzer.flows.state import ANSWER_ACK, ANSWER_DATA, ANSWER_NO, ANSWER_PENDING, ANSWER_RST, KEEPALIVE_PROBE, SENT
 from analyzer.kernel import Records, helper
 
 
@@ -31,7 +31,10 @@ def is_keepalive_probe(seg: Records, seq_rel: int, me: Records, peer: Records, q
     if peer.rwnd == 0:
         return False  # then it is a zero-window probe
     older = seg.tsval >= 0 and me.newest_tsval >= 0 and is_older_tsval(seg.tsval, me.newest_tsval)
-    return silence_before(seg.ts_ns, me, peer) >= quiet_ns and not older
+    if older:
+        return False
+    # Between other segments it is one only if nothing else can be: Apple's stacks probe whenever the network changes.
+    return (seg.payload_len == 0 and me.nxt_known == SENT) or silence_before(seg.ts_ns, me, peer) >= quiet_ns
 
 
 @helper

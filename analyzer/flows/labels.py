@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, RST, SYN
 from analyzer.flows.keepalive import is_keepalive_probe, is_zero_window_probe
+from analyzer.flows.opening import FIRST_BYTE
 from analyzer.flows.retransmission import note_retry, repetition
 from analyzer.flows.state import (
     CHALLENGE_ACK,
@@ -39,8 +40,10 @@ def label_sequence(
     if not me.nxt_known or me.segments == 0:
         return 0
     if end > seq_rel and seq_rel < me.snd_nxt:
-        given_up = me.hole_acked_ts != 0 and seg.ts_ns - me.hole_acked_ts >= HOLE_WAIT_NS
-        seen = seq_rel < me.deliver_nxt or given_up or is_stored(me, blocks, seq_rel)
+        given_up = me.hole_acked_ts != 0 and seq_rel < me.snd_una and seg.ts_ns - me.hole_acked_ts >= HOLE_WAIT_NS
+        acked = me.una_known and end <= me.snd_una
+        unseen = me.syns == 0 and seq_rel < FIRST_BYTE and not acked  # of before the capture, or overtaken as it began
+        seen = not unseen and (seq_rel < me.deliver_nxt or given_up or is_stored(me, blocks, seq_rel))
         if not seen and seq_rel >= me.sent_nxt:
             return 0  # its ACK was captured before it
         if seg.flags & (SYN | FIN) and seg.payload_len == 0:
@@ -57,7 +60,7 @@ def label_sequence(
 @helper
 def label_ack(seg: Records, seq_rel: int, ack_rel: int, f: Records, me: Records, peer: Records, limits: Records) -> int:
     """Return the labels of a pure ACK: window update, duplicate or challenge ACK."""
-    if seg.flags & (_CLOSING | ACK) != ACK or seg.payload_len != 0 or me.segments == 0 or peer.segments == 0:
+    if seg.flags & (_CLOSING | ACK) != ACK or seg.payload_len != 0 or me.segments == 0:
         return 0
     now = seg.ts_ns
     # Only a RST inside the window but not at its start is challenged; an exact one resets, one outside is dropped.

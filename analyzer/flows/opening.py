@@ -8,11 +8,12 @@ from __future__ import annotations
 from analyzer.decode.segment import ACK, FIN, RST, SYN
 from analyzer.flows.closing import is_over
 from analyzer.flows.sequence import MASK, unwrapped
-from analyzer.flows.state import LIVE, SEEN_ACK, SEEN_DATA, SEEN_FIN, SEEN_RST, SEEN_SYN, SEEN_SYN_ACK
+from analyzer.flows.state import LIVE, SEEN_ACK, SEEN_DATA, SEEN_FIN, SEEN_RST, SEEN_SYN, SEEN_SYN_ACK, TOLD
 from analyzer.flows.table import find, role_of_sender, set_endpoints
 from analyzer.kernel import I32, Records, helper
 from analyzer.streams.inorder import drop_all
 
+FIRST_BYTE = 1  # where a stream's first byte stands: the SYN, or the one that is assumed, is 0
 _MAX_SCALE = 14  # RFC 7323 section 2.3
 FIRST_WINDOW = 65535  # what may follow a SYN-ACK before it is acknowledged: the window of a SYN is not scaled (2.2)
 
@@ -87,7 +88,7 @@ def is_unheard(me: Records, peer: Records) -> bool:
 @helper
 def _rebase(side: Records, isn: int) -> None:
     """Count a direction's sequence numbers from another initial one; nothing was delivered yet."""
-    side.isn, side.snd_nxt, side.sent_nxt, side.nxt_known = isn, 0, 0, 1
+    side.isn, side.snd_nxt, side.sent_nxt, side.nxt_known = isn, 0, 0, TOLD
     side.una_known, side.snd_una, side.deliver_nxt, side.hole_acked_ts = 0, 0, 1, 0
     side.timed_end = 0
 
@@ -130,10 +131,10 @@ def set_bases(seg: Records, f: Records, me: Records, peer: Records, m: Records, 
     """Fix where each direction's numbers begin: at the SYN, or as if one had been just before the first segment."""
     if me.isn < 0:
         if seg.flags & SYN:
-            me.isn, me.snd_nxt, me.nxt_known = seg.seq, 0, 1
+            me.isn, me.snd_nxt, me.nxt_known = seg.seq, 0, TOLD
         else:
             me.isn, me.snd_nxt = (seg.seq - 1) & MASK, 1
-            me.nxt_known = 1 if seg.payload_len > 0 else 0
+            me.nxt_known = TOLD if seg.payload_len > 0 else 0
         me.snd_una, me.deliver_nxt = me.snd_nxt, 1
     elif is_unheard(me, peer) and not seg.flags & RST:
         _take_unheard(seg, f, me, m, blocks)
@@ -150,7 +151,7 @@ def set_bases(seg: Records, f: Records, me: Records, peer: Records, m: Records, 
         _rebase(peer, peer.other_isn)
         peer.other_isn, peer.snd_nxt = first, 1
     if peer.isn < 0 and seg.flags & ACK and not seg.flags & RST:
-        peer.isn, peer.snd_nxt, peer.nxt_known = (seg.ack - 1) & MASK, 1, 1
+        peer.isn, peer.snd_nxt, peer.nxt_known = (seg.ack - 1) & MASK, 1, TOLD
         peer.snd_una, peer.deliver_nxt = 1, 1
 
 

@@ -15,6 +15,7 @@ from analyzer.flows.state import (
     KEEPALIVE_PROBE,
     OUT_OF_ORDER,
     REPEATED,
+    SENT,
     SENT_ACK,
     SENT_AGAIN,
     SENT_DATA,
@@ -23,6 +24,7 @@ from analyzer.flows.state import (
     SENT_RST,
     SENT_SYN,
     SENT_WINDOW_PROBE,
+    TOLD,
     ZERO_WINDOW,
     ZERO_WINDOW_PROBE,
 )
@@ -47,7 +49,7 @@ def take_new_sequence(seg: Records, end: int, bits: int, me: Records) -> None:
     if end - me.snd_nxt > MAX_JUMP and not confirmed(me, end):
         return
     me.snd_nxt, me.sent_nxt = end, end
-    me.nxt_known = 1
+    me.nxt_known = SENT if seg.payload_len > 1 else TOLD
     me.new_data_ts = seg.ts_ns
     if not bits & REPEATED:
         start_timing(me, end, seg.ts_ns)

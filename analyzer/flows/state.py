@@ -104,6 +104,10 @@ FLOW = np.dtype(
     align=True,
 )  # fmt: skip
 
+# How a side's snd_nxt is known. After a segment of two bytes or more (SENT) no ordinary ACK of its sender can be one
+# below it; after a single byte, or if only the peer's ACK tells (TOLD), one that was overtaken can.
+TOLD, SENT = 1, 2
+
 SIDE = np.dtype(
     [
         # --- line 0: sequence space
@@ -115,7 +119,8 @@ SIDE = np.dtype(
         ("last_ack", I8),
         ("rwnd", I8),  # window this side last offered, scaled; -1 = not seen
         ("last_window", I4),  # the same, raw
-        ("nxt_known", I1), ("una_known", I1), ("last_kind", I1), ("wscale", I1),
+        ("nxt_known", I1),  # 0, TOLD or SENT
+        ("una_known", I1), ("last_kind", I1), ("wscale", I1),
         # --- line 1: when
         ("last_ts", I8),
         ("solid_ts", I8),  # latest segment that was neither a keep-alive probe nor the answer to one

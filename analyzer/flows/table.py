@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from analyzer.decode.segment import ACK, SYN
 from analyzer.flows.state import C2S, ROLE_FIRST, ROLE_PORT, ROLE_SYN, ROLE_SYN_ACK, S2C
-from analyzer.kernel import I32, Records, helper
+from analyzer.kernel import I32, I64, Records, helper
 
 _PRIME = (1 << 31) - 1  # modulus of the hash; a Mersenne prime folds with a shift and an addition
 _WORD = 0xFFFFFFFF
+_IN_THE_OPEN, _IN_THE_OPEN_TOO = 0x2545F491, 0x1B873593  # for `was_used`; any odd numbers below 2**30 would do
 
 # Ports >= 1024 on which servers listen by custom, for captures that missed the handshake. A port below 1024 decides
 # first (IANA system ports), and an ephemeral port (RFC 6335: 49152+, Linux: 32768+) is the client's.
@@ -35,6 +36,14 @@ def _endpoint_hash(hi: int, lo: int, port: int, secret: int) -> int:
 
 
 @helper
+def _pair_hash(seg: Records, secret: int) -> int:
+    """The same for both directions."""
+    return _endpoint_hash(seg.src_hi, seg.src_lo, seg.sport, secret) + _endpoint_hash(
+        seg.dst_hi, seg.dst_lo, seg.dport, secret
+    )
+
+
+@helper
 def _slot_of(hash_sum: int, secret: int, mask: int) -> int:
     return _mix(hash_sum, hash_sum >> 16, secret) & mask
 
@@ -46,10 +55,7 @@ def find(seg: Records, flows: Records, slots: I32, limits: Records) -> tuple[int
     The secret multipliers (`limits`) differ in each run, so that nobody can choose addresses that collide.
     """
     mask = slots.size - 1
-    total = _endpoint_hash(seg.src_hi, seg.src_lo, seg.sport, limits.secret_a) + _endpoint_hash(
-        seg.dst_hi, seg.dst_lo, seg.dport, limits.secret_a
-    )
-    at = _slot_of(total, limits.secret_b, mask)
+    at = _slot_of(_pair_hash(seg, limits.secret_a), limits.secret_b, mask)
     while True:
         i = slots[at]
         if i < 0:
@@ -89,6 +95,22 @@ def place_flow(i: int, flows: Records, slots: I32, limits: Records) -> None:
     while slots[at] >= 0:
         at = (at + 1) & mask
     slots[at] = i
+
+
+@helper
+def was_used(seg: Records, pairs: I64) -> bool:
+    """True if another flow of the capture had the same addresses and ports; this one is noted in `pairs`.
+
+    pairs  (2**n,) what was last noted at each place, 0 = nothing. Its multipliers are no secret, so that two runs
+           forget the same; who makes addresses collide only deceives about these.
+    """
+    a = _pair_hash(seg, _IN_THE_OPEN)
+    b = _pair_hash(seg, _IN_THE_OPEN_TOO)
+    mark = (a << 31) ^ b | 1
+    at = (a ^ a >> 16) & (pairs.size - 1)
+    known = pairs[at] == mark
+    pairs[at] = mark
+    return bool(known)
 
 
 @helper

@@ -28,8 +28,8 @@ from analyzer.flows.state import (
     PORT_REUSED,
     REUSED,
 )
-from analyzer.flows.table import find, place_flow
-from analyzer.kernel import I32, U8, Records, helper, kernel
+from analyzer.flows.table import find, place_flow, was_used
+from analyzer.kernel import I32, I64, U8, Records, helper, kernel
 from analyzer.streams.inorder import drain
 
 
@@ -123,13 +123,14 @@ def _recycle_pages(blocks: Records, m: Records) -> None:
 
 @kernel
 def track(
-    segments: Records, data: U8, flows: Records, sides: Records, slots: I32, free: I32, meta: Records, limits_: Records,
-    probes: Records, gaps: Records, spans: Records, samples: I32, rtt_free: I32, blocks: Records, pages: U8,
-    labels: Records,
+    segments: Records, data: U8, flows: Records, sides: Records, slots: I32, pairs: I64, free: I32, meta: Records,
+    limits_: Records, probes: Records, gaps: Records, spans: Records, samples: I32, rtt_free: I32, blocks: Records,
+    pages: U8, labels: Records,
 ) -> None:  # fmt: skip
     """Take a batch of decoded segments.
 
     segments  (n,) SEGMENT    data  bytes they point into    flows, sides, slots, free, meta  the flow table
+    pairs  what addresses and ports had a flow (see `was_used`)
     probes, gaps, spans  rows are appended here (counts in META); the caller has made room for the worst case
     samples, rtt_free, blocks, pages  pools    labels  (n,) LABEL, written here
     """
@@ -158,10 +159,11 @@ def track(
             flows[slot].ended, flows[slot].ended_ts = REUSED, seg.ts_ns
             m.n_ended += 1
             slot = -1
-            reused = PORT_REUSED
         if slot < 0:
             slot, direction = new_flow(seg, flows, sides, free, m)
             slots[at] = slot
+            if was_used(seg, pairs) and seg.flags & (SYN | ACK) == SYN:
+                reused = PORT_REUSED
         f, me, peer = flows[slot], sides[2 * slot + direction], sides[2 * slot + 1 - direction]
         label.slot, label.flow_id, label.dir = slot, f.flow_id, direction
         label.answers_frame = 0

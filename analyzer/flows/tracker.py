@@ -11,7 +11,20 @@ from analyzer.ahead import Turns
 from analyzer.flows import state
 from analyzer.flows.rtt import Taken, quantiles, taken
 from analyzer.flows.track import rebuild, track
-from analyzer.kernel import I32, I64, U8, Mask, Records, chosen_rows, clear_rows, copy_rows, grown, records, roomy
+from analyzer.kernel import (
+    I32,
+    I64,
+    U8,
+    Mask,
+    Records,
+    chosen_rows,
+    clear_rows,
+    copy_rows,
+    grown,
+    records,
+    roomy,
+    untouched,
+)
 from analyzer.settings import Settings
 from analyzer.streams.inorder import PAGES, SPAN, flush, new_store
 
@@ -29,6 +42,7 @@ MAX_ROWS_HELD = 1 << 20
 _FLOWS_AT_ONCE = 1 << 12
 _GIVEN_UP, _GIVEN_UP_LIVE = 4, 64  # the share of all flows that goes at once: live, packets wait in the ring meanwhile
 _HAND_OVER = 1 << 10  # flows that are over before some are handed over: some 10 kB each wait for that
+_PAIRS = 1 << 19  # addresses and ports remembered, 4 MiB: a million connections later a pair is forgotten
 _AGE_STEPS = 16  # looks for flows that are over in the time that they linger: the last one is that much late
 
 FILE_LINGER_NS = 60_000_000_000
@@ -79,6 +93,7 @@ class FlowTracker:
         self.flows = records(room, state.FLOW)
         self.sides = records(2 * room, state.SIDE)
         self.slots: I32 = np.full(4096, -1, np.int32)
+        self.pairs: I64 = untouched(8 * _PAIRS).view(np.int64)
         self.free: I32 = np.zeros(room, np.int32)
         self.meta = records(1, state.META)
         for blocks in ("free_block", "spent_block", "older_block", "oldest_block"):
@@ -126,8 +141,8 @@ class FlowTracker:
         m = self.meta[0]
         m["n_spans"] = 0
         track(
-            segments, data, self.flows, self.sides, self.slots, self.free, self.meta, self.limits, self.probes,
-            self.gaps, self.spans, self.samples, self.rtt_free, self.blocks, self.pages, self.labels,
+            segments, data, self.flows, self.sides, self.slots, self.pairs, self.free, self.meta, self.limits,
+            self.probes, self.gaps, self.spans, self.samples, self.rtt_free, self.blocks, self.pages, self.labels,
         )  # fmt: skip
         return self.labels[:n], self.spans[: m["n_spans"]]
 

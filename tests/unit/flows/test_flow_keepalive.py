@@ -73,9 +73,22 @@ def test_garbage_at_the_initial_sequence_number_is_no_payload() -> None:
 
 
 @pytest.mark.parametrize(("quiet", "wanted"), [("1.94s", 1), ("1.5s", 0)])
-def test_a_probe_comes_after_silence(quiet: str, wanted: int) -> None:
-    """The smallest KEEPIDLE of a kernel is a second, so 0.9 s of silence is asked for."""
-    assert len(run(used().orig_probe(at=quiet).resp_ack()).probes) == wanted
+@pytest.mark.parametrize("garbage", [b"", b"\0"])
+def test_a_probe_comes_after_silence(quiet: str, wanted: int, garbage: bytes) -> None:
+    """The smallest KEEPIDLE of a kernel is a second, so 0.9 s of silence is asked for.
+
+    Sooner it is an ACK that the byte before it overtook, or that byte again.
+    """
+    talk = Talk().handshake().orig(b"?", at="1s").resp(b"response").orig_ack()
+    assert len(run(talk.orig_probe(garbage, at=quiet).resp_ack()).probes) == wanted
+
+
+def test_a_probe_that_can_be_nothing_else_needs_no_silence() -> None:
+    """The request went out in one segment: no ACK of its sender ever was a byte before its end."""
+    assert probes(run(used().orig_probe(at="1.5s").resp_ack())) == [(7, "c2s", "ack")]
+    assert probes(run(used().orig_probe(b"\0", at="1.5s").resp_ack())) == []
+    unseen = used().orig_drop(2, at="1.2s").resp_ack().orig_probe(at="1.5s").resp_ack()
+    assert probes(run(unseen)) == []  # these two bytes may have been two segments
 
 
 def test_both_ends_probe_a_few_milliseconds_apart() -> None:

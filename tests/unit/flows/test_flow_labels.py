@@ -144,6 +144,33 @@ def test_out_of_order_without_timestamps(make: dict[str, bool]) -> None:
     assert run(packets).labels[3:] == ["lost_segment", "out_of_order", ""]
 
 
+def test_out_of_order_behind_what_the_capture_lost() -> None:
+    """Of a hole only what was acknowledged is given up: the rest of it is still under way."""
+    talk = burst(1, timestamps=False).resp_drop(100).resp(b"late", at="1.1s").resp(b"end", at="1.1001s")
+    talk.orig_ack(ack=201, at="1.1002s")
+    packets = talk.packets
+    late = packets.pop(4)
+    result = run([*packets, (packets[-1][0] + 20_000_000, late[1])])
+    assert result.labels[4:] == ["lost_segment", "", "out_of_order"]
+    assert (result.flow["missing_bytes_s"], result.flow["payload_bytes_s"]) == (100, 107)
+
+
+def test_overtaken_as_the_capture_began() -> None:
+    """The client's first ACK tells that what the capture begins with is not the next in order."""
+    talk = burst(3, timestamps=False).orig_ack(ack=1)
+    packets = talk.packets[3:]
+    result = run([packets[1], packets[3], (packets[3][0] + 300_000, packets[0][1])])
+    assert result.labels == ["", "", "out_of_order"]
+
+
+def test_repeated_as_the_capture_began() -> None:
+    """What the first ACK acknowledges had arrived before the capture, whatever comes again later."""
+    talk = burst(3, timestamps=False).orig_ack()
+    packets = talk.packets[3:]
+    result = run([packets[2], packets[3], (packets[3][0] + 300_000_000, packets[0][1])])
+    assert result.labels == ["", "", "retransmission,spurious_retransmission"]
+
+
 def test_lost_segment_follows_a_hole() -> None:
     result = run(burst(1).resp_drop(100).resp(b"x"))
     assert result.labels[4] == "lost_segment"
@@ -181,6 +208,11 @@ def test_an_ack_again_with_nothing_outstanding_is_no_duplicate() -> None:
 def test_window_update() -> None:
     result = run(burst(2).orig_ack().orig_ack(win=900))
     assert result.labels[6] == "window_update"
+
+
+def test_window_update_where_only_one_side_was_captured() -> None:
+    packets = burst(2).orig_ack().orig_ack(win=900).orig_ack(win=900).packets
+    assert run([packets[0], packets[2], *packets[5:]]).labels[3:] == ["window_update", ""]
 
 
 def test_a_second_ack_after_the_handshake_is_no_challenge() -> None:
@@ -227,6 +259,17 @@ def test_port_reused() -> None:
     result = run(merge(used(), again))
     assert result.labels[6] == "port_reused"
     assert [row["flow_id"] for row in result.segments] == [0] * 6 + [1] * 3
+
+
+@pytest.mark.parametrize("cuts", [[], range(1, 40)])
+def test_port_reused_long_after(cuts: range) -> None:
+    """The connection before has left memory, but not its addresses and ports."""
+    again = Talk(isn=(77, 88), t0=0).syn(at="500s").syn(at="501s").syn_ack().ack()
+    other = Talk(("10.0.0.1", 40001), ("10.0.0.2", 80), t0=0).handshake(at="502s")
+    first = Talk(t0=0).handshake().orig_fin(at="1s").resp_fin().orig_ack()
+    result = run(merge(first, again, other), cuts=cuts)
+    assert [label for label in result.labels if label] == ["port_reused", "retransmission"]
+    assert result.labels[6] == "port_reused"
 
 
 def test_keepalive_labels() -> None:
