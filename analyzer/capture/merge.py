@@ -21,6 +21,10 @@ from analyzer.kernel import I64, U8, Records, kernel, records
 Part: TypeAlias = tuple[Records, U8, I64]  # packets, the bytes they point into, and their merge keys
 
 
+# Packets of a merged batch at most: what can come of a batch has this much room (flows, stored pages).
+MOST_MIXED = 1 << 15
+
+
 @kernel
 def gather(packets: Records, data: U8, rows: I64, start: Int, out: Records, out_data: U8) -> None:
     """Copy one file's packets and their bytes to the rows of the merged batch they belong to.
@@ -119,7 +123,9 @@ def merged(lanes: list[Lane], numbering: Numbering) -> Iterator[PacketBatch]:
         elif len(active) == 1:
             yield _numbered(active[0].take(active[0].left), numbering)
         else:
-            yield _numbered(mixer.mix(active), numbering)
+            packets, data, keys = mixer.mix(active)
+            for start in range(0, len(packets), MOST_MIXED):
+                yield _numbered((packets[start : start + MOST_MIXED], data, keys), numbering)
         numbering.limit_ts = _next_first_ts(waiting) if len(active) == 1 else NO_FRAMES
         active = [lane for lane in active if lane.left or lane.advance()]
 

@@ -144,6 +144,7 @@ class Units:
     def close(self, slots: I32, flow_id: I64) -> Records:
         """Return the UNIT rows of flows that are over, in the order noted, and forget these flows."""
         self.rows = roomy(self.rows, int(self.noted[0]["n"]), slots.size)
+        self.bursts = grown(self.bursts, int(slots.max(initial=-1)) + 1)  # some may never have said anything
         end_units(slots, flow_id, self.bursts, self.rows, self.noted)
         n = int(self.noted[0]["n"])
         over = np.zeros(self.bursts.shape[0], np.bool_)

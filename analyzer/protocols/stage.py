@@ -181,17 +181,22 @@ class ProtocolStage:
         a = self.shared
         m = a.stage[0]
         m["n_spans"], m["n_aside"] = 0, 0
-        if slots > self.slot_channel.size:
-            longer: I32 = np.full(slots, -1, np.int32)
-            longer[: self.slot_channel.size] = self.slot_channel
-            self.slot_channel = longer
-            a.apps[-1] = np.zeros(1, APP)  # see channel.app_of
-            a.apps = grown(a.apps, slots + 1)
+        self._know(slots)
         a.channels = roomy(a.channels, int(m["n_channels"]), n)
         if int(m["n_silences"]) > MAX_SILENCES:
             half = int(m["n_silences"]) // 2
             a.silences[:half] = a.silences[half : 2 * half].copy()
             m["n_silences"] = half
+
+    def _know(self, slots: int) -> None:
+        """Make room for this many flows."""
+        if slots > self.slot_channel.size:
+            a = self.shared
+            longer: I32 = np.full(slots, -1, np.int32)
+            longer[: self.slot_channel.size] = self.slot_channel
+            self.slot_channel = longer
+            a.apps[-1] = np.zeros(1, APP)  # see channel.app_of
+            a.apps = grown(a.apps, slots + 1)
 
     def _make_room(self, index: I32, *, fresh: bool) -> None:
         """Make room for what a round can add that reads the spans in rows `index`; they are not there yet if fresh.
@@ -225,6 +230,7 @@ class ProtocolStage:
     def close(self, slots: I32, flows: Records) -> Iterator[Chunk]:
         """The flows in these slots are over and their last spans were fed: yield what only waited for that."""
         self.shared.flows = flows
+        self._know(int(slots.max(initial=-1)) + 1)  # some may never have said anything
         own = self._channels_of(slots)
         if own.size:
             for reader in self._loaded():
@@ -263,6 +269,7 @@ class ProtocolStage:
 
     def look_at(self, slots: I32, flow_ids: I64) -> Applications:
         """Return what is known of these flows so far; they go on."""
+        self._know(int(slots.max(initial=-1)) + 1)
         apps = chosen_rows(self.shared.apps, slots)
         rows = self.shared.silences[: int(self.shared.stage[0]["n_silences"])]
         mine = rows[np.isin(rows["flow_id"], flow_ids)]

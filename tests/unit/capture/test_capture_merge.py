@@ -91,6 +91,16 @@ def test_merge_is_a_stable_sort(files: list[list[int]], sort: bool, buffer_bytes
     assert [row[0] for row in rows] == list(range(1, len(got) + 1))
 
 
+def test_a_merged_batch_is_no_larger_than_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can come of a batch has room for as many packets, not for as many as all files together have."""
+    monkeypatch.setattr(merge, "MOST_MIXED", 7)
+    files = [packets(40, step_ns=1_000_000 + 1000 * k) for k in range(4)]
+    sizes = [len(batch.packets) for batch in open_captures(put(tmp_path, *files), Ledger())]
+    assert sum(sizes) == 160
+    assert max(sizes[:-1]) <= 7
+    assert read(put(tmp_path, *files))[0] == merged(*files)
+
+
 def test_the_ledger_names_no_frame_that_a_merge_changed(tmp_path: Path) -> None:
     a = [at(0, "a"), at(1, "b"), Packet(T + 6 * 10**9, b"x", 99)]
     b = [at(5, "e"), at(6, "f")]
