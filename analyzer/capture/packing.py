@@ -102,11 +102,16 @@ class Gzip(_Steps):
                 return out
 
     def _next_member(self) -> bool:
-        self._packed = self._packed.lstrip(b"\0")  # tapes and some writers pad with zeros, and gzip -d allows it
-        if len(self._packed) < 2:
-            self._packed += self._raw.read(_CHUNK)
+        while True:
+            self._packed = self._packed.lstrip(b"\0")  # tapes and some writers pad with zeros, and gzip -d allows it
+            more = self._raw.read(_CHUNK) if len(self._packed) < 2 else b""
+            if not more:
+                break
+            self._packed += more
         if not self._packed.startswith(GZIP_MAGIC):
-            return False  # trailing garbage: gzip -d ignores it too
+            if self._packed:
+                self.error = "what follows the gzip stream is not gzip"
+            return False
         self._inflate = zlib.decompressobj(31)
         self._inside = True
         return True

@@ -15,6 +15,7 @@ import numpy as np
 
 from analyzer.capture import linktypes
 from analyzer.capture.pcapng_walk import (
+    DAY_NS,
     DSB,
     IDB,
     IFACE,
@@ -47,6 +48,8 @@ class PcapngReader(RecordReader):
 
     def _start(self) -> None:
         self._ifaces_seen = 0
+        self._links: set[int] = set()
+        self._collected = 0  # the last packet whose interface was looked at for its link type
         self._section_array = records(1, SECTION)
         self._section = self._section_array[0]
         self._section["ignored"] = 1  # nothing has a meaning before the first section header
@@ -61,9 +64,13 @@ class PcapngReader(RecordReader):
         find_block(self.window.data, self.state, self._section_array)
 
     def _skip(self, length: int) -> None:
-        """Stream over a block and look at its trailing length."""
+        """Stream over a block and look at its trailing length, before it if the input allows that."""
         window = self.window
         offset = window.offset + window.start
+        last = self.source.bytes_at(offset + length - 4, 4)
+        if last is not None and self._number(last) != length:
+            self.walk["need"] = length
+            return self._resynchronise()
         kind = self._number(window.data[window.start : window.start + 4].tobytes())
         if kind == DSB:
             self.say(f"secrets beyond {MAX_SECRETS_BYTES >> 20} MiB ignored")
@@ -104,7 +111,8 @@ class PcapngReader(RecordReader):
             self._note_bad("section header too short")
         elif major != 1:
             self._note_bad(f"pcapng version {major}.{minor}")
-            self.say(f"a section of pcapng version {major}.{minor} was skipped")
+            skipped = "a section of pcapng version"
+            self.say(f"{skipped} {major}.{minor} was skipped", replaces=skipped)
 
     def _add_interface(self, body: bytes) -> None:
         """Section 4.2."""
@@ -184,13 +192,17 @@ class PcapngReader(RecordReader):
 
     def _after_batch(self) -> None:
         self._collect_link_types()
+        if self._section["shift_ns"]:
+            self.say(f"times before 1970 were moved by {int(self._section['shift_ns']) // DAY_NS} days")
 
     def _collect_link_types(self) -> None:
-        """Add the link types that packets of this section used, in order of first use."""
+        """Add the link types of interfaces that packets began to use, in order of first use."""
         described = np.asarray(self._ifaces[: int(self._section["ifaces"])])
-        used = described[described["first_use"] > 0]
-        for link in used["link"][np.argsort(used["first_use"], kind="stable")].tolist():
-            if link not in self.info.link_types:
+        new = described[described["first_use"] > self._collected]
+        self._collected = int(self.walk["packets"]) + int(self.walk["out"])
+        for link in new["link"][np.argsort(new["first_use"], kind="stable")].tolist():
+            if link not in self._links:
+                self._links.add(link)
                 self.info.link_types.append(link)
 
     def _finish(self) -> None:

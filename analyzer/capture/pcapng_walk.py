@@ -49,7 +49,16 @@ IFACE = np.dtype(
     ],
     align=True,
 )
-SECTION = np.dtype([("big", np.int64), ("ifaces", np.int64), ("ignored", np.int64)], align=True)
+SECTION = np.dtype(
+    [
+        ("big", np.int64),
+        ("ifaces", np.int64),
+        ("ignored", np.int64),
+        ("shift_ns", np.int64),  # added to all times of the file, 0 unless it begins before 1970
+    ],
+    align=True,
+)
+DAY_NS = 86_400 * NS
 
 _FIVE_9 = 5**9  # 10**9 = 5**9 * 2**9: the two are applied apart, so that 64 bits are enough
 
@@ -65,7 +74,7 @@ def decimal_ns(hi: Int, lo: Int, mul: Int, div: Int) -> Int:
     """Turn a 64-bit count of decimal ticks into nanoseconds, rounding down, clamped.
 
     Ticks of a nanosecond or more with the top bit set would be after the year 2262: writers that subtract a boot time
-    do store negative counts, and read so the distances between their packets stay right.
+    do store negative counts, and read so the distances between their packets stay right (see SECTION.shift_ns).
     """
     if hi >= 1 << 31 and div == 1:
         signed = ((hi - (1 << 32)) << 32) | lo
@@ -186,7 +195,11 @@ def take_packet(
     if kind == SPB:
         put_untimed(out, n, w, w.last_ts, body, caplen, wirelen, i.link, i.iface)
         return 1
-    ts = ticks_to_ns(u32(data, at + 12, big), u32(data, at + 16, big), i)
+    ts = ticks_to_ns(u32(data, at + 12, big), u32(data, at + 16, big), i) + section.shift_ns
+    if ts < 0:
+        if w.known == 0:
+            section.shift_ns = DAY_NS - ts // DAY_NS * DAY_NS
+        ts = max(ts + section.shift_ns, 1) if w.known == 0 else 1
     put_packet(out, n, w, ts, body, caplen, wirelen, i.link, i.iface)
     if kind == PB:
         drops = u16(data, at + 10, big)
@@ -198,11 +211,16 @@ def take_packet(
 
 @helper
 def overruns(data: U8, at: Int, end: Int, length: Int, kind: Int, big: Int) -> Truth:
-    """Tell whether a packet block that runs past the end of the file is damaged rather than cut.
+    """Tell whether a block that runs past the end of the file may be damaged rather than cut.
 
-    Its captured length then does not explain the block's; 4 kB of options are more than any writer adds.
+    Of a packet block the captured length then does not explain the block's; 4 kB of options are more than any writer
+    adds. Of others nothing tells, so what follows is searched.
     """
-    if kind != EPB or end - at < 24:
+    if not is_packet(kind):
+        return True  # if no whole block comes after it, the file is cut there all the same
+    if kind == SPB:
+        return end - at >= 12 and length - 16 - u32(data, at + 8, big) > 3
+    if end - at < 24:
         return False
     rest = length - 32 - u32(data, at + 20, big)
     return rest < 0 or rest > 4096

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import stat
 import sys
 from pathlib import Path
@@ -58,6 +59,7 @@ class RawReader(Protocol):
     """Unbuffered input: one `readinto` is at most one read of the operating system."""
 
     def readinto(self, buffer: memoryview, /) -> int | None: ...
+    def fileno(self) -> int: ...
     def close(self) -> None: ...
 
 
@@ -73,6 +75,10 @@ class _Standard:
     def readinto(self, buffer: memoryview, /) -> int | None:
         got: int | None = self._raw.readinto(buffer)
         return got
+
+    def fileno(self) -> int:
+        number: int = self._raw.fileno()
+        return number
 
     def close(self) -> None:
         return
@@ -120,12 +126,21 @@ class RawBytes:
         room = bytearray(n)
         return bytes(memoryview(room)[: self.readinto(memoryview(room))])
 
+    def bytes_at(self, offset: int, n: int) -> bytes | None:
+        """Return up to `n` bytes from a place in the file, None if that cannot be done."""
+        try:
+            return os.pread(self._raw.fileno(), n, offset)
+        except OSError:
+            return None
+
     def close(self) -> None:
         self._raw.close()
 
     def _read_raw(self, view: memoryview) -> int:
         try:
-            return self._raw.readinto(view) or 0
+            while (got := self._raw.readinto(view)) is None:  # a pipe that does not block has nothing yet
+                select.select([self._raw], [], [])
+            return got
         except OSError as trouble:  # a bad disk or a lost mount: what was read before it still counts
             self.error = f"reading failed: {trouble.strerror or trouble}"
             return 0
@@ -168,6 +183,10 @@ class Source:
             self._held = self._held[got:]
             return got
         return self._unpacker.readinto(view)
+
+    def bytes_at(self, offset: int, n: int) -> bytes | None:
+        """Return up to `n` bytes from a place in the file; None if one cannot look ahead in it."""
+        return None if self.size is None or self._unpacker is not None else self._raw.bytes_at(offset, n)
 
     @property
     def done(self) -> int:

@@ -274,6 +274,8 @@ class RecordReader:
             if stop == BLOCK:
                 self._block()
                 continue
+            if stop == DAMAGED and self._found_at_hand():
+                continue
             if walk["out"] or any(walk[name] for name in _TALLIES):
                 batch = self._take_batch()
                 if len(batch.packets):
@@ -332,12 +334,27 @@ class RecordReader:
 
     def _last_frame(self) -> int | None:
         """Return the number of the last frame that was handed on, None if there is none or a merge may change it."""
-        return self._numbering.next - 1 if self._numbers_stand() and self._numbering.next > 1 else None
+        last = self._numbering.next - 1 + int(self.walk["out"])
+        return last if self._numbers_stand() and last > 0 else None
 
     def _numbers_stand(self) -> bool:
         return bool(self._numbering.limit_ts == ALL_FRAMES or self.walk["max_ts"] < self._numbering.limit_ts)
 
     # --- damage and the end
+
+    def _found_at_hand(self) -> bool:
+        """Skip to the next record if the bytes at hand have one: the batch then goes on behind the damage."""
+        window, walk, need = self.window, self.walk, int(self.walk["need"])
+        damaged = window.start
+        window.start += 1
+        self._enter()
+        self._find()
+        if walk["stop"] == MORE:
+            window.start, walk["stop"], walk["need"] = damaged, DAMAGED, need
+            return False
+        window.start = int(walk["at"])
+        self._note_damage(window.offset + damaged, window.start - damaged)
+        return True
 
     def _resynchronise(self) -> None:
         """Skip to the next place that looks like a record; linear, as each offset is looked at once."""

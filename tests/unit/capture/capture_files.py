@@ -6,11 +6,12 @@ import io
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from analyzer.anomalies import Ledger
 from analyzer.capture.batch import FileInfo, PacketBatch
 from analyzer.capture.reader import reader_for
-from analyzer.capture.source import Source
+from analyzer.capture.source import Source, open_source
 from analyzer.capture.walk import Numbering
 
 START = 1_700_000_000  # seconds, November 2023
@@ -129,6 +130,9 @@ class Trickle:
     def readinto(self, buffer: memoryview, /) -> int:
         return self._file.readinto(buffer[: self._chunk])
 
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("no file")
+
     def close(self) -> None:
         return
 
@@ -164,7 +168,19 @@ def unbatched(batches: Iterable[PacketBatch]) -> tuple[list[Packet], list[tuple[
 
 def read(data: bytes, buffer_bytes: int = 1 << 20, chunk: int = 1 << 30) -> Outcome:
     """Read one capture from memory, in reads of `chunk` bytes."""
-    source = Source("capture", Trickle(data, chunk), len(data))
+    return _outcome(Source("capture", Trickle(data, chunk), len(data)), buffer_bytes)
+
+
+def read_from(path: Path, buffer_bytes: int = 1 << 20) -> Outcome:
+    """Read one capture from the disk."""
+    source = open_source(path)
+    try:
+        return _outcome(source, buffer_bytes)
+    finally:
+        source.close()
+
+
+def _outcome(source: Source, buffer_bytes: int) -> Outcome:
     info, ledger, numbering = FileInfo("capture"), Ledger(), Numbering()
 
     def numbered() -> Iterable[PacketBatch]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import struct
+import tempfile
+from pathlib import Path
 
 import pytest
-from capture_files import START, Packet, Pcapng, packets, pcapng, read, whole
+from capture_files import START, Outcome, Packet, Pcapng, Trickle, packets, pcapng, read, read_from, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analyzer.anomalies import Ledger
 from analyzer.capture import pcapng as module
-from analyzer.capture.walk import TS_LIMIT
+from analyzer.capture.batch import FileInfo
+from analyzer.capture.pcapng_walk import DAY_NS
+from analyzer.capture.reader import reader_for
+from analyzer.capture.source import Source
+from analyzer.capture.walk import TS_LIMIT, Numbering
 
 QUICK = settings(max_examples=60, deadline=None)
 ONE = packets(1)[0]
@@ -58,8 +65,24 @@ def test_clocks(ticks: int, tsresol: int, tsoffset: int) -> None:
     options = file.option(9, bytes([tsresol])) + file.option(14, struct.pack("<q", tsoffset)) + bytes(4)
     got = read(file.interface(options=options).packet(ONE, ticks=ticks).bytes())
     expected = reference_ns(ticks, tsresol, tsoffset)
+    if expected < 0:  # moved by whole days
+        expected = expected % DAY_NS + DAY_NS
     # Finer than 10**-27 s, 64 bits of ticks are 18 ns at most: read as 0 (or the 20th digit's 1).
     assert abs(got.packets[0].ts_ns - expected) <= (20 if 27 < tsresol < 128 else 0)
+
+
+def test_times_before_1970_are_moved_and_keep_their_distances() -> None:
+    """0 means "never" in many places; a clock that was set between two packets is no reason to lose them."""
+    file = Pcapng().section()
+    options = file.option(14, struct.pack("<q", -(10**9))) + bytes(4)
+    file.interface(options=options)
+    for second in (5, 6, 90_000, 3):
+        file.packet(ONE, ticks=second * 10**6)
+    got = read(file.bytes())
+    first = got.packets[0].ts_ns
+    assert 0 < first < 2 * DAY_NS
+    assert [p.ts_ns - first for p in got.packets] == [0, 10**9, 89_995 * 10**9, -2 * 10**9]
+    assert got.info.error == "times before 1970 were moved by 11576 days"
 
 
 def test_simple_packets_borrow_their_time() -> None:
@@ -174,6 +197,54 @@ def test_one_damaged_block_costs_itself(at: int) -> None:
     if at > 0:  # with another type it is a sound block of an unknown kind
         assert got.count("capture.bad_block") == 1
         assert "bytes skipped at offset" in got.info.error
+
+
+def on_disk(content: bytes, buffer_bytes: int = 1 << 20) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "damaged.pcapng"
+        path.write_bytes(content)
+        return read_from(path, buffer_bytes)
+
+
+@QUICK
+@given(junk=st.binary(min_size=1, max_size=80), buffer_bytes=st.integers(64, 5000))
+def test_what_lies_between_two_blocks_costs_nothing_else(junk: bytes, buffer_bytes: int) -> None:
+    got = on_disk(FILE[: ENDS[10]] + junk + FILE[ENDS[10] :], buffer_bytes)
+    assert got.packets == whole(SENT)
+
+
+@pytest.mark.parametrize("length", [1000, 1_000_000, 2_000_000, 0x7FFFFFFC])
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5, 6, 10, 0x12345678, 0x0A0D0D0A])
+def test_a_length_that_lies_costs_nothing_else(kind: int, length: int) -> None:
+    many = [Packet(START * 10**9 + i * 1_000_000, bytes(700)) for i in range(2000)]
+    sound = pcapng(many)
+    at = len(pcapng(many[:10]))
+    got = on_disk(sound[:at] + struct.pack("<II", kind, length) + sound[at:])
+    assert got.packets == whole(many)
+    assert got.count("capture.bad_block") == 1
+    assert not got.info.truncated
+
+
+def test_many_odd_sections_and_link_types_are_told_in_few_words() -> None:
+    file = Pcapng()
+    for version in range(2, 400):
+        file.section(version=(version, 0))
+    file.section()
+    for link in range(1000, 3000):
+        file.interface(link)
+    for k in range(2000):
+        file.packet(ONE, 1999 - k)
+    got = read(file.bytes(), buffer_bytes=4000)
+    assert got.count("capture.bad_block") == 398
+    assert len(got.info.error) < 100
+    assert got.info.link_types == list(range(2999, 999, -1))
+
+
+def test_a_batch_goes_on_behind_damage() -> None:
+    sound = [FILE[begin:end] for begin, end in zip([HEAD, *ENDS[:-1]], ENDS, strict=True)]
+    source = Source("capture", Trickle(FILE[:HEAD] + bytes(12).join(sound), 1 << 30), None)
+    batches = list(reader_for(source, FileInfo("capture"), 0, Ledger(), Numbering(), 1 << 20).batches())
+    assert [len(batch.packets) for batch in batches] == [len(SENT)]
 
 
 @QUICK

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from analyzer.anomalies import Ledger
 from analyzer.capture import linktypes
 from analyzer.capture.reader import CaptureReader, open_captures
+from analyzer.capture.source import Source
 from analyzer.errors import AnalyzerError
 
 SENT = packets(300, size=200)
@@ -127,10 +129,40 @@ def test_members_one_after_the_other(packing: str) -> None:
         assert got.info.error == ""
 
 
-def test_bytes_after_a_gzip_member_are_ignored() -> None:
-    for tail in (bytes(1000), b"garbage"):
-        got = read(gzip.compress(pcap(SENT)) + tail)
-        assert (got.packets, got.info.error) == (whole(SENT), "")
+@pytest.mark.parametrize("padding", [0, 1, 1000, 100_000])
+def test_zeros_between_gzip_members_are_padding(padding: int) -> None:
+    """Tapes pad with zeros, and gzip -d steps over them, however many there are."""
+    whole_file = pcap(SENT)
+    packed = gzip.compress(whole_file[:200]) + bytes(padding) + gzip.compress(whole_file[200:]) + bytes(padding)
+    got = read(packed)
+    assert (got.packets, got.info.error) == (whole(SENT), "")
+
+
+def test_what_follows_a_gzip_stream_and_is_none_is_told() -> None:
+    got = read(gzip.compress(pcap(SENT)) + b"XX" + gzip.compress(pcap(SENT)))
+    assert (got.packets, got.info.error) == (whole(SENT), "what follows the gzip stream is not gzip")
+
+
+def test_a_pipe_that_does_not_block_is_not_ended_where_it_is_empty() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    content = pcap(SENT)
+
+    def write() -> None:
+        for at in range(0, len(content), 100):
+            os.write(writing, content[at : at + 100])
+            time.sleep(0.005)
+        os.close(writing)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    source = Source("pipe", io.FileIO(reading), None)
+    got = bytearray()
+    while n := source.readinto(memoryview(room := bytearray(4096))):
+        got += room[:n]
+    thread.join()
+    source.close()
+    assert bytes(got) == content
 
 
 RANDOM = [p.__class__(p.ts_ns, random.Random(i).randbytes(200)) for i, p in enumerate(packets(2000))]
