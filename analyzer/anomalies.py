@@ -23,6 +23,7 @@ CODES: dict[str, str] = {
     "decode.bad_tcp": "a TCP header is cut short or contradicts itself",
     "decode.bad_option": "TCP options with a length that cannot be; the options after it are ignored",
     "decode.too_deep": "more nested tunnels than longwire follows",
+    "decode.unassembled": "fragments of PPP Multilink, or further packets in an 802.11 A-MSDU: not read",
     "decode.fragment_missing": "IP fragments that never became a whole packet",
     "decode.fragment_overlap": "IP fragments that overlap; the first copy of each byte is kept",
     "decode.fragment_cap": "the memory for IP fragments was full, or a datagram was in more pieces than longwire keeps",

@@ -217,6 +217,8 @@ def _read_net(w: Records, s: Records, data: U8, kind: int) -> int:
         return tunnels.udp(w, s, data)
     if kind == walk.EXTENSION:
         return net.extension(w, s, data)
+    if kind == walk.ROUTING:
+        return net.routing(w, s, data)
     if kind == walk.FRAGMENT:
         return net.fragment(w, s, data)
     if kind == walk.AH:

@@ -9,6 +9,7 @@ Limits  The first copy of each byte wins. A fragment that the capture clipped co
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -140,8 +141,9 @@ class Fragments:
         self._cap = settings.max_fragment_bytes
         self._copy_ns = settings.duplicate_ns
         self._ledger = ledger
-        self._waiting: dict[Key, _Waiting] = {}
-        self._done: dict[Key, tuple[int, int]] = {}  # when, and SEGMENT.l2 of the last fragment
+        # A dict looks for its first key through all that were deleted before it.
+        self._waiting: OrderedDict[Key, _Waiting] = OrderedDict()
+        self._done: OrderedDict[Key, tuple[int, int]] = OrderedDict()  # when, and SEGMENT.l2 of the last fragment
         self._held = 0
 
     def add(self, fragment: Fragment) -> Datagram | None:

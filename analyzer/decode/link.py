@@ -26,6 +26,7 @@ from analyzer.decode.walk import (
     SLL,
     SLL2,
     TAG,
+    UNASSEMBLED,
     VLAN,
     enter,
     note,
@@ -244,6 +245,10 @@ def ppp(w: Records, s: Records, data: U8) -> int:
         return IPV6
     if protocol in (0x0281, 0x0283):
         return enter(w, s, IN_MPLS, MPLS)
+    if protocol == 0x003D:  # RFC 1990 section 3: begin, end, a sequence number
+        w.at += 4
+        whole = w.at < w.end and u8(data, w.at - 4) & 0xC0 == 0xC0
+        return PPP if whole else note(w, UNASSEMBLED)
     return DONE
 
 

@@ -20,6 +20,7 @@ from analyzer.decode.walk import (
     IPV6,
     MPLS,
     REASSEMBLE,
+    ROUTING,
     TCP,
     UDP,
     enter,
@@ -125,7 +126,9 @@ def by_protocol(protocol: int, w: Records, s: Records) -> int:
     if s.ip_version == 6:  # RFC 7045 section 3, without ESP and the experimental ones
         if protocol == 44:
             return FRAGMENT
-        if protocol in (0, 43, 60, 135, 139, 140):
+        if protocol == 43:
+            return ROUTING
+        if protocol in (0, 60, 135, 139, 140):
             return EXTENSION
     if protocol == 137:  # RFC 4023
         return enter(w, s, IN_MPLS, MPLS)
@@ -136,7 +139,7 @@ def by_protocol(protocol: int, w: Records, s: Records) -> int:
 
 @helper
 def extension(w: Records, s: Records, data: U8) -> int:
-    """RFC 8200 sections 4.3, 4.4, 4.6 and RFC 6564: next header, then length in 8 bytes without the first 8."""
+    """RFC 8200 sections 4.3, 4.6 and RFC 6564: next header, then length in 8 bytes without the first 8."""
     at = w.at
     if w.end - at < 8:
         return note(w, BAD_IP)
@@ -144,6 +147,20 @@ def extension(w: Records, s: Records, data: U8) -> int:
     if w.at > w.end:
         return note(w, BAD_IP)
     return by_protocol(u8(data, at), w, s)
+
+
+@helper
+def routing(w: Records, s: Records, data: U8) -> int:
+    """RFC 8200 section 4.4. The connection is with the final destination (section 8.1), wherever the packet is.
+
+    Type 4 (RFC 8754) lists it first; types 0 (RFC 5095) and 2 (RFC 6275) last.
+    """
+    at = w.at
+    following = extension(w, s, data)
+    if w.at <= w.end and w.at - at >= 24 and u8(data, at + 3) > 0 and u8(data, at + 2) in (0, 2, 4):
+        final = at + 8 if u8(data, at + 2) == 4 else w.at - 16
+        s.dst_hi, s.dst_lo = be64(data, final), be64(data, final + 8)
+    return following
 
 
 @helper

@@ -28,6 +28,7 @@ class Inside(NamedTuple):
     kind: int
     ethertype: int = 0
     way: bytes = b""  # addresses and direction, for SEGMENT.l2
+    others: bool = False  # the frame has more packets, which are not read
 
 
 Reader = Callable[[bytes, int], Inside | None]
@@ -48,6 +49,8 @@ def rebase(jobs: Records, segments: Records, data: U8, ledger: Ledger) -> list[i
         inside = _read_or_note(content, link, frame, ledger)
         if inside is not None:
             moved.append((k, packet, start + inside.at, inside.kind, inside.ethertype))
+            if inside.others:
+                ledger.note("decode.unassembled", frame=frame)
             if inside.way:
                 segments["l2"][packet] ^= zlib.crc32(inside.way) << 16
     going = [row[0] for row in moved]
@@ -97,7 +100,10 @@ def ieee80211(frame: bytes, at: int, padded: bool = False) -> Inside | None:
     if int.from_bytes(frame[at + 22 : at + 24], "little") & 15:
         return None  # a later fragment of the frame
     at += (length + 3 & ~3) if padded else length
-    return Inside(at + 14 if aggregated else at, LLC, way=way)
+    if not aggregated:
+        return Inside(at, LLC, way=way)
+    following = at + (14 + _be16(frame, at + 12) + 3 & ~3)  # section 9.3.2.2.2: each but the last is padded
+    return Inside(at + 14, LLC, way=way, others=following + 22 <= len(frame))
 
 
 def radiotap(frame: bytes, at: int) -> Inside | None:
@@ -124,7 +130,7 @@ def prism(frame: bytes, at: int) -> Inside | None:
 def ppi(frame: bytes, at: int) -> Inside | None:
     """CACE PPI 1.0.10 section 3.1: version, flags, length, LINKTYPE, all little-endian."""
     length, linktype = struct.unpack_from("<HI", frame, at + 2)
-    if length < 8 or linktype == 192:
+    if length < 8 or linktype in (149, 192, 258):
         raise IndexError
     return read(frame, at + length, linktype)
 

@@ -71,6 +71,7 @@ UDP: Final = _typed(26)
 TCP: Final = _typed(27)
 ICMP: Final = _typed(28)
 ICMPV6: Final = _typed(29)
+ROUTING: Final = _typed(30)
 # ... and tunnels
 GRE: Final = _typed(40)
 ERSPAN2: Final = _typed(41)
@@ -99,12 +100,15 @@ IN_L2TP: Final = _typed(11)
 IN_OTHER: Final = _typed(12)
 
 # Anomalies, as bits of `noted`: kernels cannot write to the Ledger, Decoder.settle() carries the counts over
-CODES: Final = ("decode.bad_link", "decode.bad_ip", "decode.bad_tcp", "decode.bad_option", "decode.too_deep")
+CODES: Final = (
+    "decode.bad_link", "decode.bad_ip", "decode.bad_tcp", "decode.bad_option", "decode.too_deep", "decode.unassembled",
+)  # fmt: skip
 BAD_LINK: Final = _typed(1)
 BAD_IP: Final = _typed(2)
 BAD_TCP: Final = _typed(4)
 BAD_OPTION: Final = _typed(8)
 TOO_DEEP: Final = _typed(16)
+UNASSEMBLED: Final = _typed(32)
 
 
 @helper

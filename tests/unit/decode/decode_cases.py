@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from typing import Any
 
@@ -53,6 +54,11 @@ def over6(payload: Packet, **fields: Any) -> Packet:
     return IPv6(**OUTER6, **fields) / payload
 
 
+def on_its_way(routing: Packet) -> Packet:
+    """Return a packet whose IPv6 header has the next place to go to, not the last."""
+    return IPv6(**{**V6, "dst": "2001:db8::77", "nh": 43, "hlim": 61, "tc": 0xB8}) / routing / tcp()
+
+
 def ether(payload: Packet, **fields: Any) -> Packet:
     """Return a frame with both addresses given: for a missing one, scapy would ask the network."""
     return Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02", **fields) / payload
@@ -72,6 +78,9 @@ SNAP_IP = LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(OUI=0, code=0x800) / ip4()
 ROUTED = b"\x40\0\x08\0" + bytes(4) + b"\0\1\0\4abcd" + bytes(4)
 O_BIT = bytes(11) + b"\1" + bytes(8)
 QOS = b"\x88\x02" + bytes(22)
+LAST, NEXT = socket.inet_pton(socket.AF_INET6, V6["dst"]), socket.inet_pton(socket.AF_INET6, "2001:db8::77")
+SRV6 = b"\6\4\4\1\1\0\0\0" + LAST + NEXT
+AMSDU = b"\x88\x01" + bytes(22) + b"\x80\0" + bytes(12)
 
 CASES: list[tuple[str, int, Any, str | None]] = [
     # below IP
@@ -92,6 +101,7 @@ CASES: list[tuple[str, int, Any, str | None]] = [
     ("cooked 2", 276, CookedLinuxV2(proto=0x86DD) / ip6(), None),
     ("ppp", 9, PPP() / ip4(), None),
     ("ppp, compressed protocol field", 9, b"\x21" + bytes(ip4()), None),
+    ("ppp multilink, a whole packet", 9, b"\xff\3\0\x3d\xc0\0\0\1\0\x21" + bytes(ip4()), None),
     ("ppp in hdlc", 50, HDLC() / PPP() / ip6(), None),
     ("ppp in hdlc, Cisco", 50, b"\x0f\0\x08\0" + bytes(ip4()), None),
     ("pppoe", 1, ether(PPPoE(sessionid=9) / PPP() / ip4(), type=0x8864), "pppoe"),
@@ -112,6 +122,8 @@ CASES: list[tuple[str, int, Any, str | None]] = [
     ("6 in 6", 101, over6(ip6()), "ipip"),
     ("twice", 101, over4(over4(ip4())), "ipip/ipip"),
     ("hop-by-hop and destination options", 101, ip6(IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / tcp()), None),
+    ("routing header on its way", 101, on_its_way(IPv6ExtHdrRouting(addresses=["::8", V6["dst"]], segleft=2)), None),
+    ("routing header on its way, SRv6", 101, on_its_way(Raw(SRV6)), None),
     ("routing header", 101, ip6(IPv6ExtHdrRouting(addresses=["::9"], segleft=0) / tcp()), None),
     ("atomic fragment", 101, ip6(IPv6ExtHdrFragment(id=5) / tcp()), None),
     ("ah", 101, ip4(AH(nh=6, icv=bytes(12), payloadlen=4) / tcp(), proto=51), "ah"),
@@ -145,7 +157,7 @@ CASES: list[tuple[str, int, Any, str | None]] = [
     # rare link types
     ("802.11", 105, Dot11(type=2, subtype=0, FCfield=1) / SNAP_IP, None),
     ("802.11, four addresses, QoS, HT control", 105, b"\x88\x83" + bytes(34) + bytes(SNAP_IP), None),
-    ("802.11 A-MSDU", 105, b"\x88\x01" + bytes(22) + b"\x80\0" + bytes(14) + bytes(SNAP_IP), None),
+    ("802.11 A-MSDU", 105, AMSDU + struct.pack(">H", len(SNAP_IP)) + bytes(SNAP_IP), None),
     ("radiotap", 127, RadioTap() / Dot11(type=2, subtype=0, FCfield=2) / SNAP_IP, None),
     ("radiotap, padded header", 127, b"\0\0\x12\0\3" + bytes(11) + b"\x20\0" + QOS + bytes(4) + bytes(SNAP_IP), None),
     ("prism", 119, bytes(144) + b"\x08\x02" + bytes(22) + bytes(SNAP_IP), None),

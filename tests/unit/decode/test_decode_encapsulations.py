@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from decode_cases import CASES, SNAP_IP, TEXT, V4, V6, ether, ip4, ip6, over4, over6, with_type
+from decode_cases import AMSDU, CASES, SNAP_IP, TEXT, V4, V6, ether, ip4, ip6, over4, over6, with_type
 from decode_frames import Frame, decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,6 +59,19 @@ def test_seven_tunnels_are_followed_and_no_more() -> None:
     assert decode(Frame(bytes(nested(7)), 101)).only["tunnel"] == "/".join(["ipip"] * 7)
     got = decode(Frame(bytes(nested(8)), 101))
     assert (got.slots[0]["kind"], got.codes) == (0, {"decode.too_deep": 1})
+
+
+def test_what_is_not_put_together_is_counted() -> None:
+    two = AMSDU + struct.pack(">H", len(SNAP_IP)) + bytes(SNAP_IP) + bytes(-(14 + len(SNAP_IP)) % 4) + AMSDU[-12:]
+    got = decode(Frame(two + struct.pack(">H", len(SNAP_IP)) + bytes(SNAP_IP), 105))
+    assert (got.only["sport"], got.codes) == (40000, {"decode.unassembled": 1})
+    piece = b"\xff\3\0\x3d\x80\0\0\1\0\x21" + bytes(ip4())
+    assert decode(Frame(piece, 9), Frame(piece, 9)).codes == {"decode.unassembled": 2}
+
+
+def test_link_headers_that_wrap_each_other_end_somewhere() -> None:
+    pair = struct.pack("<BBHI", 0, 0, 8, 258) + struct.pack("<III", 12, 1, 192)
+    assert decode(Frame(pair * 600 + bytes(ip4()), 192)).codes == {"decode.bad_link": 1}
 
 
 def test_a_stack_of_tags_ends_somewhere() -> None:
