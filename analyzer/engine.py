@@ -19,6 +19,7 @@ from analyzer.capture.batch import FileInfo, PacketBatch
 from analyzer.classify.heartbeat_units import Units
 from analyzer.decode.decoder import Decoder
 from analyzer.decode.segment import TCP
+from analyzer.flows.clock import move_clock, new_clock
 from analyzer.flows.state import DUPLICATE_FRAME
 from analyzer.flows.tracker import Finished, FlowTracker, untold
 from analyzer.kernel import I32, U8, Records
@@ -42,7 +43,8 @@ class Followed(NamedTuple):
     """A batch whose segments found their flows.
 
     segments, data  as decoded    labels  one per segment
-    spans   the bytes in order    latest  time of the latest packet    secrets  TLS secrets that the capture brought
+    spans   the bytes in order    latest  how late it is (see `flows.clock`)
+    secrets  TLS secrets that the capture brought
     full    some flows have to be handed over before the next batch is followed
     """
 
@@ -103,6 +105,7 @@ class Engine:
         self._secrets = [0 for _ in files]
         self._plaintext: Plaintext | None = None
         self.end_ns = 0
+        self._clock = new_clock()
         self.knowledge = knowledge  # None = the shipped one, read when it is needed
         self._endpoints: Endpoints | None = None
         self._timeouts: Timeouts | None = None
@@ -156,7 +159,8 @@ class Engine:
         It may run some batches ahead of the second half in another thread, but not past one that is `full`.
         """
         segments, data = self.decoder.decode(batch)
-        latest = int(batch.packets["ts_ns"].max()) if batch.packets.shape[0] else 0
+        move_clock(batch.packets, self._clock)
+        latest = int(self._clock[0]["latest"])
         secrets = self._new_secrets()
         labels, spans = self.tracker.feed(segments, data)
         self.tracker.age()
@@ -168,7 +172,7 @@ class Engine:
         """The second half of `feed`: read what the flows carry and yield the (table, rows) that are ready."""
         for text in batch.secrets:
             self.learn(text, grows=True)
-        self.end_ns = max(self.end_ns, batch.latest)
+        self.end_ns = batch.latest
         if self.want_segments:
             from analyzer.classify.segments import segment_rows
 

@@ -36,7 +36,8 @@ class Facts:
         self.client: Records = done.sides[0::2]
         self.server: Records = done.sides[1::2]
         self.capture_end_ns = end_ns
-        self.end_ns: I64 = np.where(self.flow["ended"] == LIVE, end_ns, self.flow["ended_ts"])
+        watched = np.maximum(end_ns, self.flow["last_ts"])  # a flow's own clock may be ahead
+        self.end_ns: I64 = np.where(self.flow["ended"] == LIVE, watched, self.flow["ended_ts"])
         self.settings = settings
         self.n = int(done.flows.shape[0])
 

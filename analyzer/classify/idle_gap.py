@@ -92,7 +92,7 @@ def trailing_rows(facts: Facts) -> Records:
     here = np.flatnonzero(still_open(facts) & (length >= facts.settings.idle_min_ns))
     rows = np.zeros(here.size, GAP)
     rows["flow_id"] = flow["flow_id"][here]
-    rows["start_ts"], rows["end_ts"] = flow["active_ts"][here], facts.capture_end_ns
+    rows["start_ts"], rows["end_ts"] = flow["active_ts"][here], facts.end_ns[here]
     rows["start_frame"], rows["end_frame"] = flow["active_frame"][here], -1
     rows["longest_wire"] = np.maximum(flow["gap_wire"][here], facts.capture_end_ns - flow["last_ts"][here])
     rows["fills"] = flow["gap_fills"][here]

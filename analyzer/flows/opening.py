@@ -8,7 +8,17 @@ from __future__ import annotations
 from analyzer.decode.segment import ACK, FIN, RST, SYN
 from analyzer.flows.closing import is_over
 from analyzer.flows.sequence import MASK, unwrapped
-from analyzer.flows.state import LIVE, SEEN_ACK, SEEN_DATA, SEEN_FIN, SEEN_RST, SEEN_SYN, SEEN_SYN_ACK, TOLD
+from analyzer.flows.state import (
+    DUPLICATE_RING,
+    LIVE,
+    SEEN_ACK,
+    SEEN_DATA,
+    SEEN_FIN,
+    SEEN_RST,
+    SEEN_SYN,
+    SEEN_SYN_ACK,
+    TOLD,
+)
 from analyzer.flows.table import find, role_of_sender, set_endpoints
 from analyzer.kernel import I32, Records, helper
 from analyzer.streams.inorder import drop_all
@@ -44,6 +54,8 @@ def new_flow(seg: Records, flows: Records, sides: Records, free: I32, m: Records
         side.probe_row, side.rtt_slot = -1, -1
         side.ooo_head, side.ooo_tail = -1, -1
         side.rst_ack = -1
+        for k in range(DUPLICATE_RING):
+            side.ring[4 * k] = -1  # no frame: places are never negative
     return slot, direction
 
 

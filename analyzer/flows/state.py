@@ -227,7 +227,7 @@ META = np.dtype(
         ("n_flows", I8),  # flow ids given out
         ("n_probes", I8), ("n_gaps", I8), ("n_spans", I8), ("n_rtt", I8), ("n_rtt_free", I8),
         ("n_ended", I8),  # flows that were replaced on their port pair or are over: done, waiting to be collected
-        ("duplicates", I8), ("tcp_segments", I8), ("latest_ts", I8),
+        ("duplicates", I8), ("tcp_segments", I8), ("latest_ts", I8), ("far_ts", I8),
         ("n_blocks", I8),  # blocks ever used
         ("free_block", I8), ("spent_block", I8),  # lists of blocks, -1 = empty: free ones, delivered in this batch
         ("older_block", I8), ("oldest_block", I8),  # and in the two before it, which may still be read (ahead.MOST)

@@ -11,8 +11,7 @@ from analyzer.flows.state import C2S, ROLE_FIRST, ROLE_PORT, ROLE_SYN, ROLE_SYN_
 from analyzer.kernel import I32, I64, Records, helper
 
 _PRIME = (1 << 31) - 1  # modulus of the hash; a Mersenne prime folds with a shift and an addition
-_WORD = 0xFFFFFFFF
-_IN_THE_OPEN, _IN_THE_OPEN_TOO = 0x2545F491, 0x1B873593  # for `was_used`; any odd numbers below 2**30 would do
+_OPEN_A, _OPEN_B, _OPEN_C = 0x2545F491, 0x1B873593, 0x0D2B79F5  # for `was_used`; any odd numbers below 2**30 would do
 
 # Ports >= 1024 on which servers listen by custom, for captures that missed the handshake. A port below 1024 decides
 # first (IANA system ports), and an ephemeral port (RFC 6335: 49152+, Linux: 32768+) is the client's.
@@ -21,31 +20,40 @@ _EPHEMERAL = 32768
 
 @helper
 def _mix(h: int, word: int, secret: int) -> int:
-    """One step of a polynomial hash over GF(2**31-1): no overflow in 64 bits, and universal for a secret multiplier."""
-    x = (h + (word & _WORD)) * secret
+    """One step of a polynomial hash over GF(2**31-1), universal for a secret multiplier. word  below 2**31 - 1"""
+    x = (h + word) * secret
     x = (x & _PRIME) + (x >> 31)
     return (x & _PRIME) + (x >> 31)
 
 
 @helper
 def _endpoint_hash(hi: int, lo: int, port: int, secret: int) -> int:
-    h = _mix(port, hi >> 32, secret)
-    h = _mix(h, hi, secret)
-    h = _mix(h, lo >> 32, secret)
-    return _mix(h, lo, secret)
+    """A polynomial of port and address in the secret, in pieces that differ below the modulus."""
+    h = _mix(0, lo & 0x3FFFFF, secret)
+    h = _mix(h, lo >> 22 & 0x3FF | port << 10, secret)
+    if hi == 0 and lo >> 32 == 0xFFFF:  # IPv4
+        return h
+    h = _mix(h, lo >> 32 & 0xFFFFFF, secret)
+    h = _mix(h, lo >> 56 & 0xFF | (hi & 0xFFFF) << 8, secret)
+    h = _mix(h, hi >> 16 & 0xFFFFFF, secret)
+    return _mix(h, hi >> 40 & 0xFFFFFF, secret)
 
 
 @helper
-def _pair_hash(seg: Records, secret: int) -> int:
-    """The same for both directions."""
-    return _endpoint_hash(seg.src_hi, seg.src_lo, seg.sport, secret) + _endpoint_hash(
-        seg.dst_hi, seg.dst_lo, seg.dport, secret
-    )
+def _pair_hash(
+    a_hi: int, a_lo: int, a_port: int, b_hi: int, b_lo: int, b_port: int, secret: int, other: int
+) -> int:  # fmt: skip
+    """The same for both directions: (A + k)(B + k), which has no other factors.
+
+    A sum would be linear in the ports: all pairs of one sum would collide, whatever the secret.
+    """
+    a = _mix(_endpoint_hash(a_hi, a_lo, a_port, secret), other, 1)
+    return _mix(0, a, _mix(_endpoint_hash(b_hi, b_lo, b_port, secret), other, 1))
 
 
 @helper
-def _slot_of(hash_sum: int, secret: int, mask: int) -> int:
-    return _mix(hash_sum, hash_sum >> 16, secret) & mask
+def _slot_of(pair_hash: int, secret: int, mask: int) -> int:
+    return _mix(pair_hash, pair_hash >> 16, secret) & mask
 
 
 @helper
@@ -55,7 +63,10 @@ def find(seg: Records, flows: Records, slots: I32, limits: Records) -> tuple[int
     The secret multipliers (`limits`) differ in each run, so that nobody can choose addresses that collide.
     """
     mask = slots.size - 1
-    at = _slot_of(_pair_hash(seg, limits.secret_a), limits.secret_b, mask)
+    pair = _pair_hash(
+        seg.src_hi, seg.src_lo, seg.sport, seg.dst_hi, seg.dst_lo, seg.dport, limits.secret_a, limits.secret_b
+    )
+    at = _slot_of(pair, limits.secret_b, mask)
     while True:
         i = slots[at]
         if i < 0:
@@ -88,10 +99,11 @@ def place_flow(i: int, flows: Records, slots: I32, limits: Records) -> None:
     """Enter flow `i` into the hash table (used when the table is rebuilt)."""
     mask = slots.size - 1
     f = flows[i]
-    total = _endpoint_hash(f.client_hi, f.client_lo, f.client_port, limits.secret_a) + _endpoint_hash(
-        f.server_hi, f.server_lo, f.server_port, limits.secret_a
-    )
-    at = _slot_of(total, limits.secret_b, mask)
+    pair = _pair_hash(
+        f.client_hi, f.client_lo, f.client_port, f.server_hi, f.server_lo, f.server_port, limits.secret_a,
+        limits.secret_b,
+    )  # fmt: skip
+    at = _slot_of(pair, limits.secret_b, mask)
     while slots[at] >= 0:
         at = (at + 1) & mask
     slots[at] = i
@@ -104,9 +116,9 @@ def was_used(seg: Records, pairs: I64) -> bool:
     pairs  (2**n,) what was last noted at each place, 0 = nothing. Its multipliers are no secret, so that two runs
            forget the same; who makes addresses collide only deceives about these.
     """
-    a = _pair_hash(seg, _IN_THE_OPEN)
-    b = _pair_hash(seg, _IN_THE_OPEN_TOO)
-    mark = (a << 31) ^ b | 1
+    a = _pair_hash(seg.src_hi, seg.src_lo, seg.sport, seg.dst_hi, seg.dst_lo, seg.dport, _OPEN_A, _OPEN_B)
+    b = _pair_hash(seg.src_hi, seg.src_lo, seg.sport, seg.dst_hi, seg.dst_lo, seg.dport, _OPEN_B, _OPEN_C)
+    mark = a << 31 | b | 1 << 62
     at = (a ^ a >> 16) & (pairs.size - 1)
     known = pairs[at] == mark
     pairs[at] = mark

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, ICMP_QUOTE, NOTHING, RST, SYN
 from analyzer.flows.acknowledge import check_hole, take_ack
+from analyzer.flows.clock import moved
 from analyzer.flows.closing import is_over, note_fin, note_life_after_rst, note_rst
 from analyzer.flows.duplicates import is_duplicate_frame
 from analyzer.flows.history import advance_state, note_packet, scaled_letter
@@ -146,7 +147,8 @@ def track(
             note_icmp(seg, flows, sides, slots, m.latest_ts, limits)
             continue
         m.tcp_segments += 1
-        m.latest_ts = max(m.latest_ts, seg.ts_ns)
+        if seg.ts_ns > m.latest_ts:
+            m.latest_ts, m.far_ts = moved(seg.ts_ns, m.latest_ts, m.far_ts)
         at, direction = find(seg, flows, slots, limits)
         slot = int(slots[at])
         reused = 0

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import struct
+from collections import Counter
 
 import pytest
 
 from analyzer.anomalies import Ledger
 from analyzer.engine import Engine
+from analyzer.flows import table, tracker
+from analyzer.flows.tracker import FlowTracker
 from analyzer.settings import Settings
 from tests.property.harness import batches, run
 from tests.talk import Packet, Talk, merge
@@ -337,6 +341,66 @@ def test_slots_are_used_again_without_memory_of_the_flow_before() -> None:
     alone, later = run(trace), run(many, range(0, 400, 5), settings=Settings(max_flows=8))
     last = later.rows("flows")[-1]
     assert {k: v for k, v in last.items() if k != "flow_id"} == {k: v for k, v in alone.flow.items() if k != "flow_id"}
+
+
+def test_a_batch_may_open_more_flows_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them says anything, so nobody but the tracker has heard of them when they end."""
+    monkeypatch.setattr(tracker, "_BATCH_FLOWS", 4)
+    assert len(run(flood(300), settings=Settings(max_flows=16)).rows("flows")) == 300
+
+
+# ------------------------------------------------------------------------------------------------ addresses
+def spread(pairs: list[tuple[str, int, str, int]]) -> int:
+    """Return how many of these pairs at most share one of 4096 places of the hash table."""
+    limits = FlowTracker(Settings()).limits[0]
+    places: Counter[int] = Counter()
+    for host, port, other, other_port in pairs:
+        (a_hi, a_lo), (b_hi, b_lo) = halves(host), halves(other)
+        secrets = limits["secret_a"].item(), limits["secret_b"].item()
+        pair = table._pair_hash(a_hi, a_lo, port, b_hi, b_lo, other_port, *secrets)
+        assert pair == table._pair_hash(b_hi, b_lo, other_port, a_hi, a_lo, port, *secrets)
+        places[table._slot_of(pair, secrets[1], 4095)] += 1
+    return max(places.values())
+
+
+def halves(host: str) -> tuple[int, int]:
+    address = ipaddress.ip_address(host)
+    number = int(address) + (0xFFFF << 32 if address.version == 4 else 0)
+    high, low = struct.unpack(">qq", number.to_bytes(16, "big"))
+    return high, low
+
+
+def test_no_addresses_and_ports_collide_whatever_the_secrets() -> None:
+    """Sums of what is hashed are the same in each of these families; 1,000 of them over 4,096 places."""
+    same_sum = [("10.0.0.1", 1 + k, "10.0.0.2", 60000 - k) for k in range(1000)]
+    with_address = [(f"10.0.{k >> 8}.{k & 255}", 40000 - k, "10.9.0.2", 80) for k in range(1000)]
+    words = ["0:0", "7fff:ffff", "ffff:fffe"]
+    beyond = [(":".join(w), 5, "2001:db8::1", 6) for w in itertools.product(words, repeat=4)]
+    beyond = [(a, p, ":".join(w), q) for a, p, _, q in beyond for w in list(itertools.product(words, repeat=4))[:12]]
+    upper = [(f"::{k:x}:0:0:1", 5, f"::{k + 5:x}:0:0:1", 6) for k in range(1000)]
+    assert [spread(family) < 20 for family in (same_sum, with_address, beyond, upper)] == [True] * 4
+
+
+# ------------------------------------------------------------------------------------------------ the clock
+@pytest.mark.parametrize("cuts", [[], range(1, 40)])
+def test_one_frame_with_a_wrong_clock_ends_no_capture(cuts: range) -> None:
+    """Nor does it make another connection of what comes after it."""
+    open_one = used(t0=100)
+    closed = Talk(("10.0.0.7", 9), t0=100).handshake(at="1s").orig_fin().resp_fin().orig_ack().resp_ack(at="9s")
+    packets = merge(open_one, closed, Talk(("10.0.0.8", 9), t0=100).syn(at="40s"))
+    wrong = (4_102_444_800 * 10**9, Talk(("10.0.0.9", 9)).syn().packets[0][1])
+    result = run([*packets[:10], wrong, *packets[10:]], cuts=cuts)
+    assert len(result.rows("flows")) == 4
+    by_port = {row["client_port"]: row["flow_id"] for row in result.rows("flows")}
+    gaps = {row["flow_id"]: row["duration_s"] for row in result.rows("idle_gaps")}
+    assert gaps[by_port[40000]] == pytest.approx(39, abs=0.1)
+
+
+def test_a_second_packet_confirms_a_leap() -> None:
+    a_year = 365 * 86400.0
+    talk = used(t0=100).orig(b"still here", at=a_year).resp(b"yes").orig_ack()
+    (gap,) = run(merge(talk, Talk(("10.0.0.8", 9), t0=100 + a_year).syn(at="50s"))).rows("idle_gaps")[:1]
+    assert gap["duration_s"] == pytest.approx(a_year, abs=2)
 
 
 # ------------------------------------------------------------------------------------------------ closed and quiet
