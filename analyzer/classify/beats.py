@@ -1,8 +1,8 @@
 """The tables of inferred heartbeats: units of finished flows in, rows of `heartbeats` and `heartbeat_series` out.
 
 Gives   heartbeats, heartbeat_series (method "inferred")
-Limits  Flows in which a protocol was read that has beats of its own are left to that protocol. What they may be is
-        said by `beat_names`.
+Limits  Flows in which a protocol was read that has beats of its own are left to that protocol. In HTTP/1 and WebSocket
+        programs make up theirs: a health check, JSON that says ping. What they may be is said by `beat_names`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from analyzer.classify.facts import Facts
 from analyzer.classify.heartbeat import Series, infer_series
 from analyzer.kernel import I64, Mask, Records
 from analyzer.knowledge.load import Knowledge
-from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, WEBSOCKET
+from analyzer.protocols.channel import HTTP2, MESSAGES
 from analyzer.protocols.messages.state import APPLICATIONS, SSH
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.kinds import DIRECTIONS
 
 _SSH = MESSAGES + SSH
-_WITH_BEATS_OF_THEIR_OWN = (HTTP1, HTTP2, WEBSOCKET, *(set(range(MESSAGES + 1, len(APPLICATIONS))) - {_SSH}))
+_WITH_BEATS_OF_THEIR_OWN = (HTTP2, *(set(range(MESSAGES + 1, len(APPLICATIONS))) - {_SSH}))
 _WORDS = ("unknown", "ssh")  # what an inferred beat may belong to
 
 

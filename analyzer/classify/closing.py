@@ -41,6 +41,7 @@ _CLIENT, _SERVER = 0, 1
 # A side that stopped retrying has given up if it stayed silent this many times longer than its last wait: timers double
 # at most (RFC 6298 section 5.5), so by then the next try would have come.
 _GAVE_UP = 2.5
+_RTO_NS = 1_000_000_000  # the initial one, RFC 6298 section 2.1: what is not answered by then is sent again
 
 
 @dataclass(slots=True)
@@ -155,9 +156,12 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
     backed_off = (of_x("rst_retries") >= tries) & (of_x("rst_doublings") >= tries - 2)
     case.add(has & (of_x("rst_outstanding") > 0) & backed_off, "abort_retransmit", x, 0.9)
     case.add(has & to_data & (rested | bare), "rst_to_data_stale", x, np.where(rested & bare, 0.9, 0.6), inferred=True)
+    unread = (of_x("rst_unread") != 0) & ~bare
+    # Its own window was closed: it had stopped reading long before.
+    case.add(has & unread & (of_x("rst_own_window") == 0) & (of_x("rst_segments") > 0), "rst_unread_data", x, 0.9)
     quiet = of_x("rst_idle_payload") >= facts.settings.idle_min_ns
     case.add(has & quiet, "rst_on_idle", x, 0.8, inferred=True)
-    case.add(has & (of_x("rst_unread") != 0) & ~bare, "rst_unread_data", x, 0.6, inferred=True)
+    case.add(has & unread, "rst_unread_data", x, 0.6, inferred=True)
     case.add(has, "rst_abort", x, 0.7, inferred=True)
 
 
@@ -189,7 +193,10 @@ def _judge_fins(facts: Facts, case: _Case) -> None:
     case.add(any_fin & ~x_acked & (facts.of(x, "fins") >= 3), "fin_unanswered", x, 0.9)
     lost = facts.of(y, "lost_after_peer_fin") != 0  # after its FIN X acknowledged something, perhaps Y's FIN
     case.add(any_fin & lost, "capture_gap", "unknown", 0.6, inferred=True)
-    waited = facts.end_ns - facts.of(x, "fin_ts") >= facts.settings.half_close_wait_ns
+    since = facts.end_ns - facts.of(x, "fin_ts")
+    again = facts.of(x, "fins") >= 2
+    case.add(any_fin & ~x_acked & (again | (since >= _RTO_NS)), "fin_unanswered", x, np.where(again, 0.7, 0.5))
+    waited = since >= facts.settings.half_close_wait_ns
     case.add(any_fin, "half_closed_open", x, np.where(x_acked, np.where(waited, 0.95, 0.7), 0.5))
 
 
@@ -204,7 +211,7 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
     case.add(flow["ended"] == REUSED, "implicit_port_reuse", "unknown", 0.9)
 
     opening = (flow["handshake_ts"] == 0) & (flow["payload_ts"] == 0) & (client["syns"] > 0)
-    second = silence >= 1_000_000_000  # the initial RTO, RFC 6298 section 2.1: by then a SYN is sent again
+    second = silence >= _RTO_NS  # by then a SYN is sent again
     unanswered = opening & (server["segments"] == 0) & ((client["syns"] >= 2) | second)
     case.add(unanswered, "syn_timeout", "none", np.where(client["syns"] >= 2, 0.95, 0.6))
     half = opening & (server["syns"] > 0) & ((server["syns"] >= 2) | second)
@@ -265,6 +272,15 @@ def timed_out(facts: Facts, verdict: Verdict) -> Mask:
     acknowledged = c["snd_nxt"] <= np.maximum(c["snd_una"], c["fin_seq"])
     result: Mask = by_server & answered & (flow["close_idle_payload"] >= _LONG_NS) & acknowledged
     return result
+
+
+def reset_at_once(facts: Facts, verdict: Verdict) -> Mask:
+    """Return which flows a side reset after its own FIN though nothing had come for it (a proxy in a hurry)."""
+    x = np.maximum(verdict.resetter, 0)
+    answered = np.isin(facts.of(x, "rst_stimulus"), (SENT_DATA, SENT_AGAIN))
+    after_fin = facts.of(x, "rst_stimulus_ts") > facts.of(x, "fin_ts")
+    result: Mask = (verdict.kind == KIND["rst_after_own_fin"]) & (facts.of(x, "rst_late_data") == 0)
+    return result & ~(answered & after_fin)
 
 
 def graceful_tcp(facts: Facts, verdict: Verdict) -> Coded:
@@ -343,6 +359,7 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
     trigger = np.full(facts.n, TRIGGERS.index("unknown"))
     for kind, word in _TRIGGER.items():
         trigger[verdict.kind == KIND[kind]] = TRIGGERS.index(word)
+    trigger[reset_at_once(facts, verdict)] = TRIGGERS.index("unknown")
     races = race(facts, verdict.base)
     trigger = app_trigger(facts, trigger, verdict.initiator, races, verdict.kind)
     trigger = alert_trigger(facts, trigger, verdict.kind)

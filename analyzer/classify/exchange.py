@@ -160,7 +160,8 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     said = done & (app["close_said"] != 0) & (app["close_implied"] == 0)
     left = app["keepalive_max"].astype(np.int64) - 1  # -1 = none was advertised
     limit = ((left >= 0) & (left <= 1)) | (app["responses"] == left) | np.isin(app["responses"], _KNOWN_LIMITS)
-    keep = trigger != TRIGGERS.index("unknown")
+    unread = trigger == TRIGGERS.index("rst_unread")  # of what HTTP has read and found to be whole
+    keep = (trigger != TRIGGERS.index("unknown")) & ~(done & unread)
     cases: list[tuple[Mask, str]] = [
         (websocket & ((app["ws_close_c"] != 0) | (app["ws_close_s"] != 0)), "ws_close"),
         (websocket & quiet & by_server, "idle_timeout"),  # cut without a goodbye

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from analyzer.classify.facts import Facts
 from analyzer.flows.state import ANSWER_NO, ANSWER_PENDING, ANSWERS
-from analyzer.kernel import I64, Records
+from analyzer.kernel import I64, Mask, Records
 from analyzer.tables.build import MISSING, Coded
 
 F64 = NDArray[np.float64]
@@ -32,9 +32,15 @@ def patience(facts: Facts) -> I64:
     return longest
 
 
+def one_sided(facts: Facts) -> Mask:
+    """Return the flows of which the capture has one side: what the last probe was answered is not to be seen."""
+    lone: Mask = (facts.both("segments") == 0).any(axis=0)
+    return lone
+
+
 def unanswered(facts: Facts, side: Records) -> I64:
     """Return how many probes of a side stayed unanswered for good."""
-    last = (side["probe_row"] >= 0) & (facts.end_ns - side["probe_ts"] >= patience(facts))
+    last = (side["probe_row"] >= 0) & (facts.end_ns - side["probe_ts"] >= patience(facts)) & ~one_sided(facts)
     count: I64 = side["unanswered"] + last.astype(np.int64)
     return count
 
@@ -49,6 +55,7 @@ def answers(facts: Facts) -> NDArray[np.int8]:
     wait[known], end[known] = patience(facts)[where[known]], facts.end_ns[where[known]]
     answered: NDArray[np.int8] = rows["answered"].copy()
     waiting = answered == ANSWER_PENDING
+    waiting[known] &= ~one_sided(facts)[where[known]]
     answered[waiting & (end - rows["ts"] >= wait)] = ANSWER_NO
     return answered
 

@@ -151,8 +151,10 @@ def _ttl_differs(r: _Reset) -> Mask:
 
 
 def _too_fast(r: _Reset) -> Mask:
-    """It acknowledges what the other side just said, in less than half of what its host is away.
+    """It answers what the other side just said in less than half of what its host is away.
 
+    One that acknowledges all of it does answer it. A bare one has the number that it acknowledged, and answers it if
+    nothing was said for a round trip before: else it may answer what came a little earlier.
     How far it is away is what the handshake says: kernels answer a SYN at once, and programs may take their time.
     """
     f = r.flow
@@ -161,8 +163,11 @@ def _too_fast(r: _Reset) -> Mask:
     known = (f["syn_ts"] != 0) & (f["syn_ack_ts"] != 0) & (f["handshake_ts"] != 0)
     measured = r.y("rtt_min")  # of the other side's data, answered by this side
     away = np.where((measured > 0) & (measured < away), measured, away)
-    took = r.x("rst_ts") - r.x("rst_stimulus_ts")
-    answers = np.isin(r.x("rst_stimulus"), (SENT_DATA, SENT_AGAIN)) & (r.x("rst_acks_all") == 1)
+    acks = r.x("rst_acks_all") == 1
+    bare = ((r.x("rst_flags") & ACK) == 0) & (r.x("rst_seq") == r.x("rst_stimulus_ack"))
+    fresh = bare & (r.x("rst_burst_ts") != 0) & (r.x("rst_burst_idle") > away)
+    took = r.x("rst_ts") - np.where(acks, r.x("rst_stimulus_ts"), r.x("rst_burst_ts"))
+    answers = np.isin(r.x("rst_stimulus"), (SENT_DATA, SENT_AGAIN)) & (acks | fresh)
     result: Mask = known & answers & (away >= _LEAST_RTT_NS) & (2 * took < away)
     return result
 

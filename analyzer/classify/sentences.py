@@ -7,7 +7,7 @@ those of a middlebox; `{probes}` and `{tries}` are how often somebody asked in v
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,8 +37,8 @@ SENTENCES = {
     "rst_abort": "The {who} reset the connection without a FIN: an abort (SO_LINGER 0) or a killed process.",
     "rst_on_idle": "A reset in the name of the {who} after {idle} s without payload: consistent with an idle "
     "timeout of the {who} or of a middlebox, or an abort.",
-    "rst_to_data_stale": "The {who} answered new data with a reset after {idle} s without payload: the "
-    "connection was already gone on its side.",
+    "rst_to_data_stale": "A reset in the name of the {who} answered new data after {idle} s without payload: it, or a "
+    "middlebox, had forgotten the connection.",
     "rst_to_keepalive": "A reset in the name of the {who} answered a keep-alive probe after {idle} s without payload: "
     "it, or a middlebox, had forgotten the connection.",
     "refused": "The server refused the connection: nothing listens on that port, or a firewall rejects it.",
@@ -61,6 +61,13 @@ SENTENCES = {
 }
 
 _NO_PAYLOAD = "Still open when the capture ended; it carried no payload in all of it."
+_ALONE = "The {who} closed in order (FIN) after {idle} s without payload; what the {other} said is not in the capture."
+_AT_ONCE = "The {who} closed (FIN) and reset at once: the {other} had sent nothing in between."
+_GONE = (
+    "The {who} had closed (FIN) and answered new data with a reset after {idle} s without payload: the connection was "
+    "already gone on its side."
+)
+_SILENCE = " after {idle} s without payload"  # left out where the capture does not tell it
 
 assert set(SENTENCES) == set(CLOSE_KINDS)
 
@@ -94,9 +101,8 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
     }
     parts = [pa.array([], pa.string())]
     order, done = np.empty(facts.n, np.int64), 0
-    for code in distinct(verdict.kind).tolist():
-        here = verdict.kind == code
-        parts.append(_filled(SENTENCES[CLOSE_KINDS[code]], values, here))
+    for sentence, here in _cases(facts, verdict, np.isnan(idle_s)):
+        parts.append(_filled(sentence, values, here))
         order[here] = np.arange(done, done + len(parts[-1]))
         done += len(parts[-1])
     result = pa.concat_arrays(parts)
@@ -105,6 +111,36 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
     if silent.any():
         result = pc.if_else(pa.array(silent), _NO_PAYLOAD, result)
     return result
+
+
+def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, Mask]]:
+    """Yield each sentence with the flows that it is said of. untold (n,)  the silence before the end is not known"""
+    from analyzer.classify.closing import reset_at_once
+
+    x = np.where(verdict.initiator == INITIATORS.index("server"), 1, 0)
+    alone = facts.of(1 - x, "segments") == 0
+    closed = facts.of(np.maximum(verdict.resetter, 0), "fin_seq") != 0
+    special = {
+        "fin_client_first": (_ALONE, alone),
+        "fin_server_first": (_ALONE, alone),
+        "rst_after_own_fin": (_AT_ONCE, reset_at_once(facts, verdict)),
+        "rst_to_data_stale": (_GONE, closed),
+    }
+    for code in distinct(verdict.kind).tolist():
+        kind, mine = CLOSE_KINDS[code], verdict.kind == code
+        if kind in special:
+            sentence, some = special[kind]
+            yield from _told(sentence, mine & some, untold)
+            mine &= ~some
+        yield from _told(SENTENCES[kind], mine, untold)
+
+
+def _told(sentence: str, here: Mask, untold: Mask) -> Iterator[tuple[str, Mask]]:
+    """Yield the sentence, without the silence where that is not known, if it is said of any flow."""
+    parts = [(sentence, here)]
+    if _SILENCE in sentence:
+        parts = [(sentence, here & ~untold), (sentence.replace(_SILENCE, ""), here & untold)]
+    yield from ((words, mine) for words, mine in parts if mine.any())
 
 
 def _decimals(values: Array) -> pa.Array:

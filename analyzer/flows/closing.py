@@ -73,7 +73,7 @@ def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Record
     me.rst_ack = (seg.ack - peer.isn) & 0xFFFFFFFF if seg.flags & ACK and peer.isn >= 0 else -1
     me.rst_stimulus, me.rst_stimulus_ts, me.rst_stimulus_frame = peer.last_kind, peer.last_ts, peer.last_frame
     me.rst_stimulus_ack = peer.last_ack
-    me.rst_burst_idle = peer.burst_idle
+    me.rst_burst_idle, me.rst_burst_ts = peer.burst_idle, peer.burst_ts
     me.rst_idle_payload = seg.ts_ns - (f.active_ts if f.active_ts != 0 else f.first_ts)  # at least
     me.rst_outstanding = me.snd_nxt - me.snd_una if me.una_known else 0
     me.rst_peer_outstanding = peer.snd_nxt - peer.snd_una if peer.una_known else 0

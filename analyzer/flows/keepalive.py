@@ -10,7 +10,7 @@ Limits  A one-byte probe looks like a retransmitted last byte; that nothing is o
 from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, RST, SYN
-from analyzer.flows.retransmission import is_older_tsval
+from analyzer.flows.retransmission import forget_retries, is_older_tsval
 from analyzer.flows.state import ANSWER_ACK, ANSWER_DATA, ANSWER_NO, ANSWER_PENDING, ANSWER_RST, KEEPALIVE_PROBE, SENT
 from analyzer.kernel import Records, helper
 
@@ -76,14 +76,37 @@ def open_probe(
 
 
 @helper
-def give_up_probe(me: Records, probes: Records) -> None:
+def is_unknowable(me: Records, peer: Records) -> bool:
+    """The capture lacks the peer, and no timestamps are echoed: whether probes are answered cannot be seen."""
+    return bool(peer.segments == 0 and me.newest_tsval < 0)
+
+
+@helper
+def give_up_probe(me: Records, peer: Records, probes: Records) -> None:
     """The waiting probe was not answered before the next one."""
     if me.probe_row >= 0:
-        probes[me.probe_row].answered = ANSWER_NO
-        probes[me.probe_row].open = 0
+        row = probes[me.probe_row]
+        row.open = 0
         me.probe_row = -1
-        me.unanswered += 1
-        me.unanswered_run += 1
+        if not is_unknowable(me, peer):
+            row.answered = ANSWER_NO
+            me.unanswered += 1
+            me.unanswered_run += 1
+
+
+@helper
+def hear_of_peer(seg: Records, ack_rel: int, me: Records, probes: Records) -> None:
+    """The capture lacks the peer; that it lives shows in what this side acknowledges or echoes (RFC 7323 section 3)."""
+    if seg.flags & RST or me.segments == 0:
+        return
+    echoes = me.echoed > 0 and is_older_tsval(me.echoed, seg.tsecr)
+    if echoes or (seg.flags & ACK and ack_rel > me.last_ack):
+        if me.probe_row >= 0:
+            probes[me.probe_row].answered, probes[me.probe_row].open = ANSWER_ACK, 0
+            me.probe_row = -1
+        me.unanswered_run = 0
+        forget_retries(me)
+    me.echoed = max(seg.tsecr, 0)
 
 
 @helper
@@ -121,7 +144,7 @@ def take_probe(
         me.probe_row = -1
         m.n_probes += 1
         f.gap_fills += 1
-    give_up_probe(me, probes)
+    give_up_probe(me, peer, probes)
     row = probes[m.n_probes]
     idle = silence_before(seg.ts_ns, me, peer)
     open_probe(me, row, m.n_probes, f.flow_id, slot, direction, seg.ts_ns, seg.frame, idle)

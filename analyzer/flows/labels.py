@@ -96,4 +96,3 @@ def count_labels(bits: int, seg: Records, f: Records, me: Records, peer: Records
         me.dup_ack_ts = seg.ts_ns
     if bits & ZERO_WINDOW_PROBE:
         me.window_probe_run += 1
-        f.gap_zero_ts = seg.ts_ns

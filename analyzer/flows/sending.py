@@ -10,6 +10,7 @@ from analyzer.flows.opening import FIRST_WINDOW, is_unheard
 from analyzer.flows.retransmission import is_older_tsval
 from analyzer.flows.rtt import start_timing, void_timing
 from analyzer.flows.sequence import MAX_JUMP
+from analyzer.flows.silence import note_window
 from analyzer.flows.state import (
     KEEPALIVE_ACK,
     KEEPALIVE_PROBE,
@@ -86,6 +87,7 @@ def take_payload(
     if new > 0:
         if peer.payload_ts > me.payload_ts or seg.ts_ns - f.payload_ts >= 50_000_000:
             me.burst_idle = seg.ts_ns - f.active_ts if f.active_ts != 0 else 0
+            me.burst_ts = seg.ts_ns
         late_ns = max(f.handshake_rtt, me.srtt + peer.srtt, 1_000_000)  # sooner, it was under way before the FIN came
         if peer.fin_seq != 0 and seg.ts_ns - peer.fin_ts >= late_ns:
             me.late_data_after_peer_fin += new
@@ -102,6 +104,8 @@ def take_window(seg: Records, f: Records, me: Records, peer: Records, direction:
         return 0
     me.last_window = seg.window
     me.rwnd = seg.window << scale
+    if f.gap_zero_ts != 0 or (seg.window == 0 and not seg.flags & (SYN | FIN)):
+        note_window(f, seg.ts_ns, me.rwnd == 0 or peer.rwnd == 0)
     if seg.window != 0:
         return 0
     if peer.zeek_state != 5 and me.zeek_state != 6:  # CLOSED, RESET: a zero window there means nothing
@@ -110,7 +114,6 @@ def take_window(seg: Records, f: Records, me: Records, peer: Records, direction:
     if seg.flags & (SYN | FIN):
         return 0
     me.zero_windows += 1
-    f.gap_zero_ts = seg.ts_ns
     return ZERO_WINDOW
 
 

@@ -28,7 +28,8 @@ def gap_class(f: Records, stalled: bool, now: int) -> int:
     """Return the class of the silence that is running, from the state just before the segment that ends it."""
     if f.gap_half_closed:
         return AFTER_HALF_CLOSE
-    if f.gap_zero_ts != 0 and 2 * (f.gap_zero_ts - f.active_ts) >= now - f.active_ts:
+    closed = f.gap_closed_ns + (now - f.gap_zero_ts if f.gap_zero_ts != 0 else 0)
+    if closed > 0 and 2 * closed >= now - f.active_ts:
         return STALLED_ZERO_WINDOW  # closed for most of it; a window that opened early does not explain the rest
     if stalled or (f.gap_stall_ts != 0 and 2 * (f.gap_stall_ts - f.active_ts) >= now - f.active_ts):
         return STALLED_UNACKED
@@ -95,8 +96,18 @@ def begin(f: Records, seg: Records, direction: int, client: Records, server: Rec
     f.gap_wire, f.gap_fills = 0, 0
     f.gap_dir = direction
     f.gap_half_closed = 1 if client.fin_seq != 0 or server.fin_seq != 0 else 0
-    f.gap_stall_ts = 0
+    f.gap_stall_ts, f.gap_closed_ns = 0, 0
     f.gap_zero_ts = seg.ts_ns if client.rwnd == 0 or server.rwnd == 0 else 0
+
+
+@helper
+def note_window(f: Records, now: int, closed: bool) -> None:
+    """A window was offered: `closed` if that of either side is closed now."""
+    if closed and f.gap_zero_ts == 0:
+        f.gap_zero_ts = now
+    elif not closed and f.gap_zero_ts != 0:
+        f.gap_closed_ns += now - f.gap_zero_ts
+        f.gap_zero_ts = 0
 
 
 @helper

@@ -81,7 +81,7 @@ FLOW = np.dtype(
         ("gap_row", I8),  # latest row of `gaps` that waits for its data to be answered, -1 = none
         # --- line 2
         ("last_frame", I8), ("active_frame", I8), ("payload_frame", I8),
-        ("gap_zero_ts", I8),  # when a zero window was last in force, 0 = not in this silence
+        ("gap_zero_ts", I8),  # since when a window is closed, or since the silence began; 0 = none is
         ("syn_ack_ts", I8),
         ("gap_fills", I4),  # keep-alive probes in the silence
         ("gap_dir", I1),  # who sent last before it, -1 = nobody yet
@@ -96,10 +96,11 @@ FLOW = np.dtype(
         ("icmp_count", I4), ("icmp_ts", I8), ("icmp_frame", I8), ("icmp_code", I4),
         ("link", I4), ("vlan", I4), ("vlan_inner", I4), ("tunnel", I4), ("file", I4),
         ("gap_stall_ts", I8),  # latest retransmission in the silence, or the ACK that ended it, 0 = none
+        ("gap_closed_ns", I8),  # how long a window was closed in the silence, before it was opened again
         ("ended_ts", I8),  # when it was replaced or given up
         ("history", U1, (HISTORY_MAX,)),
         ("told", I1),  # its close was announced while the capture ran
-        ("_to_line", U1, (39,)),
+        ("_to_line", U1, (31,)),
     ],
     align=True,
 )  # fmt: skip
@@ -157,6 +158,7 @@ SIDE = np.dtype(
         ("probe_ts", I8), ("probe_gap", I8),
         ("bare_ts", I8), ("bare_frame", I8), ("bare_seq", I8),  # last zero-length segment while snd_nxt was unknown
         ("bare_answer_ts", I8), ("bare_answer_frame", I8),
+        ("echoed", I8),  # of a peer that the capture lacks: the timestamp that this side last echoed
         # --- rare: retries of unacknowledged data
         ("retry_doublings", I4), ("retry_ts", I8), ("retry_gap", I8),
         # --- once per round trip
@@ -166,11 +168,12 @@ SIDE = np.dtype(
         ("fin_idle_wire", I8), ("fin_idle_payload", I8), ("fin_payload_frame", I8),
         ("lost_after_peer_fin", I1),  # the peer acknowledged something of this side, not captured, after its own FIN
         ("late_data_after_peer_fin", I8),
-        ("burst_idle", I8),  # payload silence before this side's latest burst of data
+        ("burst_idle", I8), ("burst_ts", I8),  # payload silence before this side's latest burst of data, and its start
         # --- rare: the first RST, as things stood just before it
         ("rsts", I4), ("rst_frame", I8), ("rst_seq", I8), ("rst_ack", I8), ("rst_window", I4),
         ("rst_flags", I2), ("rst_stimulus", I1), ("rst_unread", I1), ("rst_late_data", I1),
         ("rst_stimulus_ts", I8), ("rst_stimulus_frame", I8), ("rst_stimulus_ack", I8), ("rst_burst_idle", I8),
+        ("rst_burst_ts", I8),
         ("rst_idle_payload", I8), ("rst_outstanding", I8), ("rst_peer_outstanding", I8),
         ("rst_retries", I4), ("rst_probe_run", I4), ("rst_window_probe_run", I4), ("rst_doublings", I4),
         ("last_rst_seq", I8),

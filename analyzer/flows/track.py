@@ -11,7 +11,7 @@ from analyzer.flows.clock import moved
 from analyzer.flows.closing import is_over, note_fin, note_life_after_rst, note_rst
 from analyzer.flows.duplicates import is_duplicate_frame
 from analyzer.flows.history import advance_state, note_packet, scaled_letter
-from analyzer.flows.keepalive import answered_probe, take_probe
+from analyzer.flows.keepalive import answered_probe, hear_of_peer, take_probe
 from analyzer.flows.labels import count_labels, label_ack, label_sequence
 from analyzer.flows.opening import is_unheard, new_flow, note_icmp, reuses_port, set_bases, take_completeness, take_syn
 from analyzer.flows.sending import remember, take_new_sequence, take_payload, take_window
@@ -66,6 +66,8 @@ def _observe(
     else:
         note_life_after_rst(f, seg, direction, me, peer)
     note_wire(f, now)
+    if peer.segments == 0:
+        hear_of_peer(seg, ack_rel, me, probes)
     if bits & KEEPALIVE_PROBE:
         take_probe(seg, seq_rel, f, me, peer, slot, direction, probes, m)
 

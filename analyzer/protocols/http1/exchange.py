@@ -17,6 +17,13 @@ def _clear_texts(e: Records) -> None:
     e.ws_protocol_at = -1
 
 
+@helper
+def count_outstanding(h: Records, app: Records, exchanges: Records) -> None:
+    """A request that was answered before all of it was sent (413, a refused Expect) waits for nothing any more."""
+    answered = h.first > 0 and exchanges[h.first - 1].response_done
+    app.outstanding = h.waiting - 1 if answered else h.waiting
+
+
 @routine
 def open_exchange(
     span: Records, c: Records, h: Records, app: Records, exchanges: Records, done: Records, m: Records,
@@ -51,7 +58,7 @@ def open_exchange(
         h.first = index + 1
     h.last = index + 1
     h.waiting += 1
-    app.outstanding = h.waiting
+    count_outstanding(h, app, exchanges)
     return int(index)
 
 
@@ -64,7 +71,7 @@ def finish_first(h: Records, app: Records, exchanges: Records, done: Records, m:
     if h.first == 0:
         h.last = 0
     h.waiting -= 1
-    app.outstanding = h.waiting
+    count_outstanding(h, app, exchanges)
     done[m.n_done] = e
     m.n_done += 1
     e.open = 0

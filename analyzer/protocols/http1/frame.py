@@ -140,15 +140,15 @@ def _read(
 
 
 @helper
-def _set_phase(app: Records, h: Records, requests: Records, responses: Records) -> None:
+def _set_phase(app: Records, h: Records, requests: Records, responses: Records, exchanges: Records) -> None:
     """Whose turn is it now?"""
-    asking = requests.state != START and requests.state != LOST
+    asking = requests.state != START and requests.state != LOST and not exchanges[requests.row].response_done
     answering = responses.state != START and responses.state != LOST
     app.open_message = 1 if asking or answering or requests.carry_len > 0 or responses.carry_len > 0 else 0
     if asking or answering:
         app.phase = PHASE_PAUSE
     else:
-        app.phase = PHASE_WAIT if h.waiting > 0 else PHASE_THINK
+        app.phase = PHASE_WAIT if app.outstanding > 0 else PHASE_THINK
 
 
 @routine
@@ -256,7 +256,7 @@ def frame_http1(
             hand_on(span, at, spans, queue, sm)
             continue
         client = h.requester - 1 if h.requester > 0 else 0
-        _set_phase(app, h, streams[2 * span.channel + client], streams[2 * span.channel + 1 - client])
+        _set_phase(app, h, streams[2 * span.channel + client], streams[2 * span.channel + 1 - client], exchanges)
 
 
 @kernel

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from analyzer.kernel import U8, Records, helper, routine
 from analyzer.protocols.channel import HTTP1, HTTP2, OPAQUE, PHASE_TUNNEL, UNDECIDED, WEBSOCKET
-from analyzer.protocols.http1.exchange import finish_ended, finish_first, open_exchange
+from analyzer.protocols.http1.exchange import count_outstanding, finish_ended, finish_first, open_exchange
 from analyzer.protocols.http1.head import begin_head, take_request_line, take_simple_line, version_at
 from analyzer.protocols.http1.line import decimal
 from analyzer.protocols.http1.state import (
@@ -247,3 +247,4 @@ def end_message(
         app.responses += 1
         app.answering = 0
     finish_ended(h, app, exchanges, done, m)
+    count_outstanding(h, app, exchanges)
