@@ -47,8 +47,9 @@ _CODES = (
     Code(
         "http.silent_drop_reuse", "error",
         "{flows} requests on connections that the path had silently forgotten",
-        "A request was sent after a silence on a pooled connection, repeated, and never answered: a NAT, firewall"
-        " or load balancer had expired it without telling either end. Each such request hangs until a timeout.",
+        "A request was sent after a silence on a pooled connection and was repeated in vain, or answered by a reset: "
+        "a NAT, firewall or load balancer had expired it without telling either end. Where nothing answers, each such "
+        "request hangs until a timeout.",
         "Close idle connections in the client's pool before {low} s, or keep them alive by probes or heartbeats "
         "at most {half} s apart; set TCP_USER_TIMEOUT so that a hang ends in seconds.",
         "RFC 9112 section 9.5; RFC 5382 section 5", "silence before the request",

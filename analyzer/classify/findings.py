@@ -180,7 +180,9 @@ def _seconds(facts: Facts, closes: dict[str, Any]) -> Array:
     # A request that met the server's close tells of the server's patience, any other of the silence before it.
     races = closes["race"].codes
     met = np.isin(races, [RACES.index(word) for word in ("race", "stale_reuse")])
-    result = np.where(met, before_close, result)
+    asked_before = facts.flow["close_ts"] - facts.app["request_ts"]  # crossing it, the request broke that silence
+    patience = np.where((asked > 0) & (asked_before > 0), (asked + asked_before) / 1e9, before_close)
+    result = np.where(met, patience, result)
     return np.where((races > RACES.index("none")) & ~met & (asked > 0), asked / 1e9, result)
 
 

@@ -20,6 +20,7 @@ from analyzer.tables.tcp import GRACE, INITIATORS, TRIGGERS
 _LEAST_INFERRED = 2  # unanswered beats
 _LEAST_BEATS = 3  # of a series whose period is believed
 _SLACK = 1.05  # a beat that finds the connection gone comes a little later than its period
+_SWEPT = 1.5  # a timer that is looked at seldom strikes at the latest after that many times its value
 _GONE = ("rst_on_idle", "rst_to_data_stale", "rst_to_keepalive", "silent_death", "abort_retransmit")
 
 
@@ -56,7 +57,17 @@ def too_slow(facts: Facts, verdict: Verdict, silence_s: Array, trigger: Array, s
     gone |= trigger == TRIGGERS.index("idle_timeout")
     silence = silence_s[here]
     between = (silence <= _SLACK * series["period_s"]) & (1e9 * silence >= facts.settings.idle_min_ns)
+    between &= 1e9 * _SWEPT * silence >= _survived(facts)[here]
     return distinct(here[gone[here] & between & (series["beats"] >= _LEAST_BEATS)])
+
+
+def _survived(facts: Facts) -> I64:
+    """Return the longest silence of each flow after which it still worked, in ns: a much shorter one did not end it."""
+    gaps = facts.done.gaps
+    gaps = gaps[(gaps["survived"] == 1) & np.isin(gaps["flow_id"], facts.flow["flow_id"])]
+    longest = np.zeros(facts.n, np.int64)
+    np.maximum.at(longest, facts.rows_of(gaps["flow_id"]), gaps["end_ts"] - gaps["start_ts"])
+    return longest
 
 
 def _changes(values: Array) -> Mask:

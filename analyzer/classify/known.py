@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.kernel import I64, Mask
-from analyzer.knowledge.load import Knowledge, Known
+from analyzer.knowledge.load import LATE_S, SHARE, Knowledge, Known
 
 F64 = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ def names_of(
     side: NDArray[np.int8],
     how: I64,
     lower_s: F64 | None = None,
-    least_slack_s: float = 1.0,
+    least_slack_s: float = LATE_S,
 ) -> NDArray[np.object_]:
     """Return the defaults that each value is consistent with, as one text; "" if there is none.
 
@@ -39,14 +39,15 @@ def names_of(
     if value_s.size == 0 or not known:
         return out
     seen = np.array([k.wire_s for k in known])
-    slack = np.maximum(least_slack_s, 0.02 * seen)
+    least = np.array([k.least_s for k in known])
+    slack = np.maximum(least_slack_s, SHARE * seen)
     on_clock = np.array([[k.clock in ("unknown", clock) for k in known] for clock in _CLOCKS])
     in_role = np.array([[k.role in roles for k in known] for roles in _ROLES])
     possible = np.array([[k.on_expiry not in _NOT_BY[way] for k in known] for way in (_FIN, _RST, _ANY)])
     for start in range(0, value_s.size, _AT_ONCE):
         here = slice(start, start + _AT_ONCE)
         value = value_s[here, None]
-        near = np.abs(value - seen) <= slack
+        near = (value >= np.maximum(least, seen - slack)) & (value <= seen + slack)
         if lower_s is not None:
             low = lower_s[here, None]
             near = (seen > low - slack) & (seen <= value + slack) & (value <= _WIDE * low)

@@ -33,8 +33,11 @@ def is_keepalive_probe(seg: Records, seq_rel: int, me: Records, peer: Records, q
     older = seg.tsval >= 0 and me.newest_tsval >= 0 and is_older_tsval(seg.tsval, me.newest_tsval)
     if older:
         return False
-    # Between other segments it is one only if nothing else can be: Apple's stacks probe whenever the network changes.
-    return (seg.payload_len == 0 and me.nxt_known == SENT) or silence_before(seg.ts_ns, me, peer) >= quiet_ns
+    if silence_before(seg.ts_ns, me, peer) >= quiet_ns:
+        return True
+    # Sooner it is one only if nothing else can be: Apple's stacks probe whenever the network changes. A second one at
+    # once is a copy of the first.
+    return bool(seg.payload_len == 0 and me.nxt_known == SENT and seg.ts_ns - me.probe_ts >= quiet_ns)
 
 
 @helper

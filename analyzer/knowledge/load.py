@@ -26,9 +26,9 @@ SIDES = ("client", "server", "either")
 EXPIRIES = ("fin", "rst", "silent", "unknown")
 
 
-def tolerance(value_s: float) -> float:
-    """Return how far a measured timeout may be from a known value: 1 s (timer ticks, the way to us) or 2 %."""
-    return max(1.0, 0.02 * value_s)
+LATE_S, EARLY_S, SHARE = 1.0, 0.1, 0.02
+"""How far a measured timeout may lie above and below a known one, in seconds and as a share, whichever is more: timers
+are looked at now and then, so they run out late, but hardly early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,12 @@ class Known:
         return self.value_s if self.seen_s is None else self.seen_s
 
     @property
+    def least_s(self) -> float:
+        """The least that a capture may show: other versions of the program may add nothing."""
+        least = min(self.value_s, self.wire_s)
+        return least - max(EARLY_S, SHARE * least)
+
+    @property
     def name(self) -> str:
         """Return "AWS ALB idle_timeout 60 s", with a mark if the value was not checked at its source."""
         words = [self.system, self.knob, f"{self.value_s:g} s", "" if self.checked else "(unchecked)"]
@@ -61,7 +67,9 @@ class Known:
         """Return whether a measured timeout is consistent with this one; no clocks or roles means any."""
         if clocks and self.clock != "unknown" and self.clock not in clocks:
             return False
-        return (not roles or self.role in roles) and abs(value_s - self.wire_s) <= tolerance(self.wire_s)
+        slack = max(LATE_S, SHARE * self.wire_s)
+        near = max(self.least_s, self.wire_s - slack) <= value_s <= self.wire_s + slack
+        return (not roles or self.role in roles) and near
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ PAIRING = {
     "websocket": BY_NUMBER,
     "engineio": BY_ORDER,
     "signalr": ONE_WAY,
-    "phoenix": ONE_WAY,
+    "phoenix": BY_ORDER,
     "stomp": ONE_WAY,
     "http2": BY_NUMBER,
     "grpc": BY_NUMBER,

@@ -1,8 +1,8 @@
 """What WebSocket carries of heartbeats: pings and pongs, and messages that are one by their words.
 
 Source  RFC 6455 section 5.5.2 (ping, pong; an unsolicited pong is a one-way heartbeat); engine.io protocol 3 and 4
-        ("2" ping, "3" pong); SignalR hub protocol ({"type":6}); Phoenix channels (topic phoenix, event heartbeat);
-        STOMP 1.2 (a bare EOL).
+        ("2" ping, "3" pong); SignalR hub protocol ({"type":6}); Phoenix channels (topic phoenix, event heartbeat,
+        answered by phx_reply); STOMP 1.2 (a bare EOL).
 """
 
 from __future__ import annotations
@@ -11,12 +11,18 @@ import numpy as np
 
 from analyzer.kernel import U8, Records
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
-from analyzer.protocols.websocket.state import KIND_TEXT, PING, PONG
+from analyzer.protocols.websocket.state import HEAD_MAX, KIND_TEXT, PING, PONG
 
 WEBSOCKET, ENGINEIO, SIGNALR, PHOENIX, STOMP = (
     PROTOCOLS.index(name) for name in ("websocket", "engineio", "signalr", "phoenix", "stomp")
 )
 _LONGEST = 64  # bytes of a message that is a heartbeat by its words: Phoenix names topic, event and payload
+_BY_WORDS = (
+    (SIGNALR, 0, (b'{"type":6}\x1e',), 11),
+    (PHOENIX, 0, (b'"heartbeat"',), _LONGEST),
+    (PHOENIX, 1, (b'"phx_reply"', b'"phoenix"'), HEAD_MAX),
+)
+"""Protocol, whether it is an answer, all the words that are in it, its most bytes."""
 
 
 def heartbeats(frames: Records, messages: Records, heap: U8) -> Records:
@@ -38,7 +44,7 @@ def _controls(frames: Records) -> Records:
 def _words(messages: Records, heap: U8) -> list[Records]:
     """Return the messages that are a heartbeat by their words."""
     length = messages["len"]
-    is_short = (messages["kind"] == KIND_TEXT) & (messages["head_at"] >= 0) & (length > 0) & (length <= _LONGEST)
+    is_short = (messages["kind"] == KIND_TEXT) & (messages["head_at"] >= 0) & (length > 0) & (length <= HEAD_MAX)
     short = messages[is_short]
     if short.shape[0] == 0:
         return []
@@ -49,10 +55,11 @@ def _words(messages: Records, heap: U8) -> list[Records]:
         _made(short[one & (first == ord("\n"))], STOMP, 0),
     ]  # fmt: skip
     brace = (first == ord("{")) | (first == ord("["))
-    for code, words, longest in ((SIGNALR, b'{"type":6}\x1e', 11), (PHOENIX, b'"heartbeat"', _LONGEST)):
-        some = short[brace & (short["len"] <= longest) & (short["len"] >= len(words))]
-        here = [words in heap[at : at + n].tobytes() for at, n in zip(some["head_at"], some["head_len"], strict=True)]
-        made.append(_made(some[np.array(here, np.bool_)], code, 0))
+    for code, answer, words, longest in _BY_WORDS:
+        some = short[brace & (short["len"] <= longest) & (short["len"] >= len(words[0]))]
+        texts = [heap[at : at + n].tobytes() for at, n in zip(some["head_at"], some["head_len"], strict=True)]
+        here = [all(word in text for word in words) for text in texts]
+        made.append(_made(some[np.array(here, np.bool_)], code, answer))
     return made
 
 

@@ -278,6 +278,63 @@ def test_a_fin_that_ends_the_capture() -> None:
     assert (row["close_kind"], row["initiator"], row["confidence"] < 0.7) == ("half_closed_open", "client", True)
 
 
+@pytest.mark.parametrize(("again", "end"), [(True, 2.3), (False, 4)])
+def test_a_fin_that_nobody_acknowledged(again: bool, end: float) -> None:
+    """Whether the other side leaks a socket cannot be said of a FIN that never reached it."""
+    talk = used().orig_fin(at="2s", lost=True)
+    if again:
+        talk.orig_retransmit(at="2.2s", lost=True)
+    assert close(later(talk, end)) == ("fin_unanswered", "client")
+
+
+def test_a_reset_at_once_after_the_own_fin_is_no_answer_to_data() -> None:
+    """A proxy in a hurry: nothing came for it in between."""
+    row = run(used().orig_fin(at="2s").orig_rst(at="2.00004s")).close
+    assert (row["close_kind"], row["trigger"]) == ("rst_after_own_fin", "unknown")
+    assert "reset at once" in row["explanation"]
+    assert run(rst_after_own_fin()).close["trigger"] == "data_after_close"
+
+
+def test_a_reset_by_a_side_that_had_stopped_reading() -> None:
+    """Its own window was closed: no idle timeout, however long that was."""
+    talk = used().orig(b"more than it reads", at="1.1s").resp_ack(win=0)
+    assert close(talk.resp_rst(at="30s")) == ("rst_unread_data", "server")
+    assert close(used().orig(b"answered late", at="1.1s").resp_ack().resp_rst(at="30s")) == ("rst_on_idle", "server")
+
+
+def one_sided(talk: Talk) -> list[Packet]:
+    return [packet for packet in talk.packets if packet[1][26:30] == bytes((10, 0, 0, 1))]
+
+
+def probed(*, answered: bool, timestamps: bool = True) -> Talk:
+    talk = Talk(timestamps=timestamps).handshake().orig(b"request", at="1s").resp(b"response").orig_ack()
+    for second in range(2, 8):
+        talk.orig_probe(at=second, lost=not answered)
+        talk = talk.resp_ack() if answered else talk
+    return talk
+
+
+def test_of_a_peer_that_was_not_captured_echoed_timestamps_tell() -> None:
+    alive, dead = run(one_sided(probed(answered=True))), run(one_sided(probed(answered=False)))
+    assert alive.close["close_kind"] == "open_idle"
+    assert alive.answers == ["ack"] * 5 + ["pending"]
+    assert [row["answer_frame"] for row in alive.probes] == [None] * 6
+    assert dead.close["close_kind"] == "silent_death"
+    assert set(dead.answers[:-1]) == {"no"}
+
+
+def test_without_timestamps_nothing_tells() -> None:
+    result = run(one_sided(probed(answered=True, timestamps=False)))
+    assert (result.close["close_kind"], set(result.answers)) == ("open_idle", {"pending"})
+
+
+def test_sentences_say_what_is_not_known() -> None:
+    alone = run(one_sided(fin_client_first())).close["explanation"]
+    assert "what the server said is not in the capture" in alone
+    midstream = run(used().orig_fin(at="2s").resp_fin().orig_ack().packets[-3:]).close
+    assert (midstream["idle_payload_s"], "without payload" in midstream["explanation"]) == (None, False)
+
+
 def test_one_direction_of_an_orderly_end() -> None:
     """Nothing of the server was captured: its FIN cannot be missed."""
     talk = fin_client_first()

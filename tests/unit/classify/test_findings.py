@@ -401,6 +401,19 @@ def test_batching_is_invisible() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ the registry
+def test_a_silence_far_shorter_than_one_that_was_survived_is_no_timeout() -> None:
+    """The path was cut between two beats that were always in time."""
+    rows = findings(pinging(answered=4, every=40).resp_rst(at=170))
+    assert "heartbeat.too_slow" not in {row["code"] for row in rows}
+
+
+def test_a_race_seen_beside_the_client_tells_the_server_s_patience() -> None:
+    """There the request goes out before the FIN comes: the silence before the FIN began with the request."""
+    talk = http().orig(GET, at=6.005, lost=True).resp_fin(at=6.01, ack=1 + len(GET)).resp_rst(at=6.03, bare=True)
+    (row,) = [row for row in findings(talk) if row["code"] == "http.keepalive_race"]
+    assert "observed: 4.99 s" in row["recommendation"]
+
+
 def test_every_code_has_its_trace() -> None:
     assert set(CASES) == set(CODES)
 

@@ -16,6 +16,7 @@ from tests.calibration.beats import NEGATIVE, POSITIVE, Talking, beats, data, po
 from tests.calibration.heartbeats import measure
 from tests.property.harness import Result, run
 from tests.talk import Talk
+from tests.websocket import TEXT, frame, of_client, upgraded
 
 
 # ------------------------------------------------------------------------------------------------ populations
@@ -68,10 +69,10 @@ def test_order_of_units_does_not_matter() -> None:
 def spans_of(talking: Talking) -> np.ndarray:
     """Spans as the tracker delivers them: long bursts in several pieces, a millisecond apart at most."""
     out = []
-    for frame, (at, way, size) in enumerate(sorted(talking), 1):
+    for number, (at, way, size) in enumerate(sorted(talking), 1):
         for piece in range(min(max(size // 1448, 1), 3)):
             row = np.zeros(1, SPAN)
-            row["ts_ns"], row["dir"], row["frame"] = round(at * 1e9) + piece * 1000, way, frame
+            row["ts_ns"], row["dir"], row["frame"] = round(at * 1e9) + piece * 1000, way, number
             row["length"] = size if piece == 0 else 1
             out.append(row)
     return np.concatenate(out)
@@ -123,6 +124,25 @@ def test_rows() -> None:
     assert len(rows) == 12
     assert all(beat["size"] == 23 and beat["answered"] and beat["rtt_s"] < 0.1 for beat in rows)
     assert result.flow["heartbeat_kinds"] == "unknown"
+
+
+def test_json_that_says_ping_in_a_websocket() -> None:
+    """No protocol defines it: it is inferred like any other, from timing and size."""
+    talk = upgraded()
+    for second in range(2, 12):
+        talk.orig(of_client(TEXT, b'{"type":"ping"}'), at=2 * second).resp(frame(TEXT, b'{"type":"pong"}')).orig_ack()
+    (row,) = run(talk).rows("heartbeat_series")
+    assert (row["protocol"], row["method"], row["dir"], row["answered_share"]) == ("unknown", "inferred", "c2s", 1.0)
+    assert row["period_s"] == pytest.approx(2, abs=0.01)
+
+
+@pytest.mark.parametrize(("body", "found"), [(b"ok", 1), (b"x" * 400, 0)])
+def test_a_health_check_is_a_heartbeat_if_its_answers_are_small(body: bytes, found: int) -> None:
+    talk = Talk().handshake()
+    for second in range(1, 11):
+        talk.orig(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n", at=2 * second)
+        talk.resp(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body).orig_ack()
+    assert len(run(talk).rows("heartbeat_series")) == found
 
 
 def test_a_one_way_heartbeat_expects_no_answer() -> None:

@@ -133,6 +133,17 @@ def test_a_closed_window_stalls() -> None:
     assert gap(talk)["class"] == "stalled_zero_window"
 
 
+@pytest.mark.parametrize(("opened", "wanted"), [("2.6s", "stalled_zero_window"), ("1.2s", "think_time")])
+def test_how_long_the_window_was_closed_decides(opened: str, wanted: str) -> None:
+    """Not when it was last seen closed: nobody probes a peer that has nothing to send."""
+    talk = used().resp_ack(win=0, at="0.6s").resp_ack(win=500, at=opened).orig(b"more", at="4.1s").resp_ack()
+    assert gap(talk)["class"] == wanted
+
+
+def test_a_window_that_never_opens() -> None:
+    assert gap(used().resp_ack(win=0, at="0.6s").orig_rst(at="9s"))["class"] == "stalled_zero_window"
+
+
 def test_unacknowledged_data_stalls() -> None:
     """The request is on its way for three seconds: nobody thinks, the path is down."""
     talk = used().orig(b"next", at="1s", lost=True)

@@ -64,6 +64,14 @@ def test_faster_than_the_host_can_be() -> None:
     assert clues(used().orig(b"request", at=10).resp_rst(at=10.041)) == set()
 
 
+def test_a_bare_reset_may_be_too_fast_as_well() -> None:
+    """NATs and firewalls that have forgotten a connection send those."""
+    assert clues(used().orig(b"request", at=10).resp_rst(bare=True, at=10.002)) == {"too_fast"}
+    assert clues(used().orig(b"request", at=10).resp_rst(bare=True, at=10.041)) == set()
+    # it answers the first of these two, a round trip before
+    assert clues(used().orig(b"request", at=10).orig(b"more", at=10.03).resp_rst(bare=True, at=10.041)) == set()
+
+
 def test_an_ip_id_of_the_other_direction() -> None:
     talk = used().orig(b"request", at=10)
     assert clues(talk.resp_rst(at=10.041, ip_id=talk.client.ip_id)) == {"ip_id_copied"}

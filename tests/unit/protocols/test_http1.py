@@ -288,6 +288,18 @@ def test_who_announced_the_close() -> None:
     assert closing(kept, OK).close["announced_by"] is None
 
 
+@pytest.mark.parametrize("status", [b"413 Too Large", b"401 Unauthorized"])
+def test_an_answer_before_the_request_was_whole(status: bytes) -> None:
+    """It is the final one: nothing waits any more, whether the rest comes or not (RFC 9110 section 10.1.1)."""
+    asked = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 500
+    said = b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno"
+    result = run(talk(asked, said).resp_fin(at="6s").orig_fin().resp_ack())
+    assert (result.close["race"], result.close["trigger"]) == ("none", "connection_close_header")
+    assert result.close["graceful_app"] == "yes"
+    reset = run(talk(asked, said).orig(b"x" * 500, at="6s").resp_rst(at="6.0001s"))
+    assert reset.close["race"] == "none"
+
+
 def test_keep_alive_race() -> None:
     trace = talk(GET, OK).resp_fin(at="6s").orig(GET, at="6.00001s", ack=1 + len(OK)).resp_rst(at="6.0001s")
     result = run(trace)

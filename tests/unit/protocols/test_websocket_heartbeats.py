@@ -14,6 +14,8 @@ pytestmark = pytest.mark.usefixtures("compiled")
 
 PHOENIX_1 = b'{"topic":"phoenix","event":"heartbeat","payload":{},"ref":"7"}'
 PHOENIX_2 = b'[null,"7","phoenix","heartbeat",{}]'
+REPLY_1 = b'{"event":"phx_reply","payload":{"response":{},"status":"ok"},"ref":"7","topic":"phoenix"}'
+REPLY_2 = b'[null,"7","phoenix","phx_reply",{"response":{},"status":"ok"}]'
 SIGNALR = b'{"type":6}\x1e'
 
 
@@ -54,8 +56,11 @@ def test_signalr_and_phoenix_and_stomp() -> None:
     assert found((S, frame(TEXT, SIGNALR)), (C, of_client(TEXT, SIGNALR))) == [
         (S, "signalr", len(SIGNALR), None), (C, "signalr", len(SIGNALR), None)
     ]  # fmt: skip
-    for text in (PHOENIX_1, PHOENIX_2):
-        assert found((C, of_client(TEXT, text))) == [(C, "phoenix", len(text), None)]
+    for text, reply in ((PHOENIX_1, REPLY_1), (PHOENIX_2, REPLY_2)):
+        assert found((C, of_client(TEXT, text))) == [(C, "phoenix", len(text), False)]
+        assert found((C, of_client(TEXT, text)), (S, frame(TEXT, reply))) == [(C, "phoenix", len(text), True)]
+        elsewhere = reply.replace(b'"phoenix"', b'"rooms:1"')
+        assert found((C, of_client(TEXT, text)), (S, frame(TEXT, elsewhere))) == [(C, "phoenix", len(text), False)]
     assert found((C, of_client(TEXT, b"\n")), (S, frame(TEXT, b"\n"))) == [(C, "stomp", 1, None), (S, "stomp", 1, None)]
 
 
