@@ -57,16 +57,20 @@ def too_slow(facts: Facts, verdict: Verdict, silence_s: Array, trigger: Array, s
     gone |= trigger == TRIGGERS.index("idle_timeout")
     silence = silence_s[here]
     between = (silence <= _SLACK * series["period_s"]) & (1e9 * silence >= facts.settings.idle_min_ns)
-    between &= 1e9 * _SWEPT * silence >= _survived(facts)[here]
-    return distinct(here[gone[here] & between & (series["beats"] >= _LEAST_BEATS)])
+    some = distinct(here[gone[here] & between & (series["beats"] >= _LEAST_BEATS)])
+    result: I64 = some[1e9 * _SWEPT * silence_s[some] >= _survived(facts, some)]
+    return result
 
 
-def _survived(facts: Facts) -> I64:
-    """Return the longest silence of each flow after which it still worked, in ns: a much shorter one did not end it."""
-    gaps = facts.done.gaps
-    gaps = gaps[(gaps["survived"] == 1) & np.isin(gaps["flow_id"], facts.flow["flow_id"])]
-    longest = np.zeros(facts.n, np.int64)
-    np.maximum.at(longest, facts.rows_of(gaps["flow_id"]), gaps["end_ts"] - gaps["start_ts"])
+def _survived(facts: Facts, here: I64) -> I64:
+    """Return the longest silence after which each of these flows still worked, in ns."""
+    gaps, longest = facts.done.gaps, np.zeros(here.size, np.int64)
+    if here.size:
+        ids = facts.flow["flow_id"][here]
+        order = np.argsort(ids)
+        gaps = gaps[(gaps["survived"] == 1) & np.isin(gaps["flow_id"], ids)]
+        place = order[np.searchsorted(ids, gaps["flow_id"], sorter=order)]
+        np.maximum.at(longest, place, gaps["end_ts"] - gaps["start_ts"])
     return longest
 
 
