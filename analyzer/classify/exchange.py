@@ -75,6 +75,7 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
         [
             np.isin(kind, _STILL_OPEN),
             http & finished,
+            _lost(app),
             http,
             websocket & said,
             websocket,
@@ -82,7 +83,7 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
             http2 & (app["unsure"] == 1) & ~goodbye,
             http2,
         ],
-        [GRACE.index(word) for word in ("n/a", "yes", "no", "yes", "no", "yes", "unknown", "no")],
+        [GRACE.index(word) for word in ("n/a", "yes", "unknown", "no", "yes", "no", "yes", "unknown", "no")],
         GRACE.index("n/a"),
     )
     return Coded(codes, GRACE)
@@ -111,6 +112,12 @@ def websocket_close(facts: Facts, kind: I64) -> dict[str, Any]:
     return out
 
 
+def _lost(app: Records) -> Mask:
+    """Return where the framing of HTTP/1 was lost (missing bytes, a snap length): what still waits is not known."""
+    lost: Mask = (app["reader"] == HTTP1) & (app["unsure"] == 1)
+    return lost
+
+
 def _goaway(app: Records) -> Mask:
     """Return which HTTP/2 connections heard a GOAWAY. A two-step one counts as its second step, the last that came."""
     either: Mask = (app["reader"] == HTTP2) & ((app["goaway_c"] != 0) | (app["goaway_s"] != 0))
@@ -123,7 +130,7 @@ def race(facts: Facts, kind: I64) -> I64:
     http = np.isin(app["reader"], (HTTP1, HTTP2)) & (app["requests"] > 0)
     client = app["requester"].astype(np.int64)
     server = 1 - client
-    waiting = http & (app["outstanding"] > 0) & (app["answering"] == 0) & (app["responses"] > 0)
+    waiting = http & (app["outstanding"] > 0) & (app["answering"] == 0) & (app["responses"] > 0) & ~_lost(app)
     rtt = np.maximum(facts.path_rtt, 0)
 
     fin = facts.of(server, "fin_seq") != 0
@@ -168,7 +175,7 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
         (_goaway(app) & closed & ~np.isin(trigger, _GIVEN_UP), "goaway"),
         (np.isin(races, [RACES.index("race"), RACES.index("half_race")]), "request_in_flight"),
         (http & keep, ""),
-        (http & (app["outstanding"] > 0), "request_in_flight"),
+        (http & (app["outstanding"] > 0) & ~_lost(app), "request_in_flight"),
         (said & (app["close_said"] == 2) & by_server & limit, "keepalive_max_reached"),
         (said, "connection_close_header"),
         (done & ~quiet, "response_complete"),

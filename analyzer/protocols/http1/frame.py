@@ -3,7 +3,8 @@
 Source  RFC 9112. What a message is made of stands in `step`, `message` and `head`, lines in `line`.
 Sees    start lines, the fields that matter, lengths of bodies; body bytes are stepped over, never copied.
         HTTP/0.9 (RFC 1945) where a client begins with its request line, and the answer has no status line.
-Limits  After bytes that are missing inside a head or a chunk header, reading goes on at the next start line.
+Limits  After bytes that are missing inside a head or a chunk header, reading goes on at the next start line. Of a
+        request line that they begin in (a snap length), method and target are told as far as they go.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from analyzer.protocols.http1.state import (
     LOST,
     START,
 )
-from analyzer.protocols.http1.step import lose, take_fields, take_whole_line
+from analyzer.protocols.http1.step import lose, take_cut_start, take_fields, take_whole_line
 from analyzer.protocols.oddities import LINE_CAP, OVERSIZED_HEAD, note_odd
 from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_DATA, SPAN_FIN
 
@@ -145,6 +146,7 @@ def _set_phase(app: Records, h: Records, requests: Records, responses: Records, 
     asking = requests.state != START and requests.state != LOST and not exchanges[requests.row].response_done
     answering = responses.state != START and responses.state != LOST
     app.open_message = 1 if asking or answering or requests.carry_len > 0 or responses.carry_len > 0 else 0
+    app.unsure = 1 if requests.state == LOST or responses.state == LOST else 0
     if asking or answering:
         app.phase = PHASE_PAUSE
     else:
@@ -173,6 +175,7 @@ def _take_span(
         if s.state == BODY_CLOSE:
             end_message(span, span.offset, s, h, app, exchanges, done, m)
     else:
+        take_cut_start(carry, span, s, c, h, app, exchanges, done, heap, m, oddities)
         _skip_missing(span.length, s, exchanges, m, carry_free)
     return int(span.at + span.length)
 

@@ -123,7 +123,9 @@ def take_request_line(line: U8, start: int, end: int, s: Records, e: Records, he
     e.kind, e.minor_c = s.method, s.minor
     e.method_at, e.method_len = put_text(line, start, stop, heap, m), stop - start
     first = skip_blank(line, stop, end)
-    last = end if s.line_long else trim_blank(line, first, end - 8)
+    last = first if s.line_long else trim_blank(line, first, end - 8)
+    while s.line_long and last < end and line[last] != SPACE:
+        last += 1
     e.target_at, e.target_len = put_text(line, first, last, heap, m), last - first
 
 

@@ -16,7 +16,7 @@ LINE_MAX = 8192
 # for the answer to an upgrade stands here, too.
 CARRY_SLOTS = 4096
 
-CR, LF, SPACE, TAB, COMMA, COLON, SEMICOLON, EQUALS, QUOTE = 13, 10, 32, 9, 44, 58, 59, 61, 34
+CR, LF, SPACE, TAB, COMMA, COLON, SEMICOLON, EQUALS, QUOTE, SLASH = 13, 10, 32, 9, 44, 58, 59, 61, 34, 47
 
 
 @helper

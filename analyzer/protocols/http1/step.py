@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from analyzer.kernel import I32, U8, Records, helper, routine
 from analyzer.protocols.channel import OPAQUE
+from analyzer.protocols.http1.detect import looks_like_http1
 from analyzer.protocols.http1.head import (
     is_asked_for,
     is_status_line,
@@ -19,6 +20,7 @@ from analyzer.protocols.http1.line import (
     CR,
     LINE_MAX,
     SEMICOLON,
+    SLASH,
     SPACE,
     drop_carry,
     hexadecimal,
@@ -37,6 +39,7 @@ from analyzer.protocols.http1.message import (
 )
 from analyzer.protocols.http1.state import CHUNK_DATA, CHUNK_END, CHUNK_SIZE, FIELDS, LOST, START, TRAILERS
 from analyzer.protocols.oddities import BAD_CHUNK, BAD_HEAD, BARE_LF, OVERSIZED_HEAD, note_odd
+from analyzer.protocols.verdict import YES
 
 # Servers refuse heads far smaller than this (8 kB to 64 kB); what is longer is read on, line by line, and told.
 HEAD_MAX = 65536
@@ -49,6 +52,25 @@ def lose(s: Records, exchanges: Records, m: Records, carry_free: I32) -> None:
         exchanges[s.row].damaged = 1
     drop_carry(s, m, carry_free)
     s.state, s.resync = LOST, 1
+
+
+@routine
+def take_cut_start(
+    carry: U8, span: Records, s: Records, c: Records, h: Records, app: Records, exchanges: Records, done: Records,
+    heap: U8, m: Records, oddities: Records,
+) -> None:  # fmt: skip
+    """What is missing begins inside a request line (a snap length, mostly): tell its request as far as it goes."""
+    if s.carry_len == 0 or s.line_lost or (s.state != START and s.state != LOST) or h.requester == 2 - span.dir:
+        return
+    start = (s.carry - 1) * LINE_MAX
+    end = start + s.carry_len
+    stop = method_end(carry, start, end, True)
+    if stop < 0 or looks_like_http1(carry, start, s.carry_len) != YES:
+        return
+    target = skip_blank(carry, stop, end)
+    if target < end and carry[target] == SLASH:
+        s.line_long = 1
+        begin_request(carry, start, end, span, s, c, h, app, exchanges, done, heap, m, oddities)
 
 
 @routine

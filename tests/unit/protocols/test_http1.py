@@ -231,6 +231,33 @@ def test_a_hole_inside_a_body_is_only_counted() -> None:
     assert second["status"] == 200
 
 
+@pytest.mark.parametrize("kept", [14, 17, 22, 40])
+def test_a_snap_length_leaves_requests_as_far_as_they_go(kept: int) -> None:
+    """14 + 20 + 32 bytes of headers, then so many of each segment: with luck the request line, never the head."""
+    asked = b"GET /a/path?q=1 HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\n\r\n"
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n" + b"y" * 300
+    trace = talk(asked, said, asked.replace(b"GET", b"PUT"), said)
+    result = run(trace.resp_fin().orig_fin().resp_ack(), snaplen=66 + kept)
+    target = asked[4:kept].split()[0].decode() if kept < 40 else "/a/path?q=1"
+    assert [(e["method"], e["target"], e["complete"]) for e in exchanges(result)] == [
+        ("GET", target, False), ("PUT", target, False)
+    ]  # fmt: skip
+    assert [e["status"] for e in exchanges(result)] == ([200, 200] if kept > 14 else [None, None])
+    assert (result.close["trigger"], result.close["graceful_app"], result.close["race"]) == (
+        "unknown",
+        "unknown",
+        "none",
+    )
+
+
+def test_text_that_a_snap_length_cuts_is_no_request() -> None:
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n"
+    body = b"POST OFFICE opens at nine. /etc/hosts is a file. " * 40
+    asked = b"PUT /x HTTP/1.1\r\nContent-Length: 4000\r\n\r\n"
+    result = run(talk(asked + body, said + body), snaplen=100)
+    assert [e["method"] for e in exchanges(result)] == ["PUT"]
+
+
 def test_after_a_hole_in_a_head_the_next_one_is_found() -> None:
     trace = talk(GET).resp(OK[:20]).resp(OK[20:], unseen=True).orig(GET).resp(OK).orig(GET).resp(OK)
     rows = exchanges(run(trace))
