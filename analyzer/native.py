@@ -27,6 +27,7 @@ from functools import cache, update_wrapper
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from weakref import ref
 
 import numpy as np
 
@@ -139,6 +140,10 @@ def signature_of(args: tuple[Any, ...]) -> Signature:
     return tuple((arg.dtype, arg.ndim) if isinstance(arg, np.ndarray) else None for arg in args)
 
 
+def _nobody() -> None:
+    """Stand for the array of a call that never was."""
+
+
 class Kernel:
     """A kernel as Python calls it. The first call decides the types; later calls must have the same."""
 
@@ -147,6 +152,7 @@ class Kernel:
         self.function = function
         self._signature: Signature = ()
         self._call: Callable[..., Any] | None = None
+        self._places: list[tuple[Any, list[int]]] = []  # of each array of the last call: who it is, where it lies
 
     def __call__(self, *args: Any) -> Any:
         if self._call is None:
@@ -156,19 +162,29 @@ class Kernel:
         if _CHECKED:
             return self._call(*args)  # type: ignore[misc]
         flat: list[int] = []
-        for arg, wanted in zip(args, self._signature, strict=True):
+        places = self._places
+        for k, (arg, wanted) in enumerate(zip(args, self._signature, strict=True)):
             if wanted is None:
                 flat.append(arg)
                 continue
-            dtype, dimensions = wanted
-            if (arg.dtype is not dtype and arg.dtype != dtype) or arg.ndim != dimensions or not arg.flags.c_contiguous:
-                raise TypeError(f"{self.function.__name__}: {arg.ndim}-dimensional {arg.dtype}, was {wanted}")
-            flat.append(arg.ctypes.data)
-            flat.extend(arg.shape)
+            who, place = places[k]
+            if who() is not arg:
+                place = self._place_of(arg, wanted)
+                places[k] = ref(arg), place
+            flat += place
         return self._call(*flat)  # type: ignore[misc]
+
+    def _place_of(self, array: Any, wanted: tuple[Any, int]) -> list[int]:
+        """Return address and shape of an array. numpy takes a microsecond to tell, so they are kept (see `_places`)."""
+        dtype, dimensions = wanted
+        right = array.dtype is dtype or array.dtype == dtype
+        if not right or array.ndim != dimensions or not array.flags.c_contiguous:
+            raise TypeError(f"{self.function.__name__}: {array.ndim}-dimensional {array.dtype}, was {wanted}")
+        return [array.ctypes.data, *array.shape]
 
     def _prepare(self, args: tuple[Any, ...]) -> None:
         self._signature = signature_of(args)
+        self._places = [(_nobody, [])] * len(args)
         if _CHECKED:
             from analyzer.compiler import raising
 
