@@ -31,7 +31,7 @@ def looks_like_http1(first: U8, at: int, n: int) -> int:
     if k + 1 == n:
         return MORE
     b = first[at + k + 1]
-    if b == 47 or b == 42 or b == 104 or b == 72:  # / * http://
+    if b == 47 or b == 42 or b == 104 or b == 72 or b == 46:  # / * http:// and what scanners ask for: ../..
         return YES
     letter = 97 <= b <= 122 or 65 <= b <= 90 or 48 <= b <= 57 or b == 91
     return YES if connect and letter else NO

@@ -204,9 +204,18 @@ def test_a_clean_exchange_has_no_anomalies() -> None:
     assert run(talk(GET, OK, GET, OK).orig_fin()).anomalies == {}
 
 
+@pytest.mark.parametrize("target", [b".", b"../../etc/passwd", b"*", b"http://a/", b"/"])
+def test_targets_that_a_first_request_may_have(target: bytes) -> None:
+    (row,) = exchanges(
+        run(talk(b"GET " + target + b" HTTP/1.0\r\n\r\n", b"HTTP/1.0 400 Bad\r\nContent-Length: 0\r\n\r\n"))
+    )
+    assert (row["method"], row["target"], row["status"]) == ("GET", target.decode(), 400)
+
+
 @pytest.mark.parametrize(
     "first",
     [
+        b"GET .\r\n",
         b"EHLO a.example\r\n",
         b"GETAWAY now\r\n",
         b"OPTIONS * RTSP/1.0\r\n\r\n",
