@@ -195,11 +195,12 @@ def take_packet(
     if kind == SPB:
         put_untimed(out, n, w, w.last_ts, body, caplen, wirelen, i.link, i.iface)
         return 1
-    ts = ticks_to_ns(u32(data, at + 12, big), u32(data, at + 16, big), i) + section.shift_ns
+    ts = ticks_to_ns(u32(data, at + 12, big), u32(data, at + 16, big), i)
+    if ts < 0 and w.known == 0:
+        section.shift_ns = DAY_NS - ts // DAY_NS * DAY_NS
+    ts = min(ts, TS_LIMIT - section.shift_ns) + section.shift_ns
     if ts < 0:
-        if w.known == 0:
-            section.shift_ns = DAY_NS - ts // DAY_NS * DAY_NS
-        ts = max(ts + section.shift_ns, 1) if w.known == 0 else 1
+        ts = 1
     put_packet(out, n, w, ts, body, caplen, wirelen, i.link, i.iface)
     if kind == PB:
         drops = u16(data, at + 10, big)

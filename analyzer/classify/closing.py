@@ -195,7 +195,8 @@ def _judge_fins(facts: Facts, case: _Case) -> None:
     case.add(any_fin & lost, "capture_gap", "unknown", 0.6, inferred=True)
     since = facts.end_ns - facts.of(x, "fin_ts")
     again = facts.of(x, "fins") >= 2
-    case.add(any_fin & ~x_acked & (again | (since >= _RTO_NS)), "fin_unanswered", x, np.where(again, 0.7, 0.5))
+    silent = (facts.of(y, "last_ts") <= facts.of(x, "fin_ts")) & (since >= _RTO_NS)
+    case.add(any_fin & ~x_acked & (again | silent), "fin_unanswered", x, np.where(again, 0.7, 0.5))
     waited = since >= facts.settings.half_close_wait_ns
     case.add(any_fin, "half_closed_open", x, np.where(x_acked, np.where(waited, 0.95, 0.7), 0.5))
 

@@ -16,7 +16,8 @@ CLOSES = {
     "then: shutdown(), used on purpose.",
     "half_closed_open": "One side's FIN was acknowledged, the other side never closed: a program that does not close "
     "its socket (CLOSE_WAIT). After 60 s it counts as a leak.",
-    "fin_unanswered": "A FIN was sent at least three times and never acknowledged: the peer or the path was gone.",
+    "fin_unanswered": "A FIN was never acknowledged, though it was repeated, or (then with less confidence) nothing "
+    "came back for a second: the peer or the path was gone.",
     "rst_after_own_fin": "A side sent its FIN, and then a RST because the other one still sent data: it had called "
     "close(), not shutdown(), and nobody was left to read.",
     "rst_after_peer_fin": "A side answered the other's FIN with a RST, not with its own FIN. If nothing was "

@@ -94,7 +94,7 @@ def trailing_rows(facts: Facts) -> Records:
     rows["flow_id"] = flow["flow_id"][here]
     rows["start_ts"], rows["end_ts"] = flow["active_ts"][here], facts.end_ns[here]
     rows["start_frame"], rows["end_frame"] = flow["active_frame"][here], -1
-    rows["longest_wire"] = np.maximum(flow["gap_wire"][here], facts.capture_end_ns - flow["last_ts"][here])
+    rows["longest_wire"] = np.maximum(flow["gap_wire"][here], (facts.end_ns - flow["last_ts"])[here])
     rows["fills"] = flow["gap_fills"][here]
     rows["gap_class"], rows["ended_by"] = TRAILING, END_CAPTURE
     return rows

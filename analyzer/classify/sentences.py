@@ -63,6 +63,7 @@ SENTENCES = {
 _NO_PAYLOAD = "Still open when the capture ended; it carried no payload in all of it."
 _ALONE = "The {who} closed in order (FIN) after {idle} s without payload; what the {other} said is not in the capture."
 _AT_ONCE = "The {who} closed (FIN) and reset at once: the {other} had sent nothing in between."
+_ONCE = "The {who} closed (FIN) and nothing came back: the {other} or path was gone, or the capture lacks its answer."
 _GONE = (
     "The {who} had closed (FIN) and answered new data with a reset after {idle} s without payload: the connection was "
     "already gone on its side."
@@ -123,6 +124,7 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
     special = {
         "fin_client_first": (_ALONE, alone),
         "fin_server_first": (_ALONE, alone),
+        "fin_unanswered": (_ONCE, facts.of(x, "fins") == 1),
         "rst_after_own_fin": (_AT_ONCE, reset_at_once(facts, verdict)),
         "rst_to_data_stale": (_GONE, closed),
     }

@@ -153,11 +153,12 @@ def extension(w: Records, s: Records, data: U8) -> int:
 def routing(w: Records, s: Records, data: U8) -> int:
     """RFC 8200 section 4.4. The connection is with the final destination (section 8.1), wherever the packet is.
 
-    Type 4 (RFC 8754) lists it first; types 0 (RFC 5095) and 2 (RFC 6275) last.
+    Type 4 (RFC 8754) lists it first, type 0 (RFC 5095) last. Type 2 (RFC 6275) goes one way only: the other way names a
+    mobile node's home in an option, so both are taken for what the IPv6 header says.
     """
     at = w.at
     following = extension(w, s, data)
-    if w.at <= w.end and w.at - at >= 24 and u8(data, at + 3) > 0 and u8(data, at + 2) in (0, 2, 4):
+    if w.at <= w.end and w.at - at >= 24 and u8(data, at + 3) > 0 and u8(data, at + 2) in (0, 4):
         final = at + 8 if u8(data, at + 2) == 4 else w.at - 16
         s.dst_hi, s.dst_lo = be64(data, final), be64(data, final + 8)
     return following

@@ -1,7 +1,7 @@
 """How late it is in a capture: the time of its latest packet, unless that packet's clock is plainly wrong.
 
 One frame dated years ahead would make every connection silent for years, and what comes after it look like another
-connection. So a jump of more than a month is believed when a second packet confirms it.
+connection. So a jump of more than a month is believed when a second packet confirms it. (The first packet is believed.)
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def hear_of_peer(seg: Records, ack_rel: int, me: Records, probes: Records) -> No
     """The capture lacks the peer; that it lives shows in what this side acknowledges or echoes (RFC 7323 section 3)."""
     if seg.flags & RST or me.segments == 0:
         return
-    echoes = me.echoed > 0 and is_older_tsval(me.echoed, seg.tsecr)
+    echoes = me.echoed > 0 and seg.tsecr >= 0 and is_older_tsval(me.echoed, seg.tsecr)
     if echoes or (seg.flags & ACK and ack_rel > me.last_ack):
         if me.probe_row >= 0:
             probes[me.probe_row].answered, probes[me.probe_row].open = ANSWER_ACK, 0

@@ -49,8 +49,8 @@ def take_new_sequence(seg: Records, end: int, bits: int, me: Records) -> None:
         return
     if end - me.snd_nxt > MAX_JUMP and not confirmed(me, end):
         return
+    me.nxt_known = SENT if end - me.snd_nxt > 1 and seg.payload_len > 1 else TOLD
     me.snd_nxt, me.sent_nxt = end, end
-    me.nxt_known = SENT if seg.payload_len > 1 else TOLD
     me.new_data_ts = seg.ts_ns
     if not bits & REPEATED:
         start_timing(me, end, seg.ts_ns)

@@ -105,8 +105,8 @@ FLOW = np.dtype(
     align=True,
 )  # fmt: skip
 
-# How a side's snd_nxt is known. After a segment of two bytes or more (SENT) no ordinary ACK of its sender can be one
-# below it; after a single byte, or if only the peer's ACK tells (TOLD), one that was overtaken can.
+# How a side's snd_nxt is known. After two new bytes or more in one segment (SENT) no ordinary ACK of its sender can be
+# one below it; after a single byte, or if only the peer's ACK tells (TOLD), one that was overtaken can.
 TOLD, SENT = 1, 2
 
 SIDE = np.dtype(

@@ -42,7 +42,7 @@ MAX_ROWS_HELD = 1 << 20
 _FLOWS_AT_ONCE = 1 << 12
 _GIVEN_UP, _GIVEN_UP_LIVE = 4, 64  # the share of all flows that goes at once: live, packets wait in the ring meanwhile
 _HAND_OVER = 1 << 10  # flows that are over before some are handed over: some 10 kB each wait for that
-_PAIRS = 1 << 19  # addresses and ports remembered, 4 MiB: a million connections later a pair is forgotten
+_PAIRS = 1 << 19  # places for addresses and ports, 4 MiB: 360,000 connections later half of them are forgotten
 _AGE_STEPS = 16  # looks for flows that are over in the time that they linger: the last one is that much late
 
 FILE_LINGER_NS = 60_000_000_000

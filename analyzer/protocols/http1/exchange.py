@@ -71,6 +71,8 @@ def finish_first(h: Records, app: Records, exchanges: Records, done: Records, m:
     if h.first == 0:
         h.last = 0
     h.waiting -= 1
+    if e.request_seen and not e.request_done:
+        h.gone = 1
     count_outstanding(h, app, exchanges)
     done[m.n_done] = e
     m.n_done += 1

@@ -4,7 +4,7 @@ Source  RFC 9112. What a message is made of stands in `step`, `message` and `hea
 Sees    start lines, the fields that matter, lengths of bodies; body bytes are stepped over, never copied.
         HTTP/0.9 (RFC 1945) where a client begins with its request line, and the answer has no status line.
 Limits  After bytes that are missing inside a head or a chunk header, reading goes on at the next start line. Of a
-        request line that they begin in (a snap length), method and target are told as far as they go.
+        request line that a snap length cuts, method and target are told as far as they go.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from analyzer.protocols.http1.state import (
 )
 from analyzer.protocols.http1.step import lose, take_cut_start, take_fields, take_whole_line
 from analyzer.protocols.oddities import LINE_CAP, OVERSIZED_HEAD, note_odd
-from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_DATA, SPAN_FIN
+from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_CLIPPED, SPAN_DATA, SPAN_FIN
 
 
 @routine
@@ -143,7 +143,8 @@ def _read(
 @helper
 def _set_phase(app: Records, h: Records, requests: Records, responses: Records, exchanges: Records) -> None:
     """Whose turn is it now?"""
-    asking = requests.state != START and requests.state != LOST and not exchanges[requests.row].response_done
+    answered = h.gone or requests.row == 0 or exchanges[requests.row].response_done
+    asking = requests.state != START and requests.state != LOST and not answered
     answering = responses.state != START and responses.state != LOST
     app.open_message = 1 if asking or answering or requests.carry_len > 0 or responses.carry_len > 0 else 0
     app.unsure = 1 if requests.state == LOST or responses.state == LOST else 0
@@ -159,6 +160,8 @@ def _take_span(
     done: Records, heap: U8, m: Records, carry: U8, carry_free: I32, comments: Records, oddities: Records,
 ) -> int:  # fmt: skip
     """Read a span from `at` on: bytes, missing ones, or the end. Return how far (see `_read`)."""
+    if h.gone and h.requester == span.dir + 1:
+        s.row, h.gone = 0, 0
     if span.kind == SPAN_DATA:
         m.said = 0
         at = _read(source, at, span, s, c, h, app, exchanges, done, heap, m, carry, carry_free, comments, oddities)
@@ -175,7 +178,8 @@ def _take_span(
         if s.state == BODY_CLOSE:
             end_message(span, span.offset, s, h, app, exchanges, done, m)
     else:
-        take_cut_start(carry, span, s, c, h, app, exchanges, done, heap, m, oddities)
+        if span.kind == SPAN_CLIPPED:  # a hole is told later than what answers it
+            take_cut_start(carry, span, s, c, h, app, exchanges, done, heap, m, oddities)
         _skip_missing(span.length, s, exchanges, m, carry_free)
     return int(span.at + span.length)
 

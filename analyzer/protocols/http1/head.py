@@ -120,7 +120,7 @@ def take_request_line(line: U8, start: int, end: int, s: Records, e: Records, he
     word = lower_hash(line, start, stop)
     s.method = HEAD if word == _METHOD_HEAD else CONNECT if word == _METHOD_CONNECT else OTHER_METHOD
     s.minor = 1 if s.line_long else version_at(line, end - 8, end)
-    e.kind, e.minor_c = s.method, s.minor
+    e.kind, e.minor_c = s.method, -1 if s.line_long else s.minor
     e.method_at, e.method_len = put_text(line, start, stop, heap, m), stop - start
     first = skip_blank(line, stop, end)
     last = first if s.line_long else trim_blank(line, first, end - 8)

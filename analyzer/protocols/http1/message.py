@@ -48,6 +48,7 @@ def _open_request(
         before = exchanges[h.last - 1]
         behind = before.request_done and not before.response_done and not before.upgrade and not before.damaged
     s.row = open_exchange(span, c, h, app, exchanges, done, m, oddities)
+    h.gone = 0
     e = exchanges[s.row]
     s.is_request, s.state = 1, FIELDS
     h.seen, h.requester = 1, span.dir + 1

@@ -70,8 +70,10 @@ class Http1:
         self.connections = grown(self.connections, channels, used)
         before, open_ones = int(self.meta["n_done"][0]), int(self.meta["n_exchanges"][0])
         volume += int(self.meta["held_bytes"][0])
-        # What was open may all end at once: a status line after a hole answers the last of 256 requests.
-        self.done = roomy(self.done, before, volume // _SHORTEST + index.size + open_ones)
+        # What was open may all end at once: a status line after a hole answers the last of 256 requests. A piece that
+        # waits may be missing bytes, and cut a request line short.
+        pieces = int(self.meta["n_pieces"][0])
+        self.done = roomy(self.done, before, volume // _SHORTEST + index.size + pieces + open_ones)
         comments = volume // _SHORTEST_COMMENT + index.size
         self.comments = roomy(self.comments, int(self.meta["n_comments"][0]), comments)
         frame_http1(

@@ -55,6 +55,7 @@ CONNECTION = np.dtype(
         ("seen", I1),  # a start line was read: this is HTTP
         ("requester", I1),  # direction of requests + 1, 0 = not known
         ("simple", I1),  # the request was HTTP/0.9, and its answer has not begun
+        ("gone", I1),  # the exchange of the request that is being read was handed to the table already
         ("said_close", I1),  # which side announced the close: 1 client, 2 server
         ("response_end_ts", I8),
         # --- what the client said behind its request for an upgrade (see `early`)

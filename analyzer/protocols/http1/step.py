@@ -59,7 +59,7 @@ def take_cut_start(
     carry: U8, span: Records, s: Records, c: Records, h: Records, app: Records, exchanges: Records, done: Records,
     heap: U8, m: Records, oddities: Records,
 ) -> None:  # fmt: skip
-    """What is missing begins inside a request line (a snap length, mostly): tell its request as far as it goes."""
+    """A snap length cut a request line: tell its request as far as it goes."""
     if s.carry_len == 0 or s.line_lost or (s.state != START and s.state != LOST) or h.requester == 2 - span.dir:
         return
     start = (s.carry - 1) * LINE_MAX

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analyzer.kernel import U8, Records
+from analyzer.kernel import U8, Mask, Records
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
 from analyzer.protocols.websocket.state import HEAD_MAX, KIND_TEXT, PING, PONG
 
@@ -56,11 +56,23 @@ def _words(messages: Records, heap: U8) -> list[Records]:
     ]  # fmt: skip
     brace = (first == ord("{")) | (first == ord("["))
     for code, answer, words, longest in _BY_WORDS:
-        some = short[brace & (short["len"] <= longest) & (short["len"] >= len(words[0]))]
+        like = brace if not answer else (first == ord("[")) | _names_reply(short, heap)
+        some = short[like & (short["len"] <= longest) & (short["len"] >= len(words[0]))]
         texts = [heap[at : at + n].tobytes() for at, n in zip(some["head_at"], some["head_len"], strict=True)]
         here = [all(word in text for word in words) for text in texts]
         made.append(_made(some[np.array(here, np.bool_)], code, answer))
     return made
+
+
+def _names_reply(messages: Records, heap: U8) -> Mask:
+    """True where a text begins as Phoenix writes a reply as an object: {"event":"phx_reply". Keys are in order."""
+    long = messages["len"] >= 20
+    at = np.where(long, messages["head_at"], 0)
+    last = heap.size - 1
+    same: Mask = long.copy()
+    for k, letter in enumerate(b"phx", 10):
+        same &= heap[np.minimum(at + k, last)] == letter
+    return same
 
 
 def _made(messages: Records, protocol: int, answer: int) -> Records:

@@ -287,6 +287,17 @@ def test_a_fin_that_nobody_acknowledged(again: bool, end: float) -> None:
     assert close(later(talk, end)) == ("fin_unanswered", "client")
 
 
+def test_a_fin_that_was_not_acknowledged_while_the_other_side_went_on() -> None:
+    """Then it lives, and whether the FIN arrived is not known; nothing was repeated."""
+    talk = used().orig_fin(at="2s", lost=True)
+    for second in (3, 4, 5):
+        talk.resp(b"more", at=second).orig_ack()
+    assert close(talk) == ("half_closed_open", "client")
+    alone = run(later(used().orig_fin(at="2s", lost=True), 4)).rows("closes")[0]["explanation"]
+    assert "nothing came back" in alone
+    assert "repeated" not in alone
+
+
 def test_a_reset_at_once_after_the_own_fin_is_no_answer_to_data() -> None:
     """A proxy in a hurry: nothing came for it in between."""
     row = run(used().orig_fin(at="2s").orig_rst(at="2.00004s")).close

@@ -83,6 +83,16 @@ def test_a_probe_comes_after_silence(quiet: str, wanted: int, garbage: bytes) ->
     assert len(run(talk.orig_probe(garbage, at=quiet).resp_ack()).probes) == wanted
 
 
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_an_ack_that_a_repetition_with_one_more_byte_overtook(timestamps: bool) -> None:
+    def begun() -> Talk:
+        return Talk(timestamps=timestamps).handshake().orig(b"abc", at="1s").resp(b"hello")
+
+    late = begun().orig_ack().packets[-1]
+    packets = begun().orig(b"abcd", seq=1, at="1.03s").resp_ack(ack=5).packets
+    assert run([*packets, (packets[-1][0] + 2_000_000, late[1])]).probes == []
+
+
 def test_a_probe_that_can_be_nothing_else_needs_no_silence() -> None:
     """The request went out in one segment: no ACK of its sender ever was a byte before its end."""
     assert probes(run(used().orig_probe(at="1.5s").resp_ack())) == [(7, "c2s", "ack")]

@@ -10,6 +10,7 @@ from tests.property.harness import Result, run
 from tests.talk import Packet, Talk, merge
 
 GET = b"GET / HTTP/1.1\r\n\r\n"
+NO_CONTENT = b"HTTP/1.1 204 n\r\n\r\n"
 CONNECT = b"CONNECT a HTTP/1.1\r\n\r\n"
 CONNECT2 = [(":method", "CONNECT"), (":authority", "a:1")]
 
@@ -34,7 +35,7 @@ def many_exchanges_end_at_once() -> Result:
             talk.orig(GET * 50)
             cuts.append(len(asked) + len(talk.packets))
         n = len(talk.packets)
-        talk.wait("60s").resp_drop(100).resp(b"HTTP/1.1 204 n\r\n\r\n").orig_ack().wait("1s").orig_ack()
+        talk.wait("60s").resp_drop(100).resp(NO_CONTENT).orig_ack().wait("1s").orig_ack()
         talk.wait("1s").orig(GET).orig_ack()
         asked += talk.packets[:n]
         answered.append(talk.packets[n:])
@@ -83,9 +84,37 @@ def frames_of_tunnels_beside_spans_that_wait() -> Result:
     return run([*first, *one.packets[begun:], *two.packets[5:]], [len(first)])
 
 
+def in_pieces(talk: Talk, *said: bytes, back: bool = False) -> Talk:
+    """Send bytes five at a time: so many of each segment are kept."""
+    for text in said:
+        for at in range(0, len(text), 5):
+            (talk.resp if back else talk.orig)(text[at : at + 5])
+        (talk.orig_ack if back else talk.resp_ack)()
+    return talk
+
+
+def cut_requests_that_wait() -> Result:
+    """Each piece behind a request for an upgrade is a request line of which five bytes are kept."""
+    busy = Talk().handshake()
+    for _ in range(510):
+        in_pieces(busy, GET)
+        in_pieces(busy, NO_CONTENT, back=True)
+    asks = b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+    waiting = []
+    for k in range(31):
+        talk = in_pieces(Talk(("10.0.0.1", 30000 + k)).handshake(at="100s"), asks)
+        for _ in range(16):
+            talk.orig(b"GET /" + b"x" * 40).resp_ack()
+        talk.orig(b"G", at="102.5s").resp_ack().resp_drop(30, at="104s")
+        waiting.append(in_pieces(talk, NO_CONTENT, back=True).orig(b"X", at="106s").resp_ack())
+    packets = [*busy.packets, *merge(*waiting)]
+    first = sum(ts_ns - packets[0][0] < 1022 * 10**8 for ts_ns, _ in packets)
+    return run(packets, [*range(0, first, 2), first], snaplen=71)
+
+
 CROWDS = (
     tunnels_in_tunnels, many_exchanges_end_at_once, all_tunnels_decide_at_once, many_tunnels_in_one_batch,
-    frames_of_tunnels_beside_spans_that_wait,
+    frames_of_tunnels_beside_spans_that_wait, cut_requests_that_wait,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -259,6 +259,41 @@ def test_a_snap_length_leaves_requests_as_far_as_they_go(kept: int) -> None:
     )
 
 
+def test_a_hole_in_a_request_line_moves_no_answer() -> None:
+    """The capture lost a segment; it is told later than what answers it."""
+    trace = talk().orig(b"GET /lost", at="1s").orig_drop(60).resp(OK, at="1.01s").orig_ack()
+    for second in (2, 3, 4):
+        trace.orig(GET.replace(b"GET / ", b"GET /%d " % second), at=second).resp(OK).orig_ack()
+    result = run(trace.resp_fin(at="70s").orig_fin().resp_ack())
+    whole = [(e["target"], e["status"]) for e in exchanges(result) if e["method"]]
+    assert whole == [("/2", 200), ("/3", 200), ("/4", 200)]
+    assert (result.close["trigger"], result.close["graceful_app"]) == ("idle_timeout", "yes")
+
+
+def test_a_version_that_was_cut_off_is_not_known() -> None:
+    result = run(talk(b"GET /a HTTP/1.0\r\n\r\n", OK), snaplen=66 + 9)
+    assert [(e["method"], e["target"], e["version"]) for e in exchanges(result)] == [("GET", "/a", None)]
+
+
+def test_a_second_answer_to_a_request_that_goes_on_concerns_nobody_else() -> None:
+    """It takes away the exchange whose request is still being read, and another connection gets its place."""
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+    one = Talk().handshake().orig(post % 1000 + b"x" * 10, at="1s").resp(OK, at="1.1s").resp(OK, at="1.2s").orig_ack()
+    one.orig(b"x" * 10, at="3s").resp_ack().orig(b"x" * 980, at="9s").resp_ack()
+    two = Talk(("10.0.0.9", 50000)).handshake(at="0.5s").orig(post % 2000 + b"y" * 10, at="2s").resp_ack()
+    two.orig(b"y" * 20, at="20s").resp_ack()
+    together = run(merge(one, two))
+    for flow_id, alone in enumerate((run(one), run(two))):
+        assert told(together, flow_id) == told(alone, 0)
+
+
+def told(result: Result, flow_id: int) -> list[tuple[Any, ...]]:
+    rows = [row for row in exchanges(result) if row["flow_id"] == flow_id]
+    gaps = [row for row in result.rows("idle_gaps") if row["flow_id"] == flow_id and row["class"] != "trailing"]
+    names = ("status", "request_bytes", "request_end_ts", "response_end_ts", "complete")
+    return [*(tuple(row[name] for name in names) for row in rows), *((row["class"], row["start_ts"]) for row in gaps)]
+
+
 def test_text_that_a_snap_length_cuts_is_no_request() -> None:
     said = b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n"
     body = b"POST OFFICE opens at nine. /etc/hosts is a file. " * 40
