@@ -86,6 +86,7 @@ def _rehearse_ring() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ a second compiler
+OWN = 3  # kernels that who asks compiles itself: decoding, the clock, and the large one that follows flows
 _started: list[subprocess.Popen[bytes]] = []  # a process object that is forgotten while it runs warns of it
 
 
@@ -137,8 +138,8 @@ def main(parent: int) -> None:
     os.environ["NUMBA_DISABLE_JIT"] = "0"  # from here on, before numba is imported
     from analyzer.native import compile_unless_busy
 
-    # the first two keep the other process busy for as long as those that it needs next take here
-    for function, signature in [*kernels[2:], *kernels[:2]]:
+    # the first ones keep the other process busy for as long as those that it needs next take here
+    for function, signature in [*kernels[OWN:], *kernels[:OWN]]:
         if os.getppid() != parent:
             return
         compile_unless_busy(function, signature)

@@ -45,6 +45,12 @@ def test_what_is_learned_is_what_is_compiled() -> None:
     assert [path for path in paths if not Path(path).exists()] == []
 
 
+def test_the_helper_leaves_the_largest_of_the_first_kernels_to_who_asks() -> None:
+    """Else that waits for it, and the first run takes half as long again."""
+    names = "from analyzer.rehearsal import learn, OWN; print(*(f.__name__ for f, _ in learn()[:OWN]))"
+    assert run(names, NUMBA_DISABLE_JIT="1")[-1] == "track"
+
+
 # Compaction of stored bytes; decrypted bytes; WebSocket over HTTP/2: each takes a fraction of a second.
 SMALL_AND_RARE = ["move_kept", "open_channel", "open_tunnel", "set_socket", "stream_of"]
 
