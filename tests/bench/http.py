@@ -21,7 +21,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.bench import ROOT, Runs, capture, longwire, machine, run
+from tests.bench.bench import ROOT, Runs, capture, into_cache, longwire, machine, run
 from tests.bench.websocket import capture as websocket_capture
 
 HTTP_FIELDS = (
@@ -102,6 +102,7 @@ def measure(case: Case, rounds: int) -> None:
         for n in range(rounds):
             for name, command in commands.items():
                 print(f"{case.name}, round {n + 1}: {name}", file=sys.stderr)
+                into_cache(case.path)
                 run(command, case.runs[name], ok=(0, 1) if name == "longwire" else (0,))
 
 
