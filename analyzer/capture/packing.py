@@ -102,12 +102,9 @@ class Gzip(_Steps):
                 return out
 
     def _next_member(self) -> bool:
-        while True:
-            self._packed = self._packed.lstrip(b"\0")  # tapes and some writers pad with zeros, and gzip -d allows it
-            more = self._raw.read(_CHUNK) if len(self._packed) < 2 else b""
-            if not more:
-                break
-            self._packed += more
+        self._packed = self._packed.lstrip(b"\0")  # tapes and some writers pad with zeros, and gzip -d allows it
+        while len(self._packed) < 2 and (more := self._raw.read(_CHUNK)):
+            self._packed = (self._packed + more).lstrip(b"\0")
         if not self._packed.startswith(GZIP_MAGIC):
             if self._packed:
                 self.error = "what follows the gzip stream is not gzip"

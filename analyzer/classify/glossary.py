@@ -19,7 +19,7 @@ CLOSES = {
     "fin_unanswered": "A FIN was never acknowledged, though it was repeated, or (then with less confidence) nothing "
     "came back for a second: the peer or the path was gone.",
     "rst_after_own_fin": "A side sent its FIN, and then a RST because the other one still sent data: it had called "
-    "close(), not shutdown(), and nobody was left to read.",
+    "close(), not shutdown(), and nobody was left to read. Some proxies reset at once, though nothing more came.",
     "rst_after_peer_fin": "A side answered the other's FIN with a RST, not with its own FIN. If nothing was "
     "outstanding, nothing was lost: proxies and browsers do so to save a state.",
     "rst_unread_data": "A live socket sent RST,ACK right after data that it never answered: a program closed it with "

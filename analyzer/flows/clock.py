@@ -21,9 +21,7 @@ def new_clock() -> Records:
 
 @helper
 def moved(ts: int, latest: int, far: int) -> tuple[int, int]:
-    """Return (latest, far) after a packet at `ts`; latest  0 before the first."""
-    if ts <= latest:
-        return latest, far
+    """Return (latest, far) after a packet at `ts`, which is later than `latest`; latest  0 before the first."""
     if latest == 0 or ts - latest <= JUMP_NS:
         return ts, far
     if far != 0 and abs(ts - far) <= JUMP_NS:

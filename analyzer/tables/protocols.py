@@ -43,7 +43,7 @@ HTTP_REQUESTS = Table(
         text("method", "request method", "the request was not captured"),
         text("target", "request target or :path", "the request was not captured"),
         text("host", "Host or :authority", "the request has none or was not captured"),
-        text("version", "protocol version, e.g. 1.1"),
+        text("version", "protocol version, e.g. 1.1", "a snap length cut it off"),
         number("status", "status code of the final response", "no response was captured"),
         ts("request_ts", "first byte of the request", NOT_SEEN),
         ts("request_end_ts", "last byte of the request", NOT_SEEN),

@@ -164,8 +164,8 @@ KEEPALIVES = Table(
         seconds("idle_before_s", "silence of the wire before the probe", "the capture begins with it"),
         one_of("answered", ("ack", "data", "rst", "no", "pending"),
                "what answered it; pending = the capture ended too soon to tell"),
-        number("answer_frame", "frame of the answer", "there was no answer"),
-        seconds("rtt_s", "time from probe to answer", "there was no answer"),
+        number("answer_frame", "frame of the answer", "there was no answer, or it was not captured"),
+        seconds("rtt_s", "time from probe to answer", "there was no answer, or it was not captured"),
     ),
 )  # fmt: skip
 
