@@ -30,8 +30,9 @@ def extension(kind: int, body: bytes = b"") -> bytes:
 
 def client_hello(
     *, sni: str = "", alpn: Sequence[bytes] = (), session_id: bytes = b"", ticket: bytes | None = None,
-    versions: Sequence[int] = (), psk: bool = False, early: bool = False, heartbeat: bool = False,
-    ciphers: Sequence[int] = (0x1301, GCM, 0x00FF), random: bytes = b"c" * 32, more: bytes = b"",
+    versions: Sequence[int] = (), psk: bool = False, psk_age: int = 0x5EED, early: bool = False,
+    heartbeat: bool = False, ciphers: Sequence[int] = (0x1301, GCM, 0x00FF), random: bytes = b"c" * 32,
+    more: bytes = b"",
 ) -> bytes:  # fmt: skip
     """A ClientHello message."""
     out = b""
@@ -50,7 +51,9 @@ def client_hello(
         out += extension(42)
     out += more
     if psk:
-        out += extension(41, vector(2, vector(2, b"identity") + b"\0\0\0\0") + vector(2, vector(1, b"b" * 32)))
+        out += extension(
+            41, vector(2, vector(2, b"identity") + struct.pack("!I", psk_age)) + vector(2, vector(1, b"b" * 32))
+        )
     body = struct.pack("!H", 0x0303) + random + vector(1, session_id)
     body += vector(2, b"".join(struct.pack("!H", c) for c in ciphers)) + vector(1, b"\0") + vector(2, out)
     return message(1, body)

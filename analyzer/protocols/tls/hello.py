@@ -182,6 +182,22 @@ def alpn_names(body: bytes) -> tuple[bytes, ...]:
     return tuple(names)
 
 
+def external_psks(body: bytes) -> tuple[bool, ...]:
+    """Return, for each key that a pre_shared_key extension offers, whether it was agreed on outside TLS.
+
+    Such a key has an age of 0 (RFC 8446 section 4.2.11); that of a ticket is hidden by a random number.
+    """
+    external: list[bool] = []
+    try:
+        offered = Cursor(Cursor(body).vector(2))
+        while offered:
+            offered.vector(2)  # its name
+            external.append(offered.number(4) == 0)
+    except MalformedError:
+        pass
+    return tuple(external)
+
+
 def read_client_hello(body: bytes) -> ClientHello:
     """Return the ClientHello in a handshake message's body."""
     hello, read = ClientHello(), Cursor(body)

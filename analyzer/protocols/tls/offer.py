@@ -56,10 +56,14 @@ class ClientHello(NamedTuple):
     session_id: bytes
     sni: str | None
     ticket: bytes
+    psks: bytes
 
 
 class Choice(NamedTuple):
-    """What a server chose (RFC 8446 section 4.1.3); `alpn` None = it did not say."""
+    """What a server chose (RFC 8446 section 4.1.3).
+
+    alpn  None = it did not say    psk  the place of the key among those offered
+    """
 
     damaged: bool
     version: int
@@ -72,7 +76,7 @@ class Choice(NamedTuple):
     ja4s: str | None
     heartbeat: bool
     renegotiation: bool
-    psk: bool
+    psk: int | None
     extended_master: bool
     encrypt_then_mac: bool
 
@@ -95,15 +99,15 @@ def read_client(body: bytes) -> ClientHello:
     """Return the ClientHello in a handshake message's body."""
     key = _client_key(body)
     if (found := _clients.find(key, body)) is not None:
-        (offer, name, ticket), new = found
+        (offer, name, ticket, psks), new = found
         sni = h.host_name(new[name]) if name else None
-        return ClientHello(offer, new[0], new[1], sni, new[ticket] if ticket else b"")
+        return ClientHello(offer, new[0], new[1], sni, new[ticket] if ticket else b"", new[psks] if psks else b"")
     hello = h.read_client_hello(body)
     client = client_of(hello)
     if not hello.damaged and not any(map(is_grease, (*hello.ciphers[:1], *hello.kinds[:1]))):
         kinds = sorted((hello.places[kind], kind) for kind in _NEW_IN_EACH if kind in hello.places)
         order = {kind: 2 + k for k, (_, kind) in enumerate(kinds)}
-        said = client.offer, order.get(h.SERVER_NAME, 0), order.get(h.TICKET, 0)
+        said = client.offer, order.get(h.SERVER_NAME, 0), order.get(h.TICKET, 0), order.get(h.PRE_SHARED_KEY, 0)
         places = [(at, at + len(hello.extensions[kind])) for at, kind in kinds]
         _clients.add(key, body, places, said, client.offer.alpn)
     return client
@@ -126,7 +130,8 @@ def client_of(hello: h.ClientHello) -> ClientHello:
         encrypt_then_mac=h.ENCRYPT_THEN_MAC in offers,
     )
     sni = h.host_name(offers.get(h.SERVER_NAME, b""))
-    return ClientHello(offer, hello.random, hello.session_id, sni, offers.get(h.TICKET, b""))
+    tickets, psks = offers.get(h.TICKET, b""), offers.get(h.PRE_SHARED_KEY, b"")
+    return ClientHello(offer, hello.random, hello.session_id, sni, tickets, psks)
 
 
 def read_server(body: bytes) -> ServerHello:
@@ -159,7 +164,7 @@ def _choice_of(hello: h.ServerHello) -> Choice:
         ja4s=None if hello.damaged else ja4s(hello),
         heartbeat=h.HEARTBEAT in chosen,
         renegotiation=h.RENEGOTIATION in chosen,
-        psk=h.PRE_SHARED_KEY in chosen,
+        psk=int.from_bytes(chosen[h.PRE_SHARED_KEY][:2], "big") if h.PRE_SHARED_KEY in chosen else None,
         extended_master=h.EXTENDED_MASTER in chosen,
         encrypt_then_mac=h.ENCRYPT_THEN_MAC in chosen,
     )
@@ -211,7 +216,7 @@ class _Alike(Generic[Said]):
         del same[_MOST_EACH:]
 
 
-_clients: _Alike[tuple[Offer, int, int]] = _Alike()
+_clients: _Alike[tuple[Offer, int, int, int]] = _Alike()
 _servers: _Alike[Choice] = _Alike()
 
 

@@ -199,7 +199,12 @@ class Session:
         terms.encrypt_then_mac &= choice.encrypt_then_mac
         self.cert_seen = self.key_exchange_seen = False
         if choice.tls13:
-            self.resumption = "psk" if choice.psk else "none"
+            self.resumption = "psk" if choice.psk is not None and not self._external(choice.psk) else "none"
+
+    def _external(self, place: int) -> bool:
+        """Whether the key at that place of those offered was agreed on elsewhere: no session is resumed with it."""
+        external = () if self.client is None else h.external_psks(self.client.psks)
+        return place < len(external) and external[place]
 
     def _take_certificate(self, body: bytes, direction: int) -> None:
         try:
@@ -289,7 +294,9 @@ class Session:
         client = self.client
         if client is None:
             return None
-        return bool(client.offer.psk or client.ticket or (client.session_id and not client.offer.tls13))
+        if client.offer.psk:
+            return not all(h.external_psks(client.psks) or (False,))
+        return bool(client.ticket or (client.session_id and not client.offer.tls13))
 
     @property
     def resumed(self) -> str:
@@ -305,7 +312,7 @@ class Session:
             return "unknown"
         if not self.first.early_data:
             return "no"
-        if self.retry or (self.choice is not None and not (self.tls13 and self.choice.psk)):
+        if self.retry or (self.choice is not None and not (self.tls13 and self.choice.psk is not None)):
             return "rejected"
         if self.opened and self.alpn_sure:
             return "accepted" if self.terms.early_data else "rejected"

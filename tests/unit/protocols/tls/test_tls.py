@@ -136,6 +136,15 @@ def test_psk() -> None:
     assert (after["resumption"], after["resumed_from_flow"], after["resumption_basis"]) == ("psk", 0, "inferred")
 
 
+def test_a_key_agreed_on_outside_tls_resumes_nothing() -> None:
+    """RFC 8446 section 4.2.11: its age is 0, also in a hello that is like one before but for that."""
+    ticket, external = (w.client_hello(sni="a.example", versions=[0x0304], psk=True, psk_age=age) for age in (77, 0))
+    trace = merge(talk(*w.full13(ticket, psk=True)), talk(*w.full13(external, psk=True), port=40001, t0=1_700_000_100))
+    first, second = run(trace).rows("tls_sessions")
+    assert (first["resumption"], first["resumption_offered"]) == ("psk", True)
+    assert (second["resumption"], second["resumption_offered"], second["resumed_from_flow"]) == ("none", False, None)
+
+
 def test_renegotiation() -> None:
     enc = w.record(22, b"\x9f" * 60)
     asked = talk(*w.full12()).resp(enc)
