@@ -28,10 +28,8 @@ class ScapySource:
     """A capture through scapy; see `live.LiveSource`."""
 
     def __init__(self, options: LiveOptions, ledger: Ledger) -> None:
-        try:
-            from scapy.all import conf  # the smaller modules leave its sockets undefined
-        except ImportError:
-            raise AnalyzerError("scapy is not installed", "pip install scapy") from None
+        from scapy.all import conf  # the smaller modules leave its sockets undefined
+
         self._ledger = ledger
         self._snaplen = options.snaplen
         names = options.interfaces
