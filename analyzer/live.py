@@ -82,6 +82,7 @@ class Watch:
         self.problem_count = 0
         self._stopping = False
         self._keys = [KeyFile(path) for path in keys]
+        self._unread: dict[KeyFile, str] = {}  # what was wrong with a key log when it was last looked at
         if self._keys:
             self.engine.learn(b"", grows=True)  # keep what is encrypted from now on
 
@@ -151,12 +152,13 @@ class Watch:
 
     def _run(self) -> Iterator[tuple[str, pa.Table]]:
         for followed in Ahead(self._followed(), alone=_alone, most=1):  # the ring lends two batches
+            self._learn()
             if followed is None:
                 yield from self._advance()
                 continue
-            self._learn()
             yield from self.engine.take(followed)
             self.source.release()
+        self._learn(final=True)
         yield from self._advance()
 
     def _followed(self) -> Iterator[Followed | None]:
@@ -183,16 +185,19 @@ class Watch:
             if self.source.gone:
                 break
 
-    def _learn(self) -> None:
+    def _learn(self, *, final: bool = False) -> None:
         """Take what programs have written to the key logs: the secrets come while the handshake does."""
         for file in self._keys:
             if not file.path.exists():
                 continue  # nobody has said a secret yet
+            before = self._unread.pop(file, "")
             try:
-                for text in file.read():
+                for text in file.read(final=final):
                     self.engine.learn(text)
             except AnalyzerError as error:
-                self.note(str(error))
+                self._unread[file] = str(error)
+                if str(error) != before:
+                    self.note(str(error))
 
     def _advance(self) -> Iterator[tuple[str, pa.Table]]:
         self.source.dropped()

@@ -140,27 +140,36 @@ class ProtocolStage:
         m = a.stage[0]
         a.data, a.pages, a.flows, a.slot_channel = data, pages, flows, self.slot_channel
         index: I32 = np.arange(n, dtype=np.int32)
-        fresh = 1
-        while index.size:
-            self._make_room(index, fresh=bool(fresh))
-            if fresh:
-                copy_rows(a.spans, spans)
-                m["n_spans"] = n
-            route(
-                index, fresh, a.spans, data, pages, a.aside, self.slot_channel, a.channels, self.firsts, self.routed,
-                self.readers, self.order, self.count, self.volume, a.stage,
-            )  # fmt: skip
-            at = 0
-            for reader, size in enumerate(self.count.tolist()):
-                if size and reader in _PLACES:
-                    protocol: Reader = getattr(self, _PLACES[reader])
-                    for part, volume in self._portions(reader, self.order[at : at + size]):
-                        a.make_room_for_silences(part.size)
-                        protocol.feed(part, volume)
-                        yield from protocol.rows(everything=False)
-                at += size
-            index = a.queue[: int(m["n_queue"])].copy()
-            fresh = 0
+        self._make_room(index, fresh=True)
+        copy_rows(a.spans, spans)
+        m["n_spans"] = n
+        yield from self._round(index, 1)
+        yield from self._rounds()
+
+    def _rounds(self) -> Iterator[Chunk]:
+        """Have what is queued read, and what that leads to."""
+        a = self.shared
+        while n := int(a.stage[0]["n_queue"]):
+            index = a.queue[:n].copy()
+            self._make_room(index, fresh=False)
+            yield from self._round(index, 0)
+
+    def _round(self, index: I32, fresh: int) -> Iterator[Chunk]:
+        """Route the spans in rows `index`, for which there is room, and have them read."""
+        a = self.shared
+        route(
+            index, fresh, a.spans, a.data, a.pages, a.aside, self.slot_channel, a.channels, self.firsts, self.routed,
+            self.readers, self.order, self.count, self.volume, a.stage,
+        )  # fmt: skip
+        at = 0
+        for reader, size in enumerate(self.count.tolist()):
+            if size and reader in _PLACES:
+                protocol: Reader = getattr(self, _PLACES[reader])
+                for part, volume in self._portions(reader, self.order[at : at + size]):
+                    a.make_room_for_silences(part.size)
+                    protocol.feed(part, volume)
+                    yield from protocol.rows(everything=False)
+            at += size
 
     def _portions(self, reader: int, index: I32) -> Iterator[tuple[I32, int]]:
         """Yield the spans of a reader, and their bytes: all, or if a byte can become a large row, some at a time."""
@@ -231,6 +240,12 @@ class ProtocolStage:
         """The flows in these slots are over and their last spans were fed: yield what only waited for that."""
         self.shared.flows = flows
         self._know(int(slots.max(initial=-1)) + 1)  # some may never have said anything
+        if self._has(TLS) and self.tls.inside is not None:
+            for channel in self.tls.inside.waiting(self._channels_of(slots)):
+                self._begin(0, 0)
+                self._make_room(np.zeros(0, np.int32), fresh=False)
+                self.tls.inside.settle(channel)
+                yield from self._rounds()
         own = self._channels_of(slots)
         if own.size:
             for reader in self._loaded():

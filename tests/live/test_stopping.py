@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,14 @@ def test_what_waits_in_the_ring_counts_and_no_more(more: bool, monkeypatch: pyte
     flows = sum(rows.num_rows for name, rows in watch if name == "flows")
     assert flows >= 40 if more else flows == 40
     assert time.monotonic() - begun < 30
+
+
+def test_a_key_log_that_cannot_be_read_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at every batch; again only when what is wrong with it changes."""
+    monkeypatch.setattr(live, "open_live", lambda options, ledger: Slow(12, more=False))
+    log = tmp_path / "keys"
+    log.mkdir()
+    watch = live.Watch(LiveOptions(("slow",)), Settings(), keys=[log])
+    watch.stop()
+    assert list(watch)
+    assert [problem.split(": ")[-1] for problem in watch.problems] == ["Is a directory"]

@@ -105,6 +105,17 @@ class Inside:
             return UNSETTLED if not session.fatal and self.tls.connections[channel]["index"] < 64 else STEPPED_OVER
         return UNSETTLED if grows else STEPPED_OVER
 
+    def waiting(self, channels: I32) -> list[int]:
+        """Return which of these channels have records that wait for their secrets."""
+        return [channel for channel in channels.tolist() if channel in self.late.waiting]
+
+    def settle(self, channel: int) -> None:
+        """A connection is over: open what waits with the secrets that came meanwhile, if they did."""
+        self.tls.connections[channel]["want"] = self._settle(channel)
+        session, waited = self.tls.session(channel), self.late.take(channel)
+        if session is not None and waited:
+            self._open(channel, session, waited[0], np.arange(waited[0].shape[0]), waited[1])
+
     def _settle(self, channel: int) -> int:
         """No more is held: make do with the secrets that came, or let the connection go by."""
         session = self.tls.session(channel)
@@ -292,7 +303,5 @@ class Inside:
         """The connection is over."""
         self.children.pop(channel, None)
         self.missed.discard(channel)
-        if self.late.take(channel):
-            self.opener.forgo()
         if session.opened:
             self.failed += self.opener.close(channel).failed

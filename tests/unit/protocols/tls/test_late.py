@@ -42,6 +42,8 @@ def targets(packets: list[Packet], said: dict[int, bytes], *, grows: bool = True
         if number in said:
             engine.learn(said[number], grows=grows)
         found += [rows for name, rows in engine.feed(batch) if name == "http_requests"]
+    if len(packets) in said:
+        engine.learn(said[len(packets)], grows=grows)
     found += [rows for name, rows in engine.finish() if name == "http_requests"]
     return [str(word) for rows in found for word in rows["target"].to_pylist()], ledger
 
@@ -61,6 +63,15 @@ def test_a_moment_late(https: tuple[list[Packet], bytes], number: int) -> None:
     got, ledger = targets(packets, {number: keys})
     assert sorted(got) == ALL
     assert not any(code.startswith("tls.") for code in ledger.by_code)
+
+
+def test_after_the_last_packet(https: tuple[list[Packet], bytes]) -> None:
+    """What waits is opened when its connection ends, closed or not."""
+    packets, keys = https
+    got, ledger = targets(packets, {len(packets): keys})
+    assert sorted(got) == ALL
+    assert not any(code.startswith("tls.") for code in ledger.by_code)
+    assert sorted(targets(packets[:-4], {len(packets) - 4: keys})[0]) == ALL  # no FIN yet
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
