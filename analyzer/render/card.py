@@ -154,16 +154,17 @@ def _silence(rows: FlowRows) -> list[tuple[str, str]]:
             f"{worst['class']}, filled by {filled}, ended by {worst['ended_by']}"
             f"{', survived' if worst['survived'] else ''} [frames {frames}]",
         ))  # fmt: skip
-        survived, more = sum(bool(row["survived"]) for row in gaps), rows.counts["idle_gaps"] - len(gaps)
-        seen = f"{survived:,} survived" if not more else f"of {len(gaps):,} looked at {survived:,} survived"
-        out.append(("silences", f"{rows.counts['idle_gaps']:,} in all, {seen}"))
+        survived = rows.tallies["idle_gaps"]["survived"]
+        out.append(("silences", f"{rows.counts['idle_gaps']:,} in all, {survived:,} survived"))
     out += _probing(flow)
     for series in rows.rows["heartbeat_series"][:4]:
         out.append(_series(series))
-    rtts = sorted(row["rtt_s"] for row in rows.rows["heartbeats"] if row["rtt_s"] is not None)
+    beats = rows.rows["heartbeats"]
+    rtts = sorted(row["rtt_s"] for row in beats if row["rtt_s"] is not None)
     if rtts:
         p95 = rtts[min(len(rtts) - 1, int(len(rtts) * 0.95))]
-        out.append(("beats answered", f"p50 {span(rtts[len(rtts) // 2])}, p95 {span(p95)}"))
+        some = f", of the first and last {len(beats) // 2:,} beats" if rows.counts["heartbeats"] > len(beats) else ""
+        out.append(("beats answered", f"p50 {span(rtts[len(rtts) // 2])}, p95 {span(p95)}{some}"))
     return [pair for pair in out if pair[1]]
 
 
@@ -216,13 +217,12 @@ def _http(rows: FlowRows) -> list[tuple[str, str]]:
     requests = rows.rows["http_requests"]
     if not requests:
         return []
-    idle = max((row["idle_before_s"] or 0.0 for row in requests), default=0.0)
-    words = [many(rows.counts["http_requests"], "request"), f"longest pause between them {span(idle)}"]
+    pause = f"longest pause between them {span(rows.longest_pause_s)}"
+    words = [many(rows.counts["http_requests"], "request"), pause]
     said = next((row["keepalive_timeout_s"] for row in requests if row["keepalive_timeout_s"] is not None), None)
     if said is not None:
         words.append(f"Keep-Alive timeout={said:g} s advertised")
-    open_ones = sum(not row["complete"] for row in requests)
-    if open_ones:
+    if open_ones := rows.tallies["http_requests"]["not complete"]:
         words.append(f"{open_ones:,} not complete")
     return [("HTTP", ", ".join(words))]
 
@@ -231,8 +231,7 @@ def _http2(rows: FlowRows) -> list[tuple[str, str]]:
     frames = rows.rows["http2_frames"]
     if not frames:
         return []
-    pings = sum(row["type"] == "PING" and not row["ack"] for row in frames)
-    words = [many(rows.counts["http2_frames"], "frame"), many(pings, "ping")]
+    words = [many(rows.counts["http2_frames"], "frame"), many(rows.tallies["http2_frames"]["PING"], "ping")]
     for row in frames:
         if row["type"] == "GOAWAY":
             reason = f' "{row["debug"]}"' if row["debug"] else ""
@@ -244,8 +243,12 @@ def _websocket(rows: FlowRows) -> list[tuple[str, str]]:
     frames = rows.rows["websocket_frames"]
     if not frames:
         return []
-    pings, pongs = (sum(row["opcode"] == word for row in frames) for word in ("ping", "pong"))
-    words = [many(rows.flow["websocket_messages"] or 0, "message"), many(pings, "ping"), many(pongs, "pong")]
+    seen = rows.tallies["websocket_frames"]
+    words = [
+        many(rows.flow["websocket_messages"] or 0, "message"),
+        many(seen["ping"], "ping"),
+        many(seen["pong"], "pong"),
+    ]
     for row in frames:
         if row["opcode"] == "close":
             reason = f' "{row["close_reason"]}"' if row["close_reason"] else ""

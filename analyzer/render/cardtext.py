@@ -105,7 +105,7 @@ def _silences(life: Lifeline, columns: int) -> list[str]:
             continue
         line[first : last + 1] = f"<{words.center(last - first - 1, '-')}>"
     drawn = "".join(line).rstrip()
-    small = len(life.silences) - drawn.count("<")
+    small = life.silence_count - drawn.count("<")
     out = [f"  {'silence':<8}{drawn}"] if drawn else []
     if small:
         out.append(f"  {'':<8}({many(small, 'shorter silence')} not drawn)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_ROWS = 1_000
-"""Rows of one table kept for one connection; of more, the first half and the latest half, and how many there were."""
+"""Rows of one table kept for one connection: of silences the longest, else of more the first half and the latest half.
+How many there were is known, and what `TALLIED` says of them."""
+
+TALLIED: dict[str, Callable[[Row], str | None]] = {
+    "idle_gaps": lambda row: "survived" if row["survived"] else None,
+    "http_requests": lambda row: None if row["complete"] else "not complete",
+    "http2_frames": lambda row: None if row["ack"] else row["type"],
+    "websocket_frames": lambda row: row["opcode"],
+}
+"""What every row counts as, also those that are not kept."""
 
 ABOUT_FLOWS = ("timeouts", "findings")
 """Tables over several connections that name them in `flow_ids`."""
@@ -31,6 +42,8 @@ class FlowRows:
     tape: Tape = field(default_factory=Tape)
     rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in TABLES})
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
+    tallies: dict[str, Counter[str | None]] = field(default_factory=lambda: {name: Counter() for name in TALLIED})
+    longest_pause_s: float = 0.0  # before a request
 
     @property
     def found(self) -> bool:
@@ -62,7 +75,17 @@ class FlowRows:
     def keep(self, name: str, rows: list[Any]) -> None:
         """Take plain rows of table `name`, all of them of this connection."""
         self.counts[name] += len(rows)
+        if name in TALLIED:
+            self.tallies[name].update(map(TALLIED[name], rows))
+        if name == "http_requests":
+            self.longest_pause_s = max([self.longest_pause_s, *(row["idle_before_s"] or 0.0 for row in rows)])
         held = self.rows[name] + rows
         if len(held) > 2 * MAX_ROWS:
-            held = held[: MAX_ROWS // 2] + held[-MAX_ROWS // 2 :]
+            held = _longest(held) if name == "idle_gaps" else held[: MAX_ROWS // 2] + held[-MAX_ROWS // 2 :]
         self.rows[name] = held
+
+
+def _longest(silences: list[Row]) -> list[Row]:
+    """Return the longest, in their order."""
+    by_length = sorted(range(len(silences)), key=lambda at: -(silences[at]["duration_s"] or 0.0))
+    return [silences[at] for at in sorted(by_length[:MAX_ROWS])]

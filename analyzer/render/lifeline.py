@@ -28,7 +28,8 @@ class Spot:
 class Lifeline:
     """Seconds count from the connection's first segment.
 
-    bytes_c, bytes_s  payload in BINS equal parts of the span    silences  (begin, end, ended by, filled by)
+    bytes_c, bytes_s  payload in BINS equal parts of the span
+    silences  the longest: (begin, end, ended by, filled by)    silence_count  how many there were in all
     """
 
     start_ns: int
@@ -36,6 +37,7 @@ class Lifeline:
     bytes_c: tuple[int, ...]
     bytes_s: tuple[int, ...]
     silences: tuple[tuple[float, float, str, str], ...]
+    silence_count: int
     spots: tuple[Spot, ...]
 
 
@@ -53,8 +55,9 @@ def lifeline(rows: FlowRows) -> Lifeline:
     silences = [((a - start) / 1e9, ((b or end) - start) / 1e9, by, filled) for a, b, by, filled in gaps]
     longest = sorted(silences, key=lambda gap: gap[0] - gap[1])[:SPOTS]
     return Lifeline(
-        start, (end - start) / 1e9, tuple(client), tuple(server), tuple(sorted(longest)), tuple(_spots(rows, start))
-    )
+        start, (end - start) / 1e9, tuple(client), tuple(server), tuple(sorted(longest)), rows.counts["idle_gaps"],
+        tuple(_spots(rows, start)),
+    )  # fmt: skip
 
 
 def _spots(rows: FlowRows, start: int) -> list[Spot]:

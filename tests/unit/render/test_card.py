@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from analyzer.render import flowrows
 from analyzer.render.card import make_card
 from analyzer.render.cardtext import card_text
 from analyzer.render.causes import rejected
 from analyzer.render.ladder import ladder, ladder_lines
 from tests.talk import Talk
 from tests.unit.render.flow_views import rows_of
+from tests.websocket import PING, PONG, frame, of_client, request, response
 
 
 def idle_reset() -> Talk:
@@ -70,6 +72,25 @@ def test_a_dead_peer_is_not_said_to_have_answered(tmp_path: Path) -> None:
         {"a dead peer or path", "unanswered keep-alive probes"}
     )
     assert "3 keep-alive probes, 3 unanswered" in dict(make_card(rows).silence).values()
+
+
+def test_a_long_connection_is_counted_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many rows only some are kept, but their numbers, the longest pause and the longest silence are of all."""
+    monkeypatch.setattr(flowrows, "MAX_ROWS", 4)
+    talk = Talk().handshake()
+    for n in range(30):
+        talk.wait(50 if n == 15 else 2)
+        talk.orig(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").resp(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").orig_ack()
+    talk.wait(2).orig(request()).resp(response())
+    for _ in range(20):
+        talk.wait(1.5).orig(of_client(PING)).resp(frame(PONG)).orig_ack()
+    card = make_card(rows_of(talk, tmp_path))
+    layers, silence = dict(card.layers), dict(card.silence)
+    assert layers["HTTP"].startswith("31 requests, longest pause between them 50")
+    assert "20 pings, 20 pongs" in layers["WebSocket"]
+    assert silence["silences"].startswith("51 in all, 51 survived")
+    assert card.life.silence_count == 51
+    assert max(end - begin for begin, end, _, _ in card.life.silences) == pytest.approx(50, abs=1)
 
 
 def test_where_it_was_captured_is_read_from_the_handshake(tmp_path: Path) -> None:
