@@ -336,9 +336,9 @@ class Engine:
         if self._timeouts is None:
             self.knowledge = self.knowledge or Knowledge.shipped()
             self._timeouts = Timeouts(self.knowledge, self.settings.idle_min_ns, limit)
-        self._endpoints.add(facts, verdict)
-        self._timeouts.add(facts, verdict)
         close_columns = closes(facts, verdict)
+        self._endpoints.add(facts, verdict, close_columns["race"].codes)
+        self._timeouts.add(facts, verdict)
         if self._findings is None:
             self._findings = Findings(limit)
         self._findings.add(facts, verdict, close_columns)

@@ -67,7 +67,7 @@ ENDPOINTS = Table(
         number(
             "races",
             "requests that crossed a close, or came after it",
-            "no protocol with requests was read",
+            "no HTTP was read",
             unit="flows",
         ),
         number("bytes", "bytes on the wire, both directions", unit="bytes"),

@@ -93,6 +93,26 @@ def test_endpoints() -> None:
     assert by_name["[fd00::a00:9]:443"]["rst_share"] == 1
 
 
+def test_endpoints_count_requests_and_races() -> None:
+    """Median over connections on which HTTP was read; a race is a connection whose last request met its close."""
+
+    def asks(port: int, times: int) -> Talk:
+        talk = Talk(("10.0.0.1", port), t0=port).handshake()
+        for _ in range(times):
+            talk.orig(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").resp(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+            ).orig_ack()
+        return talk
+
+    fin = asks(1003, 5).wait(5).resp_fin()
+    late = fin.orig(b"GET /late HTTP/1.1\r\nHost: h\r\n\r\n").resp_rst()
+    other = Talk(("10.0.0.1", 9), ("10.0.0.9", 443), t0=110).handshake().orig(b"x" * 10)
+    talks = [asks(1001, 1), asks(1002, 2), late, other]
+    rows = {row["endpoint"]: row for row in run([p for talk in talks for p in talk.packets]).rows("endpoints")}
+    assert (rows["10.0.0.2:80"]["requests_per_flow_p50"], rows["10.0.0.2:80"]["races"]) == (2, 1)
+    assert (rows["10.0.0.9:443"]["requests_per_flow_p50"], rows["10.0.0.9:443"]["races"]) == (None, None)
+
+
 def test_endpoints_count_bytes_on_the_wire() -> None:
     """conclusions.py: "bytes on the wire, both directions"."""
     talk = used()
