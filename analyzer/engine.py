@@ -102,7 +102,7 @@ class Engine:
         self.tracker = FlowTracker(settings)
         self.units = Units(self.tracker.flows.shape[0])
         self._records_too, self._payload = records, payload
-        self._secrets = [0 for _ in files]
+        self._secrets_taken = 0
         self._plaintext: Plaintext | None = None
         self.end_ns = 0
         self._clock = new_clock()
@@ -271,8 +271,10 @@ class Engine:
 
     def _new_secrets(self) -> list[bytes]:
         """Return the secrets that files brought since the last batch: they hold for that batch and all after it."""
-        new = [text for info, taken in zip(self.files, self._secrets, strict=True) for text in info.secrets[taken:]]
-        self._secrets = [len(info.secrets) for info in self.files]
+        if not self.files:
+            return []
+        new = self.files[0].secrets[self._secrets_taken :]  # the list of all files
+        self._secrets_taken += len(new)
         return new
 
     def _count_by_file(self, segments: Records, labels: Records) -> None:

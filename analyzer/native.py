@@ -124,8 +124,9 @@ def _forget_old(folder: Path) -> None:
     """Remove the kernels of versions that were not used for a month. A folder's time is that of its last use."""
     os.utime(folder)
     for other in folder.parent.glob("kernels-*"):
-        if other != folder and time.time() - other.stat().st_mtime > _KEPT_S:
-            shutil.rmtree(other, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another process may be doing the same
+            if other != folder and time.time() - other.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def is_cold() -> bool:

@@ -54,4 +54,4 @@ class FileInfo:
     duplicates: int = 0
     truncated: bool = False
     error: str = ""
-    secrets: list[bytes] = field(default_factory=list)  # pcapng Decryption Secrets Blocks (NSS key log text)
+    secrets: list[bytes] = field(default_factory=list)  # Decryption Secrets Blocks (NSS key log text), of all files

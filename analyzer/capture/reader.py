@@ -47,6 +47,7 @@ class CaptureReader:
 
     files         one FileInfo per path, in the order given, filled in while reading
     total_bytes   sum of the file sizes, None if one of them is a pipe
+    secrets       what files brought of TLS key logs so far: the list that every FileInfo has
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class CaptureReader:
         self._numbering = Numbering()
         self._open: dict[int, Source] = {}
         self._done_bytes = 0  # of the files that were read to their end
-        self._sizes: list[int | None] = []
+        self.total_bytes: int | None = 0
+        self.secrets: list[bytes] = []
         self.files: list[FileInfo] = []
         try:
             for file in range(len(paths)):
@@ -71,11 +73,6 @@ class CaptureReader:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def total_bytes(self) -> int | None:
-        known = [size for size in self._sizes if size is not None]
-        return sum(known) if len(known) == len(self._sizes) else None
 
     def __iter__(self) -> Iterator[PacketBatch]:
         """Yield the packets; each is valid until the next is asked for, of one file until `ahead.MOST` more were."""
@@ -107,8 +104,10 @@ class CaptureReader:
         finally:
             if source.size is not None:
                 source.close()
-        self._sizes.append(source.size)
-        self.files.append(FileInfo(source.name, format=f"{kind}.{source.packing}" if source.packing else kind))
+        before, size = self.total_bytes, source.size
+        self.total_bytes = before + size if before is not None and size is not None else None
+        form = f"{kind}.{source.packing}" if source.packing else kind
+        self.files.append(FileInfo(source.name, format=form, secrets=self.secrets))
 
     def _first_ts(self, lane: Lane) -> int | None:
         """Return the time of a file's first packet, None if it has none."""

@@ -56,7 +56,9 @@ def analyze_files(request: Request, *, own_process: bool = False) -> int:
 
         print_summary(summary, sys.stdout)
     else:
-        console.say(f"wrote {len(summary.rows)} tables of {summary.flows:,} connections to {request.out}")
+        from analyzer.render.plain import many
+
+        console.say(f"wrote {len(summary.rows)} tables of {many(summary.flows, 'connection')} to {request.out}")
     if summary.damaged:
         console.say("warning: the input was damaged; what could be read of it is analysed")
         return DAMAGED

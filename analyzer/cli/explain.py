@@ -14,7 +14,10 @@ _WIDTH = 100
 
 
 def explain(code: str | None) -> int:
-    """Print one code, or the list of all; return the exit code. Raises AnalyzerError for a code there is not."""
+    """Print what one code or word means, or the list of findings; return the exit code.
+
+    Raises AnalyzerError for a code there is not.
+    """
     if code is None:
         _print_all()
     elif code in CODES:
@@ -27,7 +30,7 @@ def explain(code: str | None) -> int:
     else:
         known = [*CODES, *ANOMALIES, *(word for words in WORDS.values() for word in words)]
         near = difflib.get_close_matches(code, known, 3, 0.5)
-        hint = "did you mean " + " or ".join(near) + "?" if near else "longwire explain lists all"
+        hint = "did you mean " + " or ".join(near) + "?" if near else "longwire explain lists the findings"
         raise AnalyzerError(f"there is no code {code}", hint)
     return 0
 
@@ -52,9 +55,9 @@ def _print_finding(code: Code) -> None:
 
 def _print_word(word: str) -> None:
     """Print what a word of the tables means, in each place where it stands."""
-    for place, words in WORDS.items():
-        if word in words:
-            print(f"{word}  ({place})\n\n{_wrapped(words[word])}")
+    print("\n\n".join(
+        f"{word}  ({place})\n\n{_wrapped(words[word])}" for place, words in WORDS.items() if word in words
+    ))  # fmt: skip
 
 
 def _wrapped(text: str) -> str:

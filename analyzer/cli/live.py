@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from analyzer import __version__
 from analyzer.cli import console
 from analyzer.cli.live_request import LiveRequest, address
 from analyzer.cli.live_session import Session, check, load, open_watch, prepare_process
@@ -37,22 +38,19 @@ def run_live(request: LiveRequest, *, own_process: bool = False) -> int:
 
     0 ended as asked, 1 something was lost (rows, recorded packets, the interface or a process)
     """
-    from importlib.metadata import version
-
     metrics_at = address(request.metrics) if request.metrics is not None else None
     check(request)
     if own_process:
         prepare_process()
-    made_by = version("longwire")  # read before privileges are dropped, as the modules are
     if request.processes > 1:
         from analyzer.cli.live_processes import Supervisor
 
         load(request, engine=False)
-        supervisor = Supervisor(request, made_by)
+        supervisor = Supervisor(request, __version__)
         return supervisor.run(metrics_at, lambda: ending(supervisor.stop))
     load(request)
     watch = open_watch(request, console.say)
-    teller = Teller(request, made_by, watch.stop)
+    teller = Teller(request, __version__, watch.stop)
     try:
         with ending(watch.stop):  # from before it is said that the capture runs
             session = Session(watch, request, teller)

@@ -47,7 +47,7 @@ def size_or_span(words: str) -> tuple[int, float]:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*", words)
     if found:
         value, unit = float(found[1]), found[2]
-        if unit.lower() in _SPANS and value > 0:
+        if unit.lower() in _SPANS and unit != "M" and value > 0:  # M: elsewhere megabytes
             return 0, value * _SPANS[unit.lower()]
         prefix = unit.lower().removesuffix("b")
         if unit.lower().endswith("b") and prefix in _SIZES and value > 0:

@@ -9,15 +9,13 @@ import pkgutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from analyzer.cli.analyze import spare_pandas
 from analyzer.cli.live_request import LiveRequest, size_or_span
 from analyzer.cli.live_teller import Audience, End
-from analyzer.cli.source import key_logs
+from analyzer.cli.source import key_logs, settings_of
 from analyzer.errors import AnalyzerError
-from analyzer.settings import NS, Settings
 
 if TYPE_CHECKING:
     from typing import Any
@@ -41,14 +39,16 @@ def check(request: LiveRequest) -> None:
         raise AnalyzerError("--out-every says how often tables are written, and no folder is named", "add --out DIR")
     if request.segments and request.out is None:
         raise AnalyzerError("--segments makes a table, and there is nowhere to write it", "add --out DIR")
+    for option, value in (("--rotate", request.rotate), ("--keep", request.keep)):
+        if value and request.write is None:
+            raise AnalyzerError(f"{option} is about the files of a recording, and none is made", "add --write FILE")
 
 
 def prepare_process() -> None:
     """Make this process, which does nothing else, one whose packets wait for little."""
     spare_pandas()
     sys.setswitchinterval(0.0002)  # seconds: packets do not wait long for whoever writes tables
-    young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, 1 << 20)  # to look through everything takes half a second under load
+    gc.set_threshold(700, 10, 1 << 20)  # to look through everything takes half a second under load
 
 
 def load(request: LiveRequest, *, engine: bool = True) -> None:
@@ -77,19 +77,9 @@ def open_watch(request: LiveRequest, notice: Notice | None, share: Share | None 
     return api.watch(
         request.interfaces, request.filter, write=request.write, rotate_bytes=rotate_bytes, rotate_s=rotate_s,
         keep=request.keep, snaplen=request.snaplen, promiscuous=request.promiscuous, backend=request.backend,
-        segments=request.segments, keys=key_logs(request.keys), settings=_settings(request), user=request.user,
-        notice=notice, share=share,
+        segments=request.segments, keys=key_logs(request.keys), user=request.user, notice=notice, share=share,
+        settings=settings_of(request.idle_min_s, request.linger_s),
     )  # fmt: skip
-
-
-def _settings(request: LiveRequest) -> Settings:
-    settings = Settings()
-    for name, value in (("idle_min_ns", request.idle_min_s), ("linger_ns", request.linger_s)):
-        if value is not None:
-            if not 0 < value < 1e9:
-                raise AnalyzerError(f"{value} is no span of time", "give seconds, for example 0.5")
-            settings = replace(settings, **{name: round(value * NS)})
-    return settings
 
 
 class Session:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analyzer import __version__
 from analyzer.cli import console
 from analyzer.cli.request import Job, Reading
 from analyzer.errors import AnalyzerError
@@ -28,6 +29,8 @@ class ReportRequest(Job):
 
     def run(self, own_process: bool) -> int:
         """Write the page; the capture is read twice, the second time for the packets of the connections that matter."""
+        if self.out.is_dir():
+            raise AnalyzerError(f"{self.out} is a folder", f"name a file in it: -o {self.out / 'report.html'}")
         if not self.out.parent.is_dir():
             raise AnalyzerError(f"{self.out.parent} is no folder", "make it first, or choose another place with -o")
         if self.cards is not None and self.cards < 0:
@@ -38,21 +41,17 @@ class ReportRequest(Job):
 
 
 def _report(request: ReportRequest, source: Source) -> int:
-    from importlib.metadata import version
-
     from analyzer.render.files import Replacement
     from analyzer.render.html.choose import CARDS, LANES
     from analyzer.render.html.gather import Gathered
     from analyzer.render.html.page import page
+    from analyzer.render.plain import many
     from analyzer.render.spool import Spool
 
     piped = any(str(file) == "-" for file in request.files)
     cards = 0 if piped else CARDS if request.cards is None else request.cards
-    note = (
-        "Standard input cannot be read twice, so no connection has its packets here."
-        if piped and not request.cards
-        else ""
-    )
+    missing = piped and request.cards != 0
+    note = "Standard input cannot be read twice, so no connection has its packets here." if missing else ""
     with Spool() as spool:
         for name, rows in source.stream():
             spool.write(name, rows)
@@ -60,7 +59,7 @@ def _report(request: ReportRequest, source: Source) -> int:
         followed = _follow(source, gathered.cards, spool)
         about = {
             "title": request.title or _title(request.files),
-            "version": version("longwire"),
+            "version": __version__,
             "settings": source.settings.as_dict(),
             "note": note,
         }
@@ -68,8 +67,7 @@ def _report(request: ReportRequest, source: Source) -> int:
     with Replacement() as files:
         files.beside(request.out).write_text(html, encoding="utf-8")
         files.commit()
-    flows = gathered.summary.flows
-    console.say(f"wrote {request.out}: {flows:,} connection{'' if flows == 1 else 's'}, {len(html) / 1e6:.1f} MB")
+    console.say(f"wrote {request.out}: {many(gathered.summary.flows, 'connection')}, {len(html) / 1e6:.1f} MB")
     return source.exit_code()
 
 

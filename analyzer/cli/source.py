@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 DAMAGED = 1
 
 
-def settings_of(idle_min_s: float | None) -> Settings:
-    """Return the settings with `--idle-min` applied; AnalyzerError if it is no span of time."""
-    if idle_min_s is None:
-        return Settings()
-    if not (math.isfinite(idle_min_s) and 0 < idle_min_s < 1e9):
-        raise AnalyzerError(f"--idle-min {idle_min_s} is no span of time", "give seconds, for example 0.5")
-    return replace(Settings(), idle_min_ns=round(idle_min_s * NS))
+def settings_of(idle_min_s: float | None, linger_s: float | None = None) -> Settings:
+    """Return the settings with `--idle-min` and `--linger` applied; AnalyzerError if one is no span of time."""
+    settings = Settings()
+    for option, name, value in (("--idle-min", "idle_min_ns", idle_min_s), ("--linger", "linger_ns", linger_s)):
+        if value is not None:
+            if not (math.isfinite(value) and 0 < value < 1e9):
+                raise AnalyzerError(f"{option} {value} is no span of time", "give seconds, for example 0.5")
+            settings = replace(settings, **{name: round(value * NS)})
+    return settings
 
 
 def key_logs(named: Sequence[Path]) -> list[Path]:

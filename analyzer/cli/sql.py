@@ -1,4 +1,4 @@
-"""`longwire sql`: SQL over a folder of tables that `longwire analyze --out` wrote, by DuckDB."""
+"""`longwire sql`: SQL over a folder of tables that `longwire analyze` or `live` wrote with --out, by DuckDB."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ class SqlRequest(Job):
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Return the files of the tables in `folder`, the Parquet one where a table has several."""
+    """Return the files of the tables in `folder`, the Parquet one where a table has several; folders of parts."""
     if not folder.is_dir():
         raise AnalyzerError(f"{folder} is no folder", f"make one: longwire analyze FILE --out {folder}")
     found = {name: folder / f"{name}.{ending}" for name in TABLES for ending in ("json", "csv", "parquet")
              if (folder / f"{name}.{ending}").is_file()}  # fmt: skip
+    found |= {name: folder / name for name in TABLES if (folder / name).is_dir()}  # parts, from `longwire live`
     if not found:
         raise AnalyzerError(f"{folder} has no tables", f"make them: longwire analyze FILE --out {folder}")
     return found
@@ -49,7 +50,10 @@ def _files(folder: Path) -> dict[str, Path]:
 def _answer(duckdb: Any, found: dict[str, Path], request: SqlRequest) -> None:
     with duckdb.connect(":memory:") as connection:
         for name, path in found.items():
-            connection.execute(f"create view {name} as select * from {_reader(name, path)}")
+            try:
+                connection.execute(f"create view {name} as select * from {_reader(name, path)}")
+            except duckdb.Error as error:
+                raise AnalyzerError(f"{path} cannot be read: {str(error).splitlines()[0]}", "write it anew") from None
         # The query is the user's own, yet it needs no file but these, no network and no extension.
         connection.execute("set autoinstall_known_extensions = false; set autoload_known_extensions = false")
         connection.execute(f"set allowed_directories = [{_quoted(str(request.folder.resolve()))}]")
@@ -69,6 +73,8 @@ def _answer(duckdb: Any, found: dict[str, Path], request: SqlRequest) -> None:
 
 def _reader(name: str, path: Path) -> str:
     """Return the table function that reads `path` with the types of the schema."""
+    if path.is_dir():
+        return f"read_parquet({_quoted(str(path.resolve() / '**' / 'part-*.parquet'))}, hive_partitioning = false)"
     where = _quoted(str(path.resolve()))
     if path.suffix == ".parquet":
         return f"read_parquet({where})"

@@ -29,6 +29,7 @@ def run() -> None:
 
 def command(arguments: list[str]) -> int:
     """Do what the arguments say and return the exit code."""
+    _tune()
     request = read_plain(arguments)
     if request is not None:
         return guarded(lambda: _analyze(request))
@@ -37,11 +38,15 @@ def command(arguments: list[str]) -> int:
     return main(arguments, own_process=True)
 
 
-def _analyze(request: Request) -> int:
+def _tune() -> None:
+    """Set what only a process of our own may set, and before anything large is imported."""
     # numpy's linear algebra starts a thread a core at import (50 ms on two cores), and nothing here multiplies matrices
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.setswitchinterval(0.0002)  # seconds: a thread that comes out of a kernel waits no longer for the interpreter
     gc.set_threshold(1_000_000, 20, 20)  # what piles up is rows, not cycles: looking for these took 6 % of the time
+
+
+def _analyze(request: Request) -> int:
     from analyzer.cli.analyze import analyze_files
 
     return analyze_files(request, own_process=True)

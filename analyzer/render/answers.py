@@ -54,19 +54,19 @@ def _typed(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[str, pa.ChunkedA
 
     if pa.types.is_boolean(kind):
         return "bool", values
-    if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
-        return "n", values.cast(pa.int64())
-    if pa.types.is_floating(kind):
-        return "s", values.cast(pa.float64())
-    if pa.types.is_timestamp(kind):
-        return "ts", values.cast(pa.timestamp("ns", "UTC"))
-    if pa.types.is_list(kind) and pa.types.is_integer(kind.value_type):
-        return "frames", values.cast(pa.list_(pa.int64()))
     if pa.types.is_string(kind):
         return "str", values
+    shown: tuple[str, pa.DataType] = ("str", pa.string())
+    if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
+        shown = "n", pa.int64()
+    elif pa.types.is_floating(kind):
+        shown = "s", pa.float64()
+    elif pa.types.is_timestamp(kind):
+        shown = "ts", pa.timestamp("ns", "UTC")
+    elif pa.types.is_list(kind) and pa.types.is_integer(kind.value_type):
+        shown = "frames", pa.list_(pa.int64())
     try:
-        return "str", values.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return "str", pa.chunked_array(
-            [pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())]
-        )
+        return shown[0], values.cast(shown[1])
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # the year 3000 has no nanoseconds, and some have no text
+        words = [None if value is None else str(value) for value in values.to_pylist()]
+        return "str", pa.chunked_array([pa.array(words, pa.string())])

@@ -112,7 +112,7 @@ def _probe_miss(rows: FlowRows) -> str | None:
     lost = (flow["keepalive_unanswered_c"] or 0) + (flow["keepalive_unanswered_s"] or 0)
     if not probes:
         return "nobody sent a keep-alive probe"
-    return f"all of {many(probes, 'probe')} were answered" if not lost else None
+    return f"{many(probes, 'probe')}, and none stayed unanswered" if not lost else None
 
 
 def _orderly(rows: FlowRows) -> str | None:

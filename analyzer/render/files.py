@@ -238,6 +238,10 @@ class Replacement:
 
 
 def _umask() -> int:
+    with contextlib.suppress(OSError), Path("/proc/self/status").open(encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("Umask:"):  # asking the system changes it, and another thread may make a file just then
+                return int(line.split()[1], 8)
     mask = os.umask(0)
     os.umask(mask)
     return mask

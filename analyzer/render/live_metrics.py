@@ -7,6 +7,7 @@ Limits  At most MAX_ENDPOINTS servers have a label of their own, in the order in
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterable
@@ -103,12 +104,18 @@ class MetricsServer:
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing: stderr is for people."""
 
+        class Server(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            daemon_threads = True
+
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
+            self._server = Server((host, port), Handler)
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) else "a port is below 65536"
-            raise AnalyzerError(f"metrics cannot be served on {host}:{port}: {reason}", "choose another port") from None
-        self._server.daemon_threads = True
+            raise AnalyzerError(
+                f"metrics cannot be served on {host}:{port}: {reason}",
+                "choose another port, or an address of this machine",
+            ) from None
         self.address: tuple[str, int] = (host, int(self._server.server_address[1]))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

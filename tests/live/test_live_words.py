@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import urllib.request
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,8 @@ import pytest
 
 from analyzer.classify.finding_codes import SEVERITIES
 from analyzer.classify.watching import OpenFlow, Snapshot
-from analyzer.cli.live_request import address, size_or_span
+from analyzer.cli.live_request import LiveRequest, address, size_or_span
+from analyzer.cli.live_session import check
 from analyzer.errors import AnalyzerError
 from analyzer.render.live import Firm, Now, Screen, close_json, close_lines, finding_json, finding_lines, status_line
 from analyzer.render.live_metrics import MAX_ENDPOINTS, Metrics, MetricsServer
@@ -164,7 +167,7 @@ def test_sizes_and_spans(words: str, expected: tuple[int, float]) -> None:
     assert size_or_span(words) == expected
 
 
-@pytest.mark.parametrize("words", ["", "100", "MB", "0s", "-1h", "10 apples", "1e9s"])
+@pytest.mark.parametrize("words", ["", "100", "MB", "0s", "-1h", "10 apples", "1e9s", "100M"])
 def test_no_size_and_no_span(words: str) -> None:
     with pytest.raises(AnalyzerError):
         size_or_span(words)
@@ -218,3 +221,20 @@ def test_numbers_of_several_processes_add_up() -> None:
         Console(file=page, width=120).print(screen._page(both))
     assert "flow 7 of process 2  10.0.0.1:4000 -> 10.0.0.2:443" in page.getvalue()
     assert Now.merged([]).packets == 0
+
+
+@pytest.mark.parametrize("over", [{"rotate": "100MB"}, {"keep": 3}, {"out_every": "60s"}, {"segments": True}])
+def test_what_needs_another_option_says_so(over: dict[str, Any]) -> None:
+    with pytest.raises(AnalyzerError) as told:
+        check(LiveRequest(("lo",), **over))
+    assert told.value.hint.startswith("add --")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_metrics_are_served_on_ipv6_too() -> None:
+    server = MetricsServer(Metrics(), "::1", 0)
+    try:
+        with urllib.request.urlopen(f"http://[::1]:{server.address[1]}/metrics", timeout=10) as answer:
+            assert answer.status == 200
+    finally:
+        server.close()

@@ -29,15 +29,17 @@ def test_the_same_capture_makes_the_same_page(tmp_path: Path) -> None:
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
-def test_standard_input_makes_a_page_without_packets(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("more", "said"), [([], True), (["--cards", "5"], True), (["--cards", "0"], False)])
+def test_standard_input_makes_a_page_without_packets(more: list[str], said: bool, tmp_path: Path) -> None:
+    """And says so, unless that is what was asked for."""
     out = tmp_path / "page.html"
     with STALE.open("rb") as capture:
-        words = [sys.executable, "-m", "analyzer", "report", "-", "-o", str(out)]
+        words = [sys.executable, "-m", "analyzer", "report", "-", "-o", str(out), *more]
         subprocess.run(words, stdin=capture, check=True, capture_output=True)
-    assert "Standard input cannot be read twice" in out.read_text(encoding="utf-8")
+    assert ("Standard input cannot be read twice" in out.read_text(encoding="utf-8")) == said
 
 
-@pytest.mark.parametrize("words", [["-o", "/no/such/folder/x.html"], ["--cards", "-1"]])
+@pytest.mark.parametrize("words", [["-o", "/no/such/folder/x.html"], ["-o", "/tmp"], ["--cards", "-1"]])
 def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "/no/such/file.pcap", *words]) == 2
     assert "hint: " in capsys.readouterr().err

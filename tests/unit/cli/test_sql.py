@@ -9,6 +9,7 @@ import pytest
 
 from analyzer.api import analyze
 from analyzer.cli.main import main
+from analyzer.render.files import write_table
 
 pytest.importorskip("duckdb")
 
@@ -73,3 +74,31 @@ def test_a_folder_without_tables(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert main(["sql", str(tmp_path), "select 1"]) == 2
     assert "has no tables" in capfd.readouterr().err
     assert main(["sql", str(tmp_path / "nowhere"), "select 1"]) == 2
+
+
+def test_a_moment_without_nanoseconds_is_shown(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["sql", str(folder), "select timestamp '3000-01-01' t", "--format", "csv"]) == 0
+    assert capfd.readouterr().out.splitlines() == ["t", "3000-01-01 00:00:00"]
+
+
+def test_a_table_that_was_cut_off_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", CAPTURES[0], "--out", str(tmp_path)]) == 0
+    path = tmp_path / "closes.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    capfd.readouterr()
+    assert main(["sql", str(tmp_path), "select 1"]) == 2
+    assert f"error: {path} cannot be read" in capfd.readouterr().err
+
+
+def test_parts_of_a_live_capture_are_tables(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With one process and with several (folders of their own)."""
+    analysis = analyze(CAPTURES)
+    for name in ("flows", "closes"):
+        rows = analysis.arrow(name)
+        for part, place in enumerate((tmp_path / name, tmp_path / name / "process=1")):
+            place.mkdir()
+            write_table(place / f"part-0000{part}.parquet", "parquet", name, rows.slice(3 * part, 3))
+    assert (
+        main(["sql", str(tmp_path), "select count(*) n from flows join closes using (flow_id)", "--format", "csv"]) == 0
+    )
+    assert capfd.readouterr().out.splitlines() == ["n", "6"]
