@@ -29,8 +29,8 @@ from analyzer.classify.middlebox import SUSPECTED, Suspicion, suspect
 from analyzer.classify.promises import broken, with_promise
 from analyzer.classify.tls import alert_trigger, graceful_tls
 from analyzer.decode.segment import ACK
-from analyzer.flows.state import REUSED, SENT_AGAIN, SENT_DATA, SENT_PROBE, SENT_SYN
-from analyzer.kernel import I64, Mask
+from analyzer.flows.state import REUSED, SENT_AGAIN, SENT_DATA, SENT_FIN, SENT_PROBE, SENT_SYN
+from analyzer.kernel import I64, Mask, Records
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, RACES, TRIGGERS
 
@@ -41,6 +41,7 @@ _CLIENT, _SERVER = 0, 1
 # A side that stopped retrying has given up if it stayed silent this many times longer than its last wait: timers double
 # at most (RFC 6298 section 5.5), so by then the next try would have come.
 _GAVE_UP = 2.5
+LEAK_SURE = 0.95  # of a half-closed connection that it is leaked: it was watched for long enough
 _RTO_NS = 1_000_000_000  # the initial one, RFC 6298 section 2.1: what is not answered by then is sent again
 
 
@@ -127,7 +128,8 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
         return facts.of(x, name)
 
     when = of_x("rst_ts")
-    unestablished = (flow["handshake_ts"] == 0) & (facts.client["syns"] > 0) & (flow["payload_ts"] == 0)
+    opening = (facts.client["syns"] > 0) | (facts.server["syns"] > 0)
+    unestablished = (flow["handshake_ts"] == 0) & opening & (flow["payload_ts"] == 0)
     case.add(
         has & unestablished & (x == _SERVER) & (facts.server["syns"] == 0), "refused", "server",
         np.where(of_x("rst_ack") == 1, 0.99, 0.9),
@@ -147,22 +149,39 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
     tries = facts.settings.dead_peer_tries
 
     case.add(has & x_fin & to_data & rested, "rst_to_data_stale", x, 0.9)
-    case.add(has & x_fin, "rst_after_own_fin", x, np.where(of_x("rst_late_data") != 0, 0.95, 0.85))
-    case.add(has & y_fin, "rst_after_peer_fin", y, 0.95)
     case.add(has & soon & (of_x("rst_stimulus") == SENT_PROBE), "rst_to_keepalive", x, 0.95)
     case.add(has & (of_x("rst_probe_run") >= tries), "abort_keepalive", x, 0.95)
+    case.add(has & x_fin, "rst_after_own_fin", x, np.where(of_x("rst_late_data") != 0, 0.95, 0.85))
+    case.add(has & y_fin, "rst_after_peer_fin", y, 0.95)
     case.add(has & (of_x("rst_window_probe_run") >= tries), "abort_zero_window", x, 0.85)
     # the waits double (RFC 6298 section 5.5); a tail loss probe in front can hide that once
     backed_off = (of_x("rst_retries") >= tries) & (of_x("rst_doublings") >= tries - 2)
     case.add(has & (of_x("rst_outstanding") > 0) & backed_off, "abort_retransmit", x, 0.9)
+    # It knew the connection and had received all of it: no socket that was gone, nobody who had forgotten it.
+    received = ~bare & (of_x("rst_acks_all") == 1) & (of_x("rst_window") != 0)
+    case.add(has & to_data & rested & received, "rst_unread_data", x, 0.7, inferred=True)
     case.add(has & to_data & (rested | bare), "rst_to_data_stale", x, np.where(rested & bare, 0.9, 0.6), inferred=True)
     unread = (of_x("rst_unread") != 0) & ~bare
     # Its own window was closed: it had stopped reading long before.
     case.add(has & unread & (of_x("rst_own_window") == 0) & (of_x("rst_segments") > 0), "rst_unread_data", x, 0.9)
     quiet = of_x("rst_idle_payload") >= facts.settings.idle_min_ns
-    case.add(has & quiet, "rst_on_idle", x, 0.8, inferred=True)
+    alone = facts.of(y, "segments") == 0  # what it answered may not be in the capture
+    case.add(has & quiet, "rst_on_idle", x, np.where(alone, 0.5, 0.8), inferred=True)
     case.add(has & unread, "rst_unread_data", x, 0.6, inferred=True)
-    case.add(has, "rst_abort", x, 0.7, inferred=True)
+    case.add(has, "rst_abort", x, np.where(alone, 0.5, 0.7), inferred=True)
+
+
+def answers_late_fin(facts: Facts, x: I64) -> Mask:
+    """Return where X's reset answers nothing but Y's FIN, long after its own was acknowledged.
+
+    Its socket was gone by then: FIN_WAIT_2 runs out on Linux after tcp_fin_timeout.
+    """
+    acked = facts.of(x, "fin_acked_ts")
+    waited = facts.of(1 - x, "fin_ts") - acked >= facts.settings.idle_min_ns
+    soon = facts.of(x, "rst_ts") - facts.of(x, "rst_stimulus_ts") <= facts.stimulus_ns
+    only_fin = (facts.of(x, "rst_stimulus") == SENT_FIN) & (facts.of(x, "rst_late_data") == 0)
+    result: Mask = (acked != 0) & waited & only_fin & soon
+    return result
 
 
 # ------------------------------------------------------------------------------------------------ FIN
@@ -198,7 +217,10 @@ def _judge_fins(facts: Facts, case: _Case) -> None:
     silent = (facts.of(y, "last_ts") <= facts.of(x, "fin_ts")) & (since >= _RTO_NS)
     case.add(any_fin & ~x_acked & (again | silent), "fin_unanswered", x, np.where(again, 0.7, 0.5))
     waited = since >= facts.settings.half_close_wait_ns
-    case.add(any_fin, "half_closed_open", x, np.where(x_acked, np.where(waited, 0.95, 0.7), 0.5))
+    # Joined so late that Y may have closed before: nothing of it was captured but acknowledgements.
+    unknown = (facts.of(y, "syns") == 0) & (facts.of(y, "payload_bytes") == 0)
+    sure = np.where(x_acked & ~unknown, np.where(waited, LEAK_SURE, 0.7), 0.5)
+    case.add(any_fin, "half_closed_open", x, sure)
 
 
 # ------------------------------------------------------------------------------------------------ neither
@@ -207,7 +229,8 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
     flow, client, server = facts.flow, facts.client, facts.server
     tries = facts.settings.dead_peer_tries
     silence = facts.end_ns - flow["last_ts"]
-    ended_by_icmp = (flow["icmp_hard"] == 1) & (flow["last_ts"] <= flow["icmp_ts"] + facts.stimulus_ns)
+    last = (flow["last_ts"] <= flow["icmp_ts"] + facts.stimulus_ns) | (server["segments"] == 0)
+    ended_by_icmp = (flow["icmp_hard"] == 1) & last
     case.add(ended_by_icmp, "icmp_abort", "unknown", 0.8, inferred=True)
     case.add(flow["ended"] == REUSED, "implicit_port_reuse", "unknown", 0.9)
 
@@ -232,10 +255,19 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
     probing = np.maximum(
         client["unanswered_run"] + (client["probe_row"] >= 0), server["unanswered_run"] + (server["probe_row"] >= 0)
     )
-    case.add(stuck | (probing >= tries), "silent_death", "none", 0.9)
+    knocking = np.maximum(
+        window_probes_missed(client, server["last_ts"]), window_probes_missed(server, client["last_ts"])
+    )
+    case.add(stuck | (probing >= tries) | (knocking >= tries), "silent_death", "none", 0.9)
     since = np.where(flow["active_ts"] != 0, flow["active_ts"], flow["first_ts"])  # no payload at all in the capture
     case.add(facts.end_ns - since >= facts.settings.idle_min_ns, "open_idle", "none", 0.95)
     case.add(case.open, "open_active", "none", 0.95)
+
+
+def window_probes_missed(side: Records, peer_last_ts: I64) -> I64:
+    """Return how many zero-window probes a side had sent when the capture ended since its peer last said anything."""
+    result: I64 = np.where(peer_last_ts > side["window_probe_ts"], 0, side["window_probe_misses"])
+    return result
 
 
 # ------------------------------------------------------------------------------------------------ the table
@@ -282,6 +314,21 @@ def reset_at_once(facts: Facts, verdict: Verdict) -> Mask:
     after_fin = facts.of(x, "rst_stimulus_ts") > facts.of(x, "fin_ts")
     result: Mask = (verdict.kind == KIND["rst_after_own_fin"]) & (facts.of(x, "rst_late_data") == 0)
     return result & ~(answered & after_fin)
+
+
+def left_open(facts: Facts, verdict: Verdict) -> Mask:
+    """Return which flows one side closed while the other kept its half open, unused, for `half_close_wait` or longer.
+
+    In the end it closed after all, or was reset; where it never did the kind is half_closed_open.
+    """
+    ended = np.where(verdict.resetter >= 0, facts.of(np.maximum(verdict.resetter, 0), "rst_ts"), 0)
+    result = np.zeros(facts.n, np.bool_)
+    for x, mine, theirs in ((_CLIENT, facts.client, facts.server), (_SERVER, facts.server, facts.client)):
+        first = (mine["fin_acked_ts"] != 0) & ((theirs["fin_ts"] == 0) | (mine["fin_ts"] <= theirs["fin_ts"]))
+        until = np.where(theirs["fin_ts"] != 0, theirs["fin_ts"], ended)
+        unused = (theirs["late_data_after_peer_fin"] == 0) & (facts.flow["close_dir"] == x)
+        result |= first & unused & (until - mine["fin_acked_ts"] >= facts.settings.half_close_wait_ns)
+    return result
 
 
 def graceful_tcp(facts: Facts, verdict: Verdict) -> Coded:
@@ -366,7 +413,7 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
     trigger = alert_trigger(facts, trigger, verdict.kind)
     idle = timed_out(facts, verdict) | broken(facts)
     trigger[(trigger == TRIGGERS.index("unknown")) & idle] = TRIGGERS.index("idle_timeout")
-    age = (when - flow["first_ts"]) / 1e9
+    age = np.maximum(when - flow["first_ts"], 0) / 1e9  # a clock may have been set back
     return {
         "flow_id": flow["flow_id"],
         "ts": when,

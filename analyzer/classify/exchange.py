@@ -141,12 +141,16 @@ def race(facts: Facts, kind: I64) -> I64:
     crossed = fin & missed & (fin_ts <= app["request_ts"] + rtt)
 
     rst = facts.of(server, "rst_ts") != 0
-    acknowledged = facts.of(client, "snd_una") > app["request_offset"]
+    reset_ack = facts.of(server, "rst_ack")
+    beyond = (reset_ack - app["request_offset"]) & 0xFFFFFFFF
+    by_reset = rst & (reset_ack >= 0) & (beyond > 0) & (beyond < 1 << 31)
+    acknowledged = (facts.of(client, "snd_una") > app["request_offset"]) | by_reset
     rested = app["request_idle"] >= facts.settings.idle_min_ns
     dropped = np.isin(kind, _DROPPED) & ~acknowledged & (facts.of(client, "retries") >= facts.settings.dead_peer_tries)
     forgotten = rested & ~fin & (dropped | ((kind == _STALE) & ~acknowledged))
     half = ~fin & rst & acknowledged
-    crossed_rst = ~fin & rst & ~acknowledged & ~rested & (flow["close_rst"] == 1)
+    before = facts.of(server, "rst_ts") <= app["request_ts"]
+    crossed_rst = ~fin & rst & ~acknowledged & (~rested | before) & (flow["close_rst"] == 1)
 
     words = ("stale_reuse", "race", "silent_drop_reuse", "half_race", "race", "none")
     conditions = [waiting & c for c in (stale, crossed, forgotten, half, crossed_rst)] + [http]

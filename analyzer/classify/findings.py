@@ -16,20 +16,21 @@ import numpy as np
 
 from analyzer.classify import giving_up
 from analyzer.classify.bursts import CLOSE, bursts, closes_of
-from analyzer.classify.closing import KIND, Verdict
+from analyzer.classify.closing import KIND, Verdict, left_open
 from analyzer.classify.endpoints import endpoint_names
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.finding_codes import CODES, SEVERITIES
 from analyzer.classify.giving_up import GAVE_UP, gave_up
 from analyzer.classify.grouped import Latest, Rows
 from analyzer.classify.heartbeat_findings import too_slow, unanswered
+from analyzer.classify.idle_gap import stalled_at_end, trailing_rows
 from analyzer.classify.promises import broken, limit_s
 from analyzer.classify.request_limits import SERVED, limits, served
 from analyzer.classify.timeout_findings import PACE, behind, little_room, mismatched, of_timeouts, paces
 from analyzer.classify.wording import worded
 from analyzer.classify.zombies import SEEN, seen, watched
 from analyzer.flows.state import STALLED_ZERO_WINDOW
-from analyzer.kernel import I64, Mask, distinct
+from analyzer.kernel import I64, Mask, Records, distinct, joined_rows
 from analyzer.protocols.channel import HTTP1
 from analyzer.tables.build import Coded
 from analyzer.tables.tcp import INITIATORS, RACES, TRIGGERS
@@ -85,7 +86,7 @@ class Findings:
         number = np.full(ignored.size, _NUMBER["reset.ignored"])
         unknown, unsure = np.full(facts.n, np.nan), np.full(facts.n, 0.6)
         self._parts.add(_rows(facts, ignored, number, unknown, unsure, frames))
-        self._parts.add(_stalls(facts))
+        self._parts.add(_stalls(facts, verdict))
         self._parts.add(_window_waits(facts))
         self._parts.add(_gateway_timeouts(facts))
         self._closes.add(closes_of(facts, verdict))
@@ -133,8 +134,10 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     code[(code == _NUMBER["close.unread_data"]) & (verdict.resetter == 0)] = -1
     fin_first = (facts.client["fin_ts"] != 0) | (facts.server["fin_ts"] != 0)
     code[(code == _NUMBER["close.stale_connection"]) & fin_first] = -1  # it was told, and the race says so if one was
+    closed = facts.of(np.maximum(verdict.resetter, 0), "fin_seq") != 0  # who answers a probe so had said goodbye
+    code[(verdict.kind == KIND["rst_to_keepalive"]) & closed] = -1
     trigger = closes["trigger"].codes
-    probed = (facts.client["probes"] > 0) | (facts.server["probes"] > 0)
+    probed = (_answered_probes(facts.client) > 0) | (_answered_probes(facts.server) > 0)
     flow = facts.flow
     filled = probed & (10 * flow["close_idle_wire"] < 9 * flow["close_idle_payload"])
     code[(code < 0) & filled & (trigger == TRIGGERS.index("idle_timeout"))] = _NUMBER["keepalive.not_counted"]
@@ -151,10 +154,16 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     calm = np.maximum(facts.app["goaway_c"], facts.app["goaway_s"]) == _ENHANCE_YOUR_CALM + 1
     code[calm] = _NUMBER["http2.enhance_your_calm"]
     code[facts.app["tls_bled"] == 1] = _NUMBER["tls.heartbleed"]
+    code[left_open(facts, verdict)] = _NUMBER["close.half_closed_leak"]
     races = closes["race"].codes
     for race, name in _BY_RACE.items():
         code[races == RACES.index(race)] = _NUMBER[name]
     return code
+
+
+def _answered_probes(side: Records) -> I64:
+    result: I64 = side["probes"] - side["unanswered"] - (side["probe_row"] >= 0)
+    return result
 
 
 def _waited(facts: Facts, verdict: Verdict) -> Mask:
@@ -162,7 +171,8 @@ def _waited(facts: Facts, verdict: Verdict) -> Mask:
     app = facts.app
     asked = (app["reader"] == HTTP1) & (app["outstanding"] > 0) & (app["answering"] == 0) & (app["open_message"] == 0)
     ended = ~np.isin(verdict.kind, [KIND[kind] for kind in ("open_active", "open_idle", "capture_gap")])
-    result: Mask = asked & ended & (facts.flow["close_idle_payload"] >= _LEAST_WAIT_NS)
+    before = facts.flow["close_ts"] > app["request_ts"]  # a reset may cross a request
+    result: Mask = asked & ended & before & (facts.flow["close_idle_payload"] >= _LEAST_WAIT_NS)
     return result
 
 
@@ -204,11 +214,14 @@ def _rows(
     return rows
 
 
-def _stalls(facts: Facts) -> Rows:
+def _stalls(facts: Facts, verdict: Verdict) -> Rows:
     """Silences behind a closed window, one row each."""
     gaps = facts.done.gaps
-    long = gaps["end_ts"] - gaps["start_ts"] >= _LEAST_STALL_NS
-    gaps = gaps[long & (gaps["gap_class"] == STALLED_ZERO_WINDOW)]
+    gaps = gaps[gaps["gap_class"] == STALLED_ZERO_WINDOW]
+    trailing = trailing_rows(facts)
+    at_end = facts.flow["flow_id"][stalled_at_end(facts) & (verdict.kind == KIND["open_idle"])]
+    gaps = joined_rows(gaps, trailing[np.isin(trailing["flow_id"], at_end)])
+    gaps = gaps[gaps["end_ts"] - gaps["start_ts"] >= _LEAST_STALL_NS]
     order = np.argsort(facts.flow["flow_id"], kind="stable")
     ids = facts.flow["flow_id"][order]
     if ids.size == 0 or gaps.shape[0] == 0:

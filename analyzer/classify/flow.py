@@ -53,7 +53,7 @@ def flows(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> dict[str, A
         "role_source": Coded(flow["role_source"], ROLE_SOURCES),
         "first_ts": flow["first_ts"],
         "last_ts": flow["last_ts"],
-        "duration_s": (flow["last_ts"] - flow["first_ts"]) / 1e9,
+        "duration_s": np.maximum(flow["last_ts"] - flow["first_ts"], 0) / 1e9,  # a clock may have been set back
         "start_seen": (flow["completeness"] & SEEN_SYN) != 0,
         "end_seen": (flow["close_ts"] != 0) & ((verdict.resetter >= 0) | (facts.both("fin_seq") != 0).all(axis=0)),
         "handshake_rtt_s": _seconds(flow["handshake_rtt"], (flow["handshake_rtt"] > 0) & once),

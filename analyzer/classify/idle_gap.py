@@ -85,6 +85,15 @@ def _phases(facts: Facts, rows: Records) -> Array:
     return known
 
 
+def stalled_at_end(facts: Facts) -> Mask:
+    """Return on which flows the silence that the end of the capture cut off was spent behind a closed window."""
+    flow = facts.flow
+    since = np.where(flow["gap_zero_ts"] != 0, facts.end_ns - flow["gap_zero_ts"], 0)
+    closed = flow["gap_closed_ns"] + since
+    result: Mask = still_open(facts) & (closed > 0) & (2 * closed >= facts.end_ns - flow["active_ts"])
+    return result
+
+
 def trailing_rows(facts: Facts) -> Records:
     """Return GAP rows for silences that ran into the end of the capture."""
     flow = facts.flow

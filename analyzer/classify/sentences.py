@@ -63,6 +63,31 @@ SENTENCES = {
 _NO_PAYLOAD = "Still open when the capture ended; it carried no payload in all of it."
 _ALONE = "The {who} closed in order (FIN) after {idle} s without payload; what the {other} said is not in the capture."
 _AT_ONCE = "The {who} closed (FIN) and reset at once: the {other} had sent nothing in between."
+_NOT_YET = "The {who} closed (FIN); the {other} had not closed when the capture ended."
+_PROBED = (
+    "The {who} had closed (FIN) and answered a keep-alive probe with a reset: the connection was already gone on its "
+    "side, and still open on that of the {other}."
+)
+_ORPHAN = (
+    "The {who} closed in order (FIN) and did not wait for the {other} to close too: when it did, a reset answered its "
+    "FIN."
+)
+_LATER = "The {who} closed (FIN) and reset later: the {other} had neither closed nor sent anything in between."
+_LONG_OPEN = (
+    "The {who} closed in order (FIN); the {other} kept its side open for long, then reset: often a leaked socket "
+    "(CLOSE_WAIT)."
+)
+_CLOSED_LATE = (
+    "The {who} closed in order (FIN) after {idle} s without payload; the {other} kept its side open for long before it "
+    "closed too: often a leaked socket (CLOSE_WAIT)."
+)
+_FULL = (
+    "The server repeated its SYN-ACK ({tries} in all) though the client had acknowledged it: a full accept queue "
+    "(backlog), or the acknowledgement was lost."
+)
+_STALLED = (
+    "Still open when the capture ended, {idle} s after its last payload: a receive window was closed for most of that."
+)
 _ONCE = "The {who} closed (FIN) and nothing came back: the {other} or path was gone, or the capture lacks its answer."
 _GONE = (
     "The {who} had closed (FIN) and answered new data with a reset after {idle} s without payload: the connection was "
@@ -81,7 +106,7 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
     injected = verdict.kind == CLOSE_KINDS.index("rst_injected_suspected")
     named = np.where(injected, np.maximum(verdict.resetter, 0), verdict.initiator)  # in whose name it was sent
     tries = np.where(
-        facts.flow["payload_ts"] == 0,
+        (facts.flow["payload_ts"] == 0) | (verdict.kind == CLOSE_KINDS.index("synack_timeout")),
         np.where(facts.server["syns"] > 0, facts.server["syns"], facts.client["syns"]),
         np.maximum(facts.client["retries"], facts.server["retries"]),
     )
@@ -89,6 +114,10 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
         facts.client["unanswered_run"] + (facts.client["probe_row"] >= 0),
         facts.server["unanswered_run"] + (facts.server["probe_row"] >= 0),
     )
+    from analyzer.classify.closing import window_probes_missed
+
+    for mine, theirs in ((facts.client, facts.server), (facts.server, facts.client)):
+        probes = np.maximum(probes, window_probes_missed(mine, theirs["last_ts"]))
     stale = facts.of(np.maximum(verdict.resetter, 0), "rst_burst_idle") / 1e9
     idle_s = np.where(verdict.kind == CLOSE_KINDS.index("rst_to_data_stale"), stale, idle_s)  # before the new data
     silent = np.isnan(idle_s) & (verdict.kind == CLOSE_KINDS.index("open_idle"))
@@ -116,22 +145,29 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
 
 def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, Mask]]:
     """Yield each sentence with the flows that it is said of. untold (n,)  the silence before the end is not known"""
-    from analyzer.classify.closing import reset_at_once
+    from analyzer.classify.closing import LEAK_SURE, answers_late_fin, left_open, reset_at_once
+    from analyzer.classify.idle_gap import stalled_at_end
 
     x = np.where(verdict.initiator == INITIATORS.index("server"), 1, 0)
     alone = facts.of(1 - x, "segments") == 0
     closed = facts.of(np.maximum(verdict.resetter, 0), "fin_seq") != 0
+    unprovoked, leaked = reset_at_once(facts, verdict), left_open(facts, verdict)
+    later = unprovoked & (facts.of(x, "rst_ts") - facts.of(x, "fin_ts") > facts.stimulus_ns)
     special = {
-        "fin_client_first": (_ALONE, alone),
-        "fin_server_first": (_ALONE, alone),
-        "fin_unanswered": (_ONCE, facts.of(x, "fins") == 1),
-        "rst_after_own_fin": (_AT_ONCE, reset_at_once(facts, verdict)),
-        "rst_to_data_stale": (_GONE, closed),
+        "fin_client_first": [(_ALONE, alone), (_CLOSED_LATE, leaked)],
+        "fin_server_first": [(_ALONE, alone), (_CLOSED_LATE, leaked)],
+        "fin_unanswered": [(_ONCE, facts.of(x, "fins") == 1)],
+        "rst_after_own_fin": [(_ORPHAN, answers_late_fin(facts, x)), (_LATER, later), (_AT_ONCE, unprovoked)],
+        "rst_after_peer_fin": [(_LONG_OPEN, leaked)],
+        "rst_to_data_stale": [(_GONE, closed)],
+        "rst_to_keepalive": [(_PROBED, closed)],
+        "half_closed_open": [(_NOT_YET, verdict.confidence < LEAK_SURE)],
+        "synack_timeout": [(_FULL, facts.flow["handshake_ts"] != 0)],
+        "open_idle": [(_STALLED, stalled_at_end(facts))],
     }
     for code in distinct(verdict.kind).tolist():
         kind, mine = CLOSE_KINDS[code], verdict.kind == code
-        if kind in special:
-            sentence, some = special[kind]
+        for sentence, some in special.get(kind, ()):
             yield from _told(sentence, mine & some, untold)
             mine &= ~some
         yield from _told(SENTENCES[kind], mine, untold)

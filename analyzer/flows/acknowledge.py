@@ -42,8 +42,11 @@ def take_ack(
     if beyond > 0:
         if not peer.nxt_known:
             peer.bare_answer_ts, peer.bare_answer_frame = seg.ts_ns, seg.frame
+            if beyond == 1 and peer.payload_bytes == 0 and peer.deliver_nxt == peer.snd_nxt:
+                peer.deliver_nxt = ack_rel  # what was seen of it first was a probe, one below its next number
         elif peer.window_probe_end != ack_rel and peer.segments > 0:
             bits = ACKED_UNSEEN
+            f.gap_dir = 1 - direction  # the answer came, the capture lacks it
             if me.fin_seq != 0:
                 peer.lost_after_peer_fin = 1
             m.ack_unseen += 1

@@ -43,7 +43,7 @@ def is_over(now: int, f: Records, client: Records, server: Records, limits: Reco
 
 
 @helper
-def note_fin(f: Records, seg: Records, direction: int, me: Records, end: int, ack_rel: int) -> bool:
+def note_fin(f: Records, seg: Records, direction: int, me: Records, peer: Records, end: int, ack_rel: int) -> bool:
     """Count a FIN; return True if it is the side's first."""
     me.fins += 1
     if me.fin_seq != 0:
@@ -53,6 +53,8 @@ def note_fin(f: Records, seg: Records, direction: int, me: Records, end: int, ac
     me.fin_idle_wire = seg.ts_ns - f.last_ts if f.last_ts != 0 else 0
     me.fin_idle_payload = seg.ts_ns - f.active_ts if f.active_ts != 0 else -1
     me.fin_payload_frame = f.payload_frame
+    if peer.segments > 0 and ack_rel > peer.sent_nxt:
+        peer.lost_after_peer_fin = 1
     return True
 
 

@@ -60,6 +60,8 @@ def is_zero_window_probe(seg: Records, seq_rel: int, me: Records, peer: Records)
         return bool(seq_rel == me.snd_una - 1)  # Linux
     if seg.payload_len == 1 and seq_rel == me.snd_nxt:
         return True  # BSD, Windows: the next byte
+    if seg.payload_len == 1 and seq_rel == me.snd_nxt - 1 and me.snd_una == me.snd_nxt:
+        return True  # a keep-alive of Windows, with its byte of nothing
     return bool(seq_rel == me.snd_una and seq_rel < me.snd_nxt)  # the first unacknowledged segment again
 
 

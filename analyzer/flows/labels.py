@@ -96,3 +96,5 @@ def count_labels(bits: int, seg: Records, f: Records, me: Records, peer: Records
         me.dup_ack_ts = seg.ts_ns
     if bits & ZERO_WINDOW_PROBE:
         me.window_probe_run += 1
+        me.window_probe_misses = 1 if peer.last_ts > me.window_probe_ts else me.window_probe_misses + 1
+        me.window_probe_ts = seg.ts_ns

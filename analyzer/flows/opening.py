@@ -74,12 +74,15 @@ def note_icmp(seg: Records, flows: Records, sides: Records, slots: I32, latest: 
         return
     f, quoted = flows[slot], sides[2 * slot + direction]
     seq_rel = unwrapped(seg.seq, quoted.isn, quoted.snd_nxt)
-    if quoted.isn < 0 or seq_rel < quoted.snd_una or seq_rel > quoted.snd_nxt:
-        return  # not of data under way: old, or forged (RFC 5927 section 4.1)
+    first = quoted.snd_una - 1 if quoted.probe_row >= 0 else quoted.snd_una
+    if quoted.isn < 0 or seq_rel < first or seq_rel > quoted.snd_nxt:
+        return  # not of data under way or a probe: old, or forged (RFC 5927 section 4.1)
     kind, code = seg.window >> 8, seg.window & 255
     # RFC 1122 section 4.2.3.9: protocol and port unreachable are hard errors; so is prohibition (RFC 1812 5.2.7.1).
     if seg.ip_version == 4:
         hard = kind == 3 and code in (1, 2, 3, 9, 10, 13)
+        # A SYN that nobody else answers fails by any of them (tcp(7) on Linux) but "fragmentation needed".
+        hard = hard or (kind == 3 and code != 4 and sides[2 * slot + 1 - direction].segments == 0)
     else:
         hard = kind == 1
     f.icmp_count += 1
@@ -194,5 +197,5 @@ def take_completeness(seg: Records, f: Records, me: Records, direction: int, seq
         f.completeness |= SEEN_RST
     if f.handshake_ts == 0 and f.syn_ack_ts != 0 and direction == 0 and flags & (SYN | RST | ACK) == ACK:
         f.handshake_ts = seg.ts_ns
-        if f.syn_ts != 0:
+        if f.syn_ts != 0 and f.syn_ts <= f.syn_ack_ts <= seg.ts_ns:  # else they overtook each other
             f.handshake_rtt = seg.ts_ns - f.syn_ts

@@ -52,8 +52,10 @@ def take_sample(me: Records, ack: int, now: int, m: Records, samples: I32, free:
     """End the timing if `ack` covers it: smooth (RFC 6298 section 2.3), remember the smallest, keep the sample."""
     if me.timed_end == 0 or ack < me.timed_end:
         return
-    rtt = max(now - me.timed_ts, 0)
+    rtt = now - me.timed_ts
     me.timed_end = 0
+    if rtt < 0:
+        return  # a clock was set back
     if me.srtt == 0:
         me.srtt, me.rtt_min = max(rtt, 1), rtt
         me.rtt_stride = 1

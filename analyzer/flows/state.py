@@ -161,12 +161,14 @@ SIDE = np.dtype(
         ("echoed", I8),  # of a peer that the capture lacks: the timestamp that this side last echoed
         # --- rare: retries of unacknowledged data
         ("retry_doublings", I4), ("retry_ts", I8), ("retry_gap", I8),
+        # --- rare: zero-window probes of this side that nothing came after
+        ("window_probe_misses", I4), ("window_probe_ts", I8),
         # --- once per round trip
         ("rtt_min", I8), ("rtt_slot", I4), ("rtt_n", I4), ("rtt_stride", I4), ("rtt_skip", I4),
         # --- rare: FIN
         ("fin_ts", I8), ("fin_frame", I8), ("fin_ack", I8), ("fin_acked_ts", I8), ("fins", I4),
         ("fin_idle_wire", I8), ("fin_idle_payload", I8), ("fin_payload_frame", I8),
-        ("lost_after_peer_fin", I1),  # the peer acknowledged something of this side, not captured, after its own FIN
+        ("lost_after_peer_fin", I1),  # the peer's FIN, or an ACK after it, acknowledged what was not captured of this
         ("late_data_after_peer_fin", I8),
         ("burst_idle", I8), ("burst_ts", I8),  # payload silence before this side's latest burst of data, and its start
         # --- rare: the first RST, as things stood just before it
@@ -184,7 +186,7 @@ SIDE = np.dtype(
         ("rst_unlike", I1),
         # --- rare: out-of-order store
         ("ooo_blocks", I4), ("dropped", I4), ("ooo_bytes", I8),
-        ("_to_line", U1, (48,)),
+        ("_to_line", U1, (32,)),
     ],
     align=True,
 )  # fmt: skip

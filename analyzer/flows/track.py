@@ -93,7 +93,7 @@ def _observe(
     check_hole(seg, f, peer, me, slot, 1 - direction, blocks, spans, m)
     first_fin = False
     if flags & FIN and not flags & (SYN | RST):
-        first_fin = note_fin(f, seg, direction, me, end, ack_rel)
+        first_fin = note_fin(f, seg, direction, me, peer, end, ack_rel)
     new = take_payload(seg, seq_rel, bits, f, me, peer, slot, direction, m, blocks, pages, data, spans)
     if first_fin and not is_unheard(me, peer):
         drain(f, me, slot, direction, blocks, spans, m)

@@ -6,6 +6,7 @@ section 4.2.3.6, and half of a timeout as the longest safe heartbeat period).
 
 from __future__ import annotations
 
+from analyzer.classify.closing import LEAK_SURE
 from analyzer.render.flowrows import FlowRows
 from analyzer.render.plain import span
 
@@ -49,7 +50,7 @@ def _by_kind(rows: FlowRows) -> list[str]:
             ]
     if kind in ("silent_death", "abort_retransmit"):
         return ["Set TCP_USER_TIMEOUT (RFC 5482), or a deadline in the application, to notice a dead path sooner."]
-    if kind == "half_closed_open":
+    if kind == "half_closed_open" and (close["confidence"] or 0) >= LEAK_SURE:
         return ["Close the socket once a read returns end of file: the side that received the FIN never sent its own."]
     if kind == "abort_zero_window":
         return ["Find out why the receiver stopped reading; a deadline for writes makes the sender notice."]

@@ -51,7 +51,7 @@ LOOKS: dict[str, str] = {
     "rst_unread_data": "reset with data left unread",
     "rst_abort": "reset without visible cause",
     "stalled_zero_window": "silences because the receiver closed its window",
-    "half_closed_open": "left half-closed: one side never sent its FIN (CLOSE_WAIT leak)",
+    "half_closed_open": "left half-closed: one side had not sent its FIN when the capture ended",
     "fin_unanswered": "sent a FIN that was never acknowledged",
     "icmp_abort": "ended by an ICMP error",
     "syn_timeout": "never got an answer to the SYN",
