@@ -317,7 +317,7 @@ class Engine:
         if done.flows.shape[0] == 0 and done.probes.shape[0] == 0 and done.gaps.shape[0] == 0:
             return
         from analyzer.classify.beats import inferred, kinds
-        from analyzer.classify.closing import closes, judge
+        from analyzer.classify.closing import closes
         from analyzer.classify.endpoints import Endpoints
         from analyzer.classify.explicit_beats import explicit
         from analyzer.classify.facts import Facts
@@ -327,6 +327,7 @@ class Engine:
         from analyzer.classify.idle_gap import idle_gaps
         from analyzer.classify.keepalive import keepalives
         from analyzer.classify.timeouts import Timeouts
+        from analyzer.classify.verdict import judge
         from analyzer.knowledge.load import Knowledge
         from analyzer.tables.build import to_arrow
 
@@ -362,8 +363,9 @@ class Engine:
 
     def _tell_early(self, done: Finished) -> None:
         """Give the closes of flows that linger to `on_close`."""
-        from analyzer.classify.closing import closes, judge
+        from analyzer.classify.closing import closes
         from analyzer.classify.facts import Facts
+        from analyzer.classify.verdict import judge
         from analyzer.tables.build import to_arrow
 
         applications = self.protocols.look_at(done.slots, done.flows["flow_id"])

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from analyzer.classify.closing import Verdict
 from analyzer.classify.facts import Facts
 from analyzer.classify.grouped import Rows, by_server
+from analyzer.classify.verdict import Verdict
 from analyzer.tables.tcp import INITIATORS
 
 LEAST = 5

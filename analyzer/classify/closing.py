@@ -1,16 +1,12 @@
-"""How each connection ended, and who ended it (definitions B5), from what TCP alone shows.
+"""How each connection ended: the rows of `closes`, around the kind that `verdict` found.
 
-What    Exactly one close kind per flow, by the first condition that applies, with its evidence frames.
-Source  RFC 9293 sections 3.6 (closing), 3.5.2-3.5.3 (resets); RFC 5961 (challenge ACKs); RFC 1122 section 4.2.2.13.
-Needs   flows: the FINs, the RSTs and what was true just before them
+Needs   flows, the verdicts, app
 Gives   closes
-Limits  A FIN or RST does not say which program decided, nor that it was the host whose address it bears. What the
-        application's protocol knows (layer grace, races, most triggers) is asked of `exchange`.
+Limits  What the application's protocol knows (layer grace, races, most triggers) is asked of `exchange`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,253 +20,18 @@ from analyzer.classify.exchange import (
     websocket_close,
     with_race,
 )
-from analyzer.classify.facts import Array, Facts
-from analyzer.classify.middlebox import SUSPECTED, Suspicion, suspect
+from analyzer.classify.facts import Facts
 from analyzer.classify.promises import broken, with_promise
 from analyzer.classify.tls import alert_trigger, graceful_tls
+from analyzer.classify.verdict import KIND, Verdict
 from analyzer.decode.segment import ACK
-from analyzer.flows.state import REUSED, SENT_AGAIN, SENT_DATA, SENT_FIN, SENT_PROBE, SENT_SYN
-from analyzer.kernel import I64, Mask, Records
+from analyzer.flows.state import SENT_AGAIN, SENT_DATA, SENT_FIN
+from analyzer.kernel import I64, Mask
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, RACES, TRIGGERS
 
-KIND = {name: code for code, name in enumerate(CLOSE_KINDS)}
-_WHO = {name: code for code, name in enumerate(INITIATORS)}
 _CLIENT, _SERVER = 0, 1
 
-# A side that stopped retrying has given up if it stayed silent this many times longer than its last wait: timers double
-# at most (RFC 6298 section 5.5), so by then the next try would have come.
-_GAVE_UP = 2.5
-LEAK_SURE = 0.95  # of a half-closed connection that it is leaked: it was watched for long enough
-_RTO_NS = 1_000_000_000  # the initial one, RFC 6298 section 2.1: what is not answered by then is sent again
-
-
-@dataclass(slots=True)
-class Verdict:
-    """(n,) per flow. kind, initiator: codes of the enums. confidence 0 to 1. resetter: side of the RST, -1 = none.
-
-    base  the kind before a suspected middlebox overrode it    suspicion  what speaks for one
-    """
-
-    kind: I64
-    base: I64
-    initiator: I64
-    confidence: np.ndarray[tuple[int], np.dtype[np.float64]]
-    inferred: Mask
-    resetter: I64
-    suspicion: Suspicion
-
-
-class _Case:
-    """Collects (condition, kind, initiator, confidence) in order; the first condition that holds decides."""
-
-    def __init__(self, n: int) -> None:
-        self.open = np.ones(n, np.bool_)
-        self.kind = np.full(n, KIND["open_active"], np.int64)
-        self.initiator = np.full(n, _WHO["none"], np.int64)
-        self.confidence = np.full(n, 0.9)
-        self.inferred = np.zeros(n, np.bool_)
-
-    def add(self, condition: Mask, kind: str, initiator: Any, confidence: Any, *, inferred: bool = False) -> None:
-        """Decide the open flows for which `condition` holds. `initiator`: a word, or sides (0 client, 1 server)."""
-        here = self.open & condition
-        code = _WHO[initiator] if isinstance(initiator, str) else np.asarray(initiator)[here]
-        self.kind[here] = KIND[kind]
-        self.initiator[here] = code
-        self.confidence[here] = confidence if np.isscalar(confidence) else np.asarray(confidence)[here]
-        self.inferred[here] = inferred
-        self.open &= ~condition
-
-
-# Kinds that say of a RST no more than when it came. What its sender acknowledged or answered is explained well enough.
-_MAY_BE_INJECTED = tuple(
-    KIND[k] for k in ("rst_abort", "rst_on_idle", "rst_to_data_stale", "rst_to_keepalive", "rst_unread_data")
-)
-
-# INITIATORS begins with client, server: a side is its own code
-assert INITIATORS[:2] == ("client", "server")
-
-
-def judge(facts: Facts) -> Verdict:
-    """Return the verdict on each flow."""
-    case = _Case(facts.n)
-    resetter = _resetter(facts)
-    _judge_resets(facts, case, resetter)
-    _judge_fins(facts, case)
-    _judge_unfinished(facts, case)
-    suspicion = suspect(facts, resetter)
-    base = case.kind.copy()
-    injected = np.isin(base, _MAY_BE_INJECTED) & (suspicion.score >= SUSPECTED)
-    case.kind[injected], case.initiator[injected] = KIND["rst_injected_suspected"], _WHO["middlebox"]
-    case.confidence[injected], case.inferred[injected] = suspicion.score[injected], True
-    return Verdict(case.kind, base, case.initiator, case.confidence, case.inferred, resetter, suspicion)
-
-
-# ------------------------------------------------------------------------------------------------ RST
-def _resetter(facts: Facts) -> I64:
-    """Return who sent the RST that ended the flow, -1 if none did (or the close was complete before it)."""
-    c, s = facts.client["rst_ts"], facts.server["rst_ts"]
-    side = np.where((s != 0) & ((c == 0) | (s < c)), 1, 0)
-    when = np.where(side == 1, s, c)
-    done = np.maximum(facts.client["fin_acked_ts"], facts.server["fin_acked_ts"])
-    complete = facts.both_fins_acked & (done <= when)
-    result: I64 = np.where((when != 0) & ~complete, side, -1)
-    return result
-
-
-def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
-    """A RST by X ended the flow; Y is the other side."""
-    flow, has = facts.flow, resetter >= 0
-    x = np.maximum(resetter, 0)
-    y = 1 - x
-
-    def of_x(name: str) -> Array:
-        return facts.of(x, name)
-
-    when = of_x("rst_ts")
-    opening = (facts.client["syns"] > 0) | (facts.server["syns"] > 0)
-    unestablished = (flow["handshake_ts"] == 0) & opening & (flow["payload_ts"] == 0)
-    case.add(
-        has & unestablished & (x == _SERVER) & (facts.server["syns"] == 0), "refused", "server",
-        np.where(of_x("rst_ack") == 1, 0.99, 0.9),
-    )  # fmt: skip
-    case.add(has & unestablished & (x == _CLIENT), "handshake_aborted", "client", 0.95)
-    gave_up = has & unestablished & (facts.server["syns"] >= 2)  # on a handshake that the client never completed
-    case.add(gave_up, "synack_timeout", "server", 0.8, inferred=True)
-    only_resets = (facts.both("segments") == facts.both("rsts")).all(axis=0)
-    case.add(has & only_resets, "capture_gap", "unknown", 0.5, inferred=True)
-
-    x_fin = (of_x("fin_seq") != 0) & (of_x("fin_ts") <= when)
-    y_fin = (facts.of(y, "fin_seq") != 0) & (facts.of(y, "fin_ts") <= when)
-    soon = when - of_x("rst_stimulus_ts") <= facts.stimulus_ns
-    to_data = soon & np.isin(of_x("rst_stimulus"), (SENT_DATA, SENT_AGAIN))
-    rested = of_x("rst_burst_idle") >= facts.settings.idle_min_ns
-    bare = (of_x("rst_flags") & ACK) == 0
-    tries = facts.settings.dead_peer_tries
-
-    case.add(has & x_fin & to_data & rested, "rst_to_data_stale", x, 0.9)
-    case.add(has & soon & (of_x("rst_stimulus") == SENT_PROBE), "rst_to_keepalive", x, 0.95)
-    case.add(has & (of_x("rst_probe_run") >= tries), "abort_keepalive", x, 0.95)
-    case.add(has & x_fin, "rst_after_own_fin", x, np.where(of_x("rst_late_data") != 0, 0.95, 0.85))
-    case.add(has & y_fin, "rst_after_peer_fin", y, 0.95)
-    case.add(has & (of_x("rst_window_probe_run") >= tries), "abort_zero_window", x, 0.85)
-    # the waits double (RFC 6298 section 5.5); a tail loss probe in front can hide that once
-    backed_off = (of_x("rst_retries") >= tries) & (of_x("rst_doublings") >= tries - 2)
-    case.add(has & (of_x("rst_outstanding") > 0) & backed_off, "abort_retransmit", x, 0.9)
-    # It knew the connection and had received all of it: no socket that was gone, nobody who had forgotten it.
-    received = ~bare & (of_x("rst_acks_all") == 1) & (of_x("rst_window") != 0)
-    case.add(has & to_data & rested & received, "rst_unread_data", x, 0.7, inferred=True)
-    case.add(has & to_data & (rested | bare), "rst_to_data_stale", x, np.where(rested & bare, 0.9, 0.6), inferred=True)
-    unread = (of_x("rst_unread") != 0) & ~bare
-    # Its own window was closed: it had stopped reading long before.
-    case.add(has & unread & (of_x("rst_own_window") == 0) & (of_x("rst_segments") > 0), "rst_unread_data", x, 0.9)
-    quiet = of_x("rst_idle_payload") >= facts.settings.idle_min_ns
-    alone = facts.of(y, "segments") == 0  # what it answered may not be in the capture
-    case.add(has & quiet, "rst_on_idle", x, np.where(alone, 0.5, 0.8), inferred=True)
-    case.add(has & unread, "rst_unread_data", x, 0.6, inferred=True)
-    case.add(has, "rst_abort", x, np.where(alone, 0.5, 0.7), inferred=True)
-
-
-def answers_late_fin(facts: Facts, x: I64) -> Mask:
-    """Return where X's reset answers nothing but Y's FIN, long after its own was acknowledged.
-
-    Its socket was gone by then: FIN_WAIT_2 runs out on Linux after tcp_fin_timeout.
-    """
-    acked = facts.of(x, "fin_acked_ts")
-    waited = facts.of(1 - x, "fin_ts") - acked >= facts.settings.idle_min_ns
-    soon = facts.of(x, "rst_ts") - facts.of(x, "rst_stimulus_ts") <= facts.stimulus_ns
-    only_fin = (facts.of(x, "rst_stimulus") == SENT_FIN) & (facts.of(x, "rst_late_data") == 0)
-    result: Mask = (acked != 0) & waited & only_fin & soon
-    return result
-
-
-# ------------------------------------------------------------------------------------------------ FIN
-def _judge_fins(facts: Facts, case: _Case) -> None:
-    """No RST ended the flow; X sent the first FIN."""
-    flow = facts.flow
-    fin = facts.both("fin_seq") != 0
-    any_fin = fin.any(axis=0)
-    fin_ts = facts.both("fin_ts")
-    x = np.where(fin[0] & (~fin[1] | (fin_ts[0] <= fin_ts[1])), _CLIENT, _SERVER)
-    y = 1 - x
-    two = fin.all(axis=0)
-    full = facts.both_fins_acked
-
-    crossed = (facts.client["fin_ack"] < facts.server["fin_seq"]) & (facts.server["fin_ack"] < facts.client["fin_seq"])
-    apart = np.abs(fin_ts[0] - fin_ts[1])
-    at_once = apart < np.maximum(facts.path_rtt, flow["handshake_rtt"]) + 5_000_000
-    case.add(two & crossed & at_once, "fin_simultaneous", "both", 0.9)
-    case.add(two & (facts.of(y, "late_data_after_peer_fin") > 0), "fin_half_close", x, 0.95)
-    sure = np.where(full, 0.99, 0.85)
-    case.add(two & (x == _CLIENT), "fin_client_first", "client", sure)
-    case.add(two, "fin_server_first", "server", sure)
-
-    x_acked = facts.of(x, "fin_acked_ts") != 0
-    y_unseen = facts.of(y, "segments") == 0
-    case.add(any_fin & y_unseen & (x == _CLIENT), "fin_client_first", "client", 0.6, inferred=True)
-    case.add(any_fin & y_unseen, "fin_server_first", "server", 0.6, inferred=True)
-    case.add(any_fin & ~x_acked & (facts.of(x, "fins") >= 3), "fin_unanswered", x, 0.9)
-    lost = facts.of(y, "lost_after_peer_fin") != 0  # after its FIN X acknowledged something, perhaps Y's FIN
-    case.add(any_fin & lost, "capture_gap", "unknown", 0.6, inferred=True)
-    since = facts.end_ns - facts.of(x, "fin_ts")
-    again = facts.of(x, "fins") >= 2
-    silent = (facts.of(y, "last_ts") <= facts.of(x, "fin_ts")) & (since >= _RTO_NS)
-    case.add(any_fin & ~x_acked & (again | silent), "fin_unanswered", x, np.where(again, 0.7, 0.5))
-    waited = since >= facts.settings.half_close_wait_ns
-    # Joined so late that Y may have closed before: nothing of it was captured but acknowledgements.
-    unknown = (facts.of(y, "syns") == 0) & (facts.of(y, "payload_bytes") == 0)
-    sure = np.where(x_acked & ~unknown, np.where(waited, LEAK_SURE, 0.7), 0.5)
-    case.add(any_fin, "half_closed_open", x, sure)
-
-
-# ------------------------------------------------------------------------------------------------ neither
-def _judge_unfinished(facts: Facts, case: _Case) -> None:
-    """Neither FIN nor RST ended the flow (within the capture)."""
-    flow, client, server = facts.flow, facts.client, facts.server
-    tries = facts.settings.dead_peer_tries
-    silence = facts.end_ns - flow["last_ts"]
-    last = (flow["last_ts"] <= flow["icmp_ts"] + facts.stimulus_ns) | (server["segments"] == 0)
-    ended_by_icmp = (flow["icmp_hard"] == 1) & last
-    case.add(ended_by_icmp, "icmp_abort", "unknown", 0.8, inferred=True)
-    case.add(flow["ended"] == REUSED, "implicit_port_reuse", "unknown", 0.9)
-
-    opening = (flow["handshake_ts"] == 0) & (flow["payload_ts"] == 0) & (client["syns"] > 0)
-    second = silence >= _RTO_NS  # by then a SYN is sent again
-    unanswered = opening & (server["segments"] == 0) & ((client["syns"] >= 2) | second)
-    case.add(unanswered, "syn_timeout", "none", np.where(client["syns"] >= 2, 0.95, 0.6))
-    half = opening & (server["syns"] > 0) & ((server["syns"] >= 2) | second)
-    case.add(half, "synack_timeout", "none", np.where(server["syns"] >= 2, 0.9, 0.5))
-    # The client's ACK is there but the SYN-ACK comes again: the accept queue is full, and the ACK was dropped.
-    full_queue = (server["syns"] >= 2) & (server["last_kind"] == SENT_SYN) & (server["payload_bytes"] == 0)
-    case.add(full_queue, "synack_timeout", "none", 0.8, inferred=True)
-
-    for k, side in ((_CLIENT, client), (_SERVER, server)):
-        run = side["unanswered_run"] + (side["probe_row"] >= 0)
-        waited = _GAVE_UP * side["probe_gap"]
-        case.add((run >= tries) & (silence > waited), "abort_keepalive", INITIATORS[k], 0.7, inferred=True)
-        backed_off = (side["retries"] >= tries) & (side["retry_doublings"] >= tries - 2)
-        gave_up = backed_off & (silence > _GAVE_UP * side["retry_gap"])
-        case.add(gave_up, "abort_retransmit", INITIATORS[k], 0.7, inferred=True)
-    stuck = np.maximum(client["retries"], server["retries"]) >= tries
-    probing = np.maximum(
-        client["unanswered_run"] + (client["probe_row"] >= 0), server["unanswered_run"] + (server["probe_row"] >= 0)
-    )
-    knocking = np.maximum(
-        window_probes_missed(client, server["last_ts"]), window_probes_missed(server, client["last_ts"])
-    )
-    case.add(stuck | (probing >= tries) | (knocking >= tries), "silent_death", "none", 0.9)
-    since = np.where(flow["active_ts"] != 0, flow["active_ts"], flow["first_ts"])  # no payload at all in the capture
-    case.add(facts.end_ns - since >= facts.settings.idle_min_ns, "open_idle", "none", 0.95)
-    case.add(case.open, "open_active", "none", 0.95)
-
-
-def window_probes_missed(side: Records, peer_last_ts: I64) -> I64:
-    """Return how many zero-window probes a side had sent when the capture ended since its peer last said anything."""
-    result: I64 = np.where(peer_last_ts > side["window_probe_ts"], 0, side["window_probe_misses"])
-    return result
-
-
-# ------------------------------------------------------------------------------------------------ the table
 _CLEAN = tuple(KIND[k] for k in ("fin_client_first", "fin_server_first", "fin_simultaneous", "fin_half_close"))
 _STILL_OPEN = tuple(KIND[k] for k in ("open_active", "open_idle"))
 _UNDECIDED = tuple(KIND[k] for k in ("capture_gap", "implicit_port_reuse"))
@@ -314,6 +75,19 @@ def reset_at_once(facts: Facts, verdict: Verdict) -> Mask:
     after_fin = facts.of(x, "rst_stimulus_ts") > facts.of(x, "fin_ts")
     result: Mask = (verdict.kind == KIND["rst_after_own_fin"]) & (facts.of(x, "rst_late_data") == 0)
     return result & ~(answered & after_fin)
+
+
+def answers_late_fin(facts: Facts, x: I64) -> Mask:
+    """Return where X's reset answers nothing but Y's FIN, long after its own was acknowledged.
+
+    Its socket was gone by then: FIN_WAIT_2 runs out on Linux after tcp_fin_timeout.
+    """
+    acked = facts.of(x, "fin_acked_ts")
+    waited = facts.of(1 - x, "fin_ts") - acked >= facts.settings.idle_min_ns
+    soon = facts.of(x, "rst_ts") - facts.of(x, "rst_stimulus_ts") <= facts.stimulus_ns
+    only_fin = (facts.of(x, "rst_stimulus") == SENT_FIN) & (facts.of(x, "rst_late_data") == 0)
+    result: Mask = (acked != 0) & waited & only_fin & soon
+    return result
 
 
 def left_open(facts: Facts, verdict: Verdict) -> Mask:

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.community import address_text
 from analyzer.classify.facts import Facts
 from analyzer.classify.grouped import Latest
+from analyzer.classify.verdict import KIND, Verdict
 from analyzer.kernel import I64
 from analyzer.tables.build import MISSING
 from analyzer.tables.tcp import RACES

@@ -16,7 +16,7 @@ import numpy as np
 
 from analyzer.classify import giving_up
 from analyzer.classify.bursts import CLOSE, bursts, closes_of
-from analyzer.classify.closing import KIND, Verdict, left_open
+from analyzer.classify.closing import left_open
 from analyzer.classify.endpoints import endpoint_names
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.finding_codes import CODES, SEVERITIES
@@ -27,6 +27,7 @@ from analyzer.classify.idle_gap import stalled_at_end, trailing_rows
 from analyzer.classify.promises import broken, limit_s
 from analyzer.classify.request_limits import SERVED, limits, served
 from analyzer.classify.timeout_findings import PACE, behind, little_room, mismatched, of_timeouts, paces
+from analyzer.classify.verdict import KIND, Verdict
 from analyzer.classify.wording import worded
 from analyzer.classify.zombies import SEEN, seen, watched
 from analyzer.flows.state import STALLED_ZERO_WINDOW

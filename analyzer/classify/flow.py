@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from analyzer.capture import linktypes
-from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.community import address_text, community_id
 from analyzer.classify.exchange import knows_its_beats
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.idle_gap import still_open
 from analyzer.classify.keepalive import timers, unanswered
+from analyzer.classify.verdict import KIND, Verdict
 from analyzer.classify.zeek import conn_state, history
 from analyzer.decode.segment import tunnel_name
 from analyzer.flows.state import EVICTED, ROLE_SOURCES, SEEN_SYN

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.clusters import window_us
 from analyzer.classify.facts import Facts
 from analyzer.classify.grouped import Rows, by_server
+from analyzer.classify.verdict import KIND, Verdict
 
 LEAST = 3
 _MOST_SPAN = 2.2  # one connection alone bounds it that far: its waits double

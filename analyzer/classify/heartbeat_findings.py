@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.facts import Array, Facts
+from analyzer.classify.verdict import KIND, Verdict
 from analyzer.kernel import I64, Mask, distinct
 from analyzer.tables.tcp import GRACE, INITIATORS, TRIGGERS
 

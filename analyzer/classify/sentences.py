@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analyzer.classify.facts import Array, Facts
+from analyzer.classify.verdict import LEAK_SURE, window_probes_missed
 from analyzer.kernel import Mask, distinct
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS
 
 if TYPE_CHECKING:
-    from analyzer.classify.closing import Verdict
+    from analyzer.classify.verdict import Verdict
     from analyzer.tables.build import Coded
 
 SENTENCES = {
@@ -114,8 +115,6 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
         facts.client["unanswered_run"] + (facts.client["probe_row"] >= 0),
         facts.server["unanswered_run"] + (facts.server["probe_row"] >= 0),
     )
-    from analyzer.classify.closing import window_probes_missed
-
     for mine, theirs in ((facts.client, facts.server), (facts.server, facts.client)):
         probes = np.maximum(probes, window_probes_missed(mine, theirs["last_ts"]))
     stale = facts.of(np.maximum(verdict.resetter, 0), "rst_burst_idle") / 1e9
@@ -145,7 +144,7 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
 
 def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, Mask]]:
     """Yield each sentence with the flows that it is said of. untold (n,)  the silence before the end is not known"""
-    from analyzer.classify.closing import LEAK_SURE, answers_late_fin, left_open, reset_at_once
+    from analyzer.classify.closing import answers_late_fin, left_open, reset_at_once
     from analyzer.classify.idle_gap import stalled_at_end
 
     x = np.where(verdict.initiator == INITIATORS.index("server"), 1, 0)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from analyzer.classify.closing import closes, judge
+from analyzer.classify.closing import closes
 from analyzer.classify.facts import Facts
 from analyzer.classify.flow import flows
 from analyzer.classify.idle_gap import idle_gaps
 from analyzer.classify.keepalive import keepalives
+from analyzer.classify.verdict import judge
 from analyzer.flows.rtt import Taken, quantiles
 from analyzer.flows.tracker import Finished
 from analyzer.settings import Settings

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.classify.closing import KIND, Verdict
 from analyzer.classify.facts import Facts
 from analyzer.classify.idle_gap import trailing_rows
+from analyzer.classify.verdict import KIND, Verdict
 from analyzer.flows.state import AFTER_HALF_CLOSE, END_RST, STALLED_UNACKED, STALLED_ZERO_WINDOW, THINK_TIME, TRAILING
 from analyzer.kernel import I64, chosen_rows, joined_rows
 

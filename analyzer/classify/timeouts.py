@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.classify.closing import Verdict
 from analyzer.classify.clusters import NONE, Piles, Survivors, piles, window_us
 from analyzer.classify.facts import Facts
 from analyzer.classify.grouped import Latest
 from analyzer.classify.known import names_of
 from analyzer.classify.ranges import distinct_in, flow_lists
 from analyzer.classify.timeout_evidence import CLOSE, DIED, GAP, RUNNING, closes_of, gaps_of
+from analyzer.classify.verdict import Verdict
 from analyzer.kernel import I64, Mask, Records
 from analyzer.knowledge.load import Knowledge
 from analyzer.tables.build import Coded

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from analyzer import __version__
+import analyzer
 from analyzer.cli import console
 from analyzer.cli.live_request import LiveRequest, address
 from analyzer.cli.live_session import Session, check, load, open_watch, prepare_process
@@ -46,11 +46,11 @@ def run_live(request: LiveRequest, *, own_process: bool = False) -> int:
         from analyzer.cli.live_processes import Supervisor
 
         load(request, engine=False)
-        supervisor = Supervisor(request, __version__)
+        supervisor = Supervisor(request, analyzer.__version__)
         return supervisor.run(metrics_at, lambda: ending(supervisor.stop))
     load(request)
     watch = open_watch(request, console.say)
-    teller = Teller(request, __version__, watch.stop)
+    teller = Teller(request, analyzer.__version__, watch.stop)
     try:
         with ending(watch.stop):  # from before it is said that the capture runs
             session = Session(watch, request, teller)

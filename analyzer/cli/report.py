@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyzer import __version__
+import analyzer
 from analyzer.cli import console
 from analyzer.cli.request import Job, Reading
 from analyzer.errors import AnalyzerError
@@ -59,7 +59,7 @@ def _report(request: ReportRequest, source: Source) -> int:
         followed = _follow(source, gathered.cards, spool)
         about = {
             "title": request.title or _title(request.files),
-            "version": __version__,
+            "version": analyzer.__version__,
             "settings": source.settings.as_dict(),
             "note": note,
         }

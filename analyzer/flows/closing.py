@@ -1,6 +1,6 @@
 """FIN and RST as they happen: what was true just before them is what later tells why (definitions B5).
 
-Nothing is judged here. The judgement, over whole tables, is in `classify/closing.py`.
+Nothing is judged here. The judgement, over whole tables, is in `classify/verdict.py`.
 """
 
 from __future__ import annotations

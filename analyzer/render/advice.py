@@ -6,7 +6,7 @@ section 4.2.3.6, and half of a timeout as the longest safe heartbeat period).
 
 from __future__ import annotations
 
-from analyzer.classify.closing import LEAK_SURE
+from analyzer.classify.verdict import LEAK_SURE
 from analyzer.render.flowrows import FlowRows
 from analyzer.render.plain import span
 
