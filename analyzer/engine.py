@@ -341,7 +341,7 @@ class Engine:
             self._timeouts = Timeouts(self.knowledge, self.settings.idle_min_ns, limit)
         close_columns = closes(facts, verdict)
         self._endpoints.add(facts, verdict, close_columns["race"].codes)
-        self._timeouts.add(facts, verdict)
+        self._timeouts.add(facts, verdict, close_columns["idle_app_s"])
         if self._findings is None:
             self._findings = Findings(limit)
         self._findings.add(facts, verdict, close_columns)

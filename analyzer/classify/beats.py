@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.classify.beat_names import names_of
-from analyzer.classify.explicit_beats import longest_run, overdue
+from analyzer.classify.explicit_beats import longest_run, overdue, waited_for
 from analyzer.classify.facts import Facts
 from analyzer.classify.heartbeat import Series, infer_series
 from analyzer.kernel import I64, Mask, Records
@@ -82,7 +82,7 @@ def _rows(units: Records, found: Series, facts: Facts) -> _Rows:
     order = np.lexsort((units["frame"][found.unit], units["ts"][found.unit], found.series))
     unit, series = units[found.unit[order]], found.series[order]
     paired = found.paired[series]
-    answered = paired & (unit["answer_ts"] > 0)
+    answered = paired & (unit["answer_ts"] > 0) & waited_for(facts, unit)
     missed = paired & ~answered & overdue(facts, unit["flow_id"], unit["ts"], series)
     known = answered | missed
     late = answered & (unit["answer_ts"] - unit["ts"] > found.period_ns[series])

@@ -14,13 +14,15 @@ import numpy as np
 from analyzer.classify.exchange import (
     announced_by,
     app_trigger,
+    cut_short,
     graceful_app,
     idle_app,
     race,
     websocket_close,
-    with_race,
+    with_exchange,
 )
 from analyzer.classify.facts import Facts
+from analyzer.classify.idle_gap import OFTEN, outlived
 from analyzer.classify.promises import broken, with_promise
 from analyzer.classify.tls import alert_trigger, graceful_tls
 from analyzer.classify.verdict import KIND, Verdict
@@ -64,7 +66,10 @@ def timed_out(facts: Facts, verdict: Verdict) -> Mask:
     by_server = np.isin(verdict.kind, _PATIENT) & (verdict.initiator == _SERVER) & (flow["close_dir"] == _SERVER)
     answered = (s["payload_ts"] > c["payload_ts"]) & (c["payload_ts"] != 0)
     acknowledged = c["snd_nxt"] <= np.maximum(c["snd_una"], c["fin_seq"])
-    result: Mask = by_server & answered & (flow["close_idle_payload"] >= _LONG_NS) & acknowledged
+    by_timer = by_server & answered & (flow["close_idle_payload"] >= _LONG_NS) & acknowledged
+    # A goodbye after a silence is said by a timer, however short: a program that ends has no reason to wait.
+    parted = facts.farewell.side == _SERVER
+    result: Mask = by_timer | (parted & (outlived(facts, facts.farewell.silence) < OFTEN))
     return result
 
 
@@ -73,7 +78,10 @@ def reset_at_once(facts: Facts, verdict: Verdict) -> Mask:
     x = np.maximum(verdict.resetter, 0)
     answered = np.isin(facts.of(x, "rst_stimulus"), (SENT_DATA, SENT_AGAIN))
     after_fin = facts.of(x, "rst_stimulus_ts") > facts.of(x, "fin_ts")
-    result: Mask = (verdict.kind == KIND["rst_after_own_fin"]) & (facts.of(x, "rst_late_data") == 0)
+    y = 1 - x
+    said = np.where(facts.of(y, "fin_seq") != 0, facts.of(y, "fin_seq") - 1, facts.of(y, "snd_nxt"))
+    crossed = said > facts.of(x, "fin_ack")  # data was on its way when the FIN was sent
+    result: Mask = (verdict.kind == KIND["rst_after_own_fin"]) & (facts.of(x, "rst_late_data") == 0) & ~crossed
     return result & ~(answered & after_fin)
 
 
@@ -182,11 +190,16 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
     for kind, word in _TRIGGER.items():
         trigger[verdict.kind == KIND[kind]] = TRIGGERS.index(word)
     trigger[reset_at_once(facts, verdict)] = TRIGGERS.index("unknown")
+    # The other side's answer to a goodbye is no use of a closed connection.
+    trigger[(verdict.kind == KIND["rst_after_own_fin"]) & (facts.farewell.side == verdict.initiator)] = TRIGGERS.index(
+        "unknown"
+    )
     races = race(facts, verdict.base)
     trigger = app_trigger(facts, trigger, verdict.initiator, races, verdict.kind)
     trigger = alert_trigger(facts, trigger, verdict.kind)
     idle = timed_out(facts, verdict) | broken(facts)
     trigger[(trigger == TRIGGERS.index("unknown")) & idle] = TRIGGERS.index("idle_timeout")
+    cut = cut_short(facts, verdict.kind)
     age = np.maximum(when - flow["first_ts"], 0) / 1e9  # a clock may have been set back
     return {
         "flow_id": flow["flow_id"],
@@ -215,5 +228,5 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "confidence": verdict.confidence,
         "basis": Coded(verdict.inferred.astype(np.int8), ("observed", "inferred")),
         "evidence_frames": evidence(facts),
-        "explanation": with_promise(with_race(explain(facts, verdict, idle_payload), races), facts),
+        "explanation": with_promise(with_exchange(explain(facts, verdict, idle_payload), races, cut), facts),
     }

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analyzer.classify.facts import Array, Facts
+from analyzer.classify.idle_gap import OFTEN, outlived
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, WEBSOCKET
 from analyzer.protocols.messages.state import SSH
@@ -47,6 +48,9 @@ _RACE_SENTENCES = {
 }
 
 
+_CUT_SHORT = "An HTTP message was not complete, or a request not answered."
+
+
 def knows_its_beats(app: Records) -> Mask:
     """True where the clock of the application leaves its heartbeats out."""
     events = (app["reader"] == HTTP1) & (app["sse"] == 1)
@@ -56,11 +60,14 @@ def knows_its_beats(app: Records) -> Mask:
 
 
 def idle_app(facts: Facts, when: I64, idle_payload_s: Array) -> Array:
-    """Return the application's silence before the close: without its pings where they are read, else of payload."""
+    """Return the application's silence before the close: without its pings where they are read, else of payload.
+
+    Last words before the close do not end it.
+    """
     said = facts.app["app_ts"]
     spoken = knows_its_beats(facts.app) & (said != 0) & (said <= when)
-    result: Array = np.where(spoken, (when - said) / 1e9, idle_payload_s)
-    return result
+    silence: Array = np.where(spoken, (when - said) / 1e9, idle_payload_s)
+    return np.where(facts.farewell.side >= 0, np.fmax(silence, facts.farewell.silence / 1e9), silence)
 
 
 def graceful_app(facts: Facts, kind: I64) -> Coded:
@@ -87,6 +94,15 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
         GRACE.index("n/a"),
     )
     return Coded(codes, GRACE)
+
+
+def cut_short(facts: Facts, kind: I64) -> Mask:
+    """Return which connections with HTTP/1 were closed in the middle of a message, or before a request's answer."""
+    app = facts.app
+    unfinished = (app["open_message"] == 1) | (app["outstanding"] > 0)
+    ended = (facts.flow["close_ts"] != 0) & ~np.isin(kind, _END_UNSEEN)
+    result: Mask = (app["reader"] == HTTP1) & unfinished & ~_lost(app) & ended
+    return result
 
 
 def announced_by(facts: Facts) -> Coded:
@@ -165,9 +181,12 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     http = np.isin(app["reader"], (HTTP1, HTTP2)) & closed
     websocket = (app["reader"] == WEBSOCKET) & closed
     done = http & (app["outstanding"] == 0) & (app["open_message"] == 0) & (app["responses"] > 0)
-    by_server = initiator == 1 - app["requester"]
+    parted = facts.farewell
+    by_server = (initiator == 1 - app["requester"]) | (parted.side == 1 - app["requester"].astype(np.int64))
     idle = np.where(app["reader"] == HTTP2, flow["close_ts"] - app["app_ts"], flow["close_idle_payload"])
-    quiet = idle >= facts.settings.idle_min_ns  # pings of HTTP/2 are no requests
+    idle = np.maximum(idle, parted.silence)  # the silence before the last words
+    # pings of HTTP/2 are no requests, and a silence that was survived again and again is no timer's
+    quiet = (idle >= facts.settings.idle_min_ns) & (outlived(facts, idle) < OFTEN)
     said = done & (app["close_said"] != 0) & (app["close_implied"] == 0)
     left = app["keepalive_max"].astype(np.int64) - 1  # -1 = none was advertised
     limit = ((left >= 0) & (left <= 1)) | (app["responses"] == left) | np.isin(app["responses"], _KNOWN_LIMITS)
@@ -193,10 +212,12 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     return result
 
 
-def with_race(explanation: pa.Array, races: I64) -> pa.Array:
-    """Return the explanations with a sentence about the race added."""
-    here = races > RACES.index("none")
+def with_exchange(explanation: pa.Array, races: I64, cut: Mask) -> pa.Array:
+    """Return the explanations with a sentence about the race added, or about an exchange that was cut short."""
+    words = np.array(["", *(_RACE_SENTENCES[word] for word in RACES[1:]), _CUT_SHORT], object)
+    which = np.where(races > 0, races, np.where(cut, words.size - 1, 0))
+    here = which > 0
     if not here.any():
         return explanation
-    more = pa.array([_RACE_SENTENCES[RACES[code]] if code > 0 else "" for code in races.tolist()])
+    more = pa.array(words[which], pa.string())
     return pc.if_else(pa.array(here), pc.binary_join_element_wise(explanation, more, " "), explanation)

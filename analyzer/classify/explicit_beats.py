@@ -32,7 +32,7 @@ def explicit(facts: Facts, knowledge: Knowledge) -> tuple[dict[str, Any], dict[s
     head = beats[start]
     number = _number_in_flow(head["flow_id"])
     period = _period(beats, series, head.size)
-    answered = beats["answer_ts"] != 0
+    answered = (beats["answer_ts"] != 0) & waited_for(facts, beats)
     due = beats["paired"] == 1
     missed = due & ~answered & overdue(facts, beats["flow_id"], beats["ts"], series)
     known = due & (answered | missed)
@@ -129,6 +129,16 @@ def _jitter(beats: Records, series: I64, period: I64, k: int) -> Array:
     off = _quantile(np.abs(apart - period[whose]), whose, k, 0.95)
     result: Array = np.where(np.bincount(whose, minlength=k) >= 2, off / 1e9, np.nan)
     return result
+
+
+def waited_for(facts: Facts, beats: Records) -> Array:
+    """Return (b,) whether each beat's answer came before the side that had asked closed: later nobody hears it."""
+    at, heard = facts.rows_of(beats["flow_id"]), np.ones(beats.size, np.bool_)
+    for side, mine in enumerate((facts.client, facts.server)):
+        for name in ("fin_ts", "rst_ts"):
+            gone = mine[name][at]
+            heard &= (beats["dir"] != side) | (gone == 0) | (beats["answer_ts"] <= gone)
+    return heard
 
 
 def overdue(facts: Facts, flow_id: I64, ts: I64, series: I64) -> Array:

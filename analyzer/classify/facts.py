@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from analyzer.flows.tracker import Finished
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.stage import Applications
 from analyzer.settings import Settings
+
+if TYPE_CHECKING:
+    from analyzer.classify.farewell import Farewell
 
 Array = NDArray[Any]
 
@@ -47,10 +50,24 @@ class Facts:
         return picked
 
     def rows_of(self, flow_ids: I64) -> I64:
-        """Return the rows of these flows, which are all there."""
+        """Return the row of each flow, -1 if it is not here."""
+        order, ids = self._by_id
+        if not ids.size:
+            return np.full(flow_ids.shape[0], -1, np.int64)
+        at = np.minimum(np.searchsorted(ids, flow_ids), ids.size - 1)
+        return np.where(ids[at] == flow_ids, order[at], -1)
+
+    @cached_property
+    def farewell(self) -> Farewell:
+        """Who said goodbye before the close, and after which silence."""
+        from analyzer.classify.farewell import farewells
+
+        return farewells(self)
+
+    @cached_property
+    def _by_id(self) -> tuple[I64, I64]:
         order = np.argsort(self.flow["flow_id"], kind="stable")
-        rows: I64 = order[np.searchsorted(self.flow["flow_id"], flow_ids, sorter=order)]
-        return rows
+        return order, self.flow["flow_id"][order]
 
     def both(self, field: str) -> Array:
         """Return SIDE `field` as (2, n): client, server."""

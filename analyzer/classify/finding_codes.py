@@ -35,7 +35,7 @@ _CODES = (
     Code(
         "peer.dead", "error",
         "{flows} connections whose other end vanished without a word",
-        "Data or probes were repeated at least three times and nothing ever came back: the host died, its address"
+        "Data or probes were repeated and nothing ever came back: the host died, its address"
         " moved, or something on the path silently dropped the connection's state. The side that is left learns "
         "of it only by its own timers.",
         "Let the side that stays detect it: TCP keep-alive with KEEPIDLE + KEEPINTVL x KEEPCNT below the time you"
@@ -153,6 +153,15 @@ _CODES = (
         "let the client ask for the result. Or raise the timeout (nginx: proxy_read_timeout; HAProxy: timeout server; "
         "AWS ALB: idle timeout) above what the answer takes.",
         "RFC 9110 section 15.6.5; RFC 6202 section 5.5", "silence in which the answer was waited for",
+    ),
+    Code(
+        "http.cut_short", "warning",
+        "{flows} connections ended in the middle of an HTTP exchange",
+        "The connection was closed before a message was complete (fewer bytes than its Content-Length, no last chunk), "
+        "or before a request had any answer.",
+        "Look at the side that closed: a program that ended or was restarted, a limit on time or size, a proxy whose "
+        "backend went away. A client must not take what it got for the whole (RFC 9112 section 8).",
+        "RFC 9112 section 8",
     ),
     Code(
         "close.stale_connection", "warning",

@@ -18,6 +18,7 @@ from analyzer.classify import giving_up
 from analyzer.classify.bursts import CLOSE, bursts, closes_of
 from analyzer.classify.closing import left_open
 from analyzer.classify.endpoints import endpoint_names
+from analyzer.classify.exchange import cut_short
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.finding_codes import CODES, SEVERITIES
 from analyzer.classify.giving_up import GAVE_UP, gave_up
@@ -156,6 +157,7 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     code[calm] = _NUMBER["http2.enhance_your_calm"]
     code[facts.app["tls_bled"] == 1] = _NUMBER["tls.heartbleed"]
     code[left_open(facts, verdict)] = _NUMBER["close.half_closed_leak"]
+    code[(code < 0) & by_server & cut_short(facts, verdict.kind)] = _NUMBER["http.cut_short"]
     races = closes["race"].codes
     for race, name in _BY_RACE.items():
         code[races == RACES.index(race)] = _NUMBER[name]
@@ -223,13 +225,10 @@ def _stalls(facts: Facts, verdict: Verdict) -> Rows:
     at_end = facts.flow["flow_id"][stalled_at_end(facts) & (verdict.kind == KIND["open_idle"])]
     gaps = joined_rows(gaps, trailing[np.isin(trailing["flow_id"], at_end)])
     gaps = gaps[gaps["end_ts"] - gaps["start_ts"] >= _LEAST_STALL_NS]
-    order = np.argsort(facts.flow["flow_id"], kind="stable")
-    ids = facts.flow["flow_id"][order]
-    if ids.size == 0 or gaps.shape[0] == 0:
+    here = facts.rows_of(gaps["flow_id"])
+    gaps, here = gaps[here >= 0], here[here >= 0]
+    if here.size == 0:
         return np.zeros(0, _ROW)
-    place = np.minimum(np.searchsorted(ids, gaps["flow_id"]), ids.size - 1)
-    known = ids[place] == gaps["flow_id"]
-    gaps, here = gaps[known], order[place[known]]
     number = np.full(here.size, _NUMBER["stall.zero_window"])
     rows = _rows(facts, here, number, np.zeros(facts.n), np.ones(facts.n), None)
     rows["seconds"] = (gaps["end_ts"] - gaps["start_ts"]) / 1e9

@@ -2,7 +2,7 @@
 
 Needs   closes, heartbeats and heartbeat_series of the same flows
 Gives   findings: heartbeat.unanswered, heartbeat.too_slow
-Limits  Not said of connections that both programs ended in order: some servers never answer pings.
+Limits  Not said of connections that both programs ended in order without a single answer: some servers never do.
         One beat that a protocol names is enough to be missed; of those inferred from timing it takes two.
 """
 
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from analyzer.classify.facts import Array, Facts
+from analyzer.classify.idle_gap import OFTEN, outlived
+from analyzer.classify.promises import broken
 from analyzer.classify.verdict import KIND, Verdict
 from analyzer.kernel import I64, Mask, distinct
 from analyzer.tables.tcp import GRACE, INITIATORS, TRIGGERS
@@ -20,7 +22,6 @@ from analyzer.tables.tcp import GRACE, INITIATORS, TRIGGERS
 _LEAST_INFERRED = 2  # unanswered beats
 _LEAST_BEATS = 3  # of a series whose period is believed
 _SLACK = 1.05  # a beat that finds the connection gone comes a little later than its period
-_SWEPT = 1.5  # a timer that is looked at seldom strikes at the latest after that many times its value
 _GONE = ("rst_on_idle", "rst_to_data_stale", "rst_to_keepalive", "silent_death", "abort_retransmit")
 
 
@@ -29,21 +30,26 @@ def unanswered(facts: Facts, verdict: Verdict, graceful_app: Array, beats: dict[
 
     beats: columns of `heartbeats`, at least one row, each series together and by time
     """
-    missed, silent = beats["missed"] == 1, beats["answered"] != 1
-    at = np.arange(missed.size)
-    start = np.flatnonzero(np.r_[True, _changes(beats["flow_id"]) | _changes(beats["series_id"])])
-    first = np.maximum(np.maximum.reduceat(np.where(silent, -1, at), start) + 1, start)  # of those at the end
-    run = np.append(start[1:], missed.size) - first
+    due = np.flatnonzero(beats["answered"] >= 0)  # one-way beats, and those that may still be answered, say nothing
+    if due.size == 0:
+        return due, np.zeros(0), due
+    flow_id, missed, good = beats["flow_id"][due], beats["missed"][due] == 1, beats["answered"][due] == 1
+    at = np.arange(due.size)
+    start = np.flatnonzero(np.r_[True, _changes(flow_id) | _changes(beats["series_id"][due])])
+    first = np.maximum(np.maximum.reduceat(np.where(good, at, -1), start) + 1, start)  # of those at the end
+    run = np.append(start[1:], due.size) - first
     waited = np.maximum.reduceat(np.where(missed, at, -1), start) >= first  # long enough to say so
-    inferred = np.array(beats["method"].names)[beats["method"].codes[start]] == "inferred"
-    here = facts.rows_of(beats["flow_id"][start])
+    inferred = np.array(beats["method"].names)[beats["method"].codes[due[start]]] == "inferred"
+    here = facts.rows_of(flow_id[start])
     closed = facts.flow["close_ts"][here] != 0
-    other = np.where(beats["dir"].codes[start] == 0, INITIATORS.index("server"), INITIATORS.index("client"))
+    other = np.where(beats["dir"].codes[due[start]] == 0, INITIATORS.index("server"), INITIATORS.index("client"))
     leaves = facts.app["ws_close_first"][here] == other + 1  # who says goodbye is alive, whatever it answers
-    parted = (graceful_app[here] == GRACE.index("yes")) | leaves | (verdict.initiator[here] == other)
+    # Some peers never answer: if both programs then end in order, nobody missed anything.
+    never = ~np.maximum.reduceat(good, start)
+    parted = (never & (graceful_app[here] == GRACE.index("yes"))) | leaves | (verdict.initiator[here] == other)
     enough = waited & (run >= np.where(inferred, _LEAST_INFERRED, 1))
     chosen = np.flatnonzero(enough & closed & ~parted)
-    here, first = here[chosen], first[chosen]
+    here, first = here[chosen], due[first[chosen]]
     return here, (facts.flow["close_ts"][here] - beats["ts"][first]) / 1e9, beats["frame"][first]
 
 
@@ -54,24 +60,14 @@ def too_slow(facts: Facts, verdict: Verdict, silence_s: Array, trigger: Array, s
     """
     here = facts.rows_of(series["flow_id"])
     gone: Mask = np.isin(verdict.kind, [KIND[kind] for kind in _GONE])
-    gone |= trigger == TRIGGERS.index("idle_timeout")
+    gone |= (trigger == TRIGGERS.index("idle_timeout")) & ~broken(facts)
     silence = silence_s[here]
     between = (silence <= _SLACK * series["period_s"]) & (1e9 * silence >= facts.settings.idle_min_ns)
+    beater = np.where(series["dir"].codes == 0, INITIATORS.index("client"), INITIATORS.index("server"))
+    between &= verdict.initiator[here] != beater  # who closes itself had no need to be heard sooner
     some = distinct(here[gone[here] & between & (series["beats"] >= _LEAST_BEATS)])
-    result: I64 = some[1e9 * _SWEPT * silence_s[some] >= _survived(facts, some)]
+    result: I64 = some[outlived(facts, (1e9 * np.nan_to_num(silence_s)).astype(np.int64))[some] < OFTEN]
     return result
-
-
-def _survived(facts: Facts, here: I64) -> I64:
-    """Return the longest silence after which each of these flows still worked, in ns."""
-    gaps, longest = facts.done.gaps, np.zeros(here.size, np.int64)
-    if here.size:
-        ids = facts.flow["flow_id"][here]
-        order = np.argsort(ids)
-        gaps = gaps[(gaps["survived"] == 1) & np.isin(gaps["flow_id"], ids)]
-        place = order[np.searchsorted(ids, gaps["flow_id"], sorter=order)]
-        np.maximum.at(longest, place, gaps["end_ts"] - gaps["start_ts"])
-    return longest
 
 
 def _changes(values: Array) -> Mask:

@@ -28,7 +28,7 @@ from analyzer.flows.state import (
     UNKNOWN_CLASS,
     WEBSOCKET_IDLE,
 )
-from analyzer.kernel import Mask, Records, chosen_rows, joined_rows
+from analyzer.kernel import I64, Mask, Records, chosen_rows, joined_rows
 from analyzer.protocols.channel import PHASE_UNKNOWN
 from analyzer.tables.build import MISSING, Coded
 
@@ -83,6 +83,28 @@ def _phases(facts: Facts, rows: Records) -> Array:
         covers = (found >= 0) & (one["flow_id"] == rows["flow_id"]) & (one["end_ts"] > rows["start_ts"])
         known[covers] = one["phase"][covers]
     return known
+
+
+# Silences in which nobody owed anything: what an idle timer counts
+IDLE = (THINK_TIME, WEBSOCKET_IDLE, TUNNEL_IDLE)
+
+OFTEN = 2
+"""Where as many silences of a flow were as long and survived, no timer ended this one: it would have struck before."""
+
+_ALIKE = 0.97
+
+
+def outlived(facts: Facts, silence_ns: I64) -> I64:
+    """Return how many idle silences about as long as `silence_ns` (n,), or longer, each flow survived."""
+    gaps = facts.done.gaps
+    worked = gaps["survived"] == 1
+    worked[facts.farewell.gap[facts.farewell.gap >= 0]] = False
+    gaps = gaps[worked]
+    row = facts.rows_of(gaps["flow_id"])
+    long = np.flatnonzero((row >= 0) & (gaps["end_ts"] - gaps["start_ts"] >= _ALIKE * silence_ns[row]))
+    long = long[np.isin(in_phase(facts, gaps[long]), IDLE)]
+    result: I64 = np.bincount(row[long], minlength=facts.n)
+    return result
 
 
 def stalled_at_end(facts: Facts) -> Mask:

@@ -50,7 +50,7 @@ def answers(facts: Facts) -> NDArray[np.int8]:
     rows = facts.done.probes
     wait = np.full(rows.shape[0], facts.settings.probe_answer_ns, np.int64)
     end = np.full(rows.shape[0], facts.capture_end_ns, np.int64)
-    where = _row_of_flow(facts, rows["flow_id"])
+    where = facts.rows_of(rows["flow_id"])
     known = where >= 0
     wait[known], end[known] = patience(facts)[where[known]], facts.end_ns[where[known]]
     answered: NDArray[np.int8] = rows["answered"].copy()
@@ -76,16 +76,6 @@ def keepalives(facts: Facts) -> dict[str, Any]:
         "answer_frame": np.where(has_answer, rows["answer_frame"], MISSING),
         "rtt_s": rtt,
     }
-
-
-def _row_of_flow(facts: Facts, flow_id: I64) -> I64:
-    """Return the index into `facts` of each flow_id, -1 if that flow is not finished yet."""
-    if facts.n == 0:
-        return np.full(flow_id.shape[0], -1, np.int64)
-    order = np.argsort(facts.flow["flow_id"], kind="stable")
-    ids = facts.flow["flow_id"][order]
-    at = np.minimum(np.searchsorted(ids, flow_id), facts.n - 1)
-    return np.where(ids[at] == flow_id, order[at], -1)
 
 
 # ------------------------------------------------------------------------------------------------ timers of a flow
@@ -133,7 +123,7 @@ def timers(facts: Facts, gave_up: NDArray[np.bool_]) -> Timers:
         nothing, nothing.copy(), np.full(facts.n, MISSING, np.int64), Coded(np.full(facts.n, -1), PROFILE_NAMES)
     )
     rows = facts.done.probes
-    where = _row_of_flow(facts, rows["flow_id"])
+    where = facts.rows_of(rows["flow_id"])
     prober = (facts.server["probes"] > facts.client["probes"]).astype(np.int8)
     mine = (where >= 0) & (rows["dir"] == prober[where])
     if not mine.any():

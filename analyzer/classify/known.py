@@ -25,14 +25,14 @@ def names_of(
     side: NDArray[np.int8],
     how: I64,
     lower_s: F64 | None = None,
-    least_slack_s: float = LATE_S,
+    least_slack_s: float | F64 = LATE_S,
 ) -> NDArray[np.object_]:
     """Return the defaults that each value is consistent with, as one text; "" if there is none.
 
     value_s (n,)    clocks (n, 5) those that it may run on    side (n,) 0 client, 1 server, 2 path
     how (n,) 0 closed by FIN, 1 by RST, 2 either    lower_s (n,) if given, the value lies somewhere above it, and then
     every default between the bounds fits, unless they are too far apart
-    least_slack_s  how far from a short default a value may be
+    least_slack_s  how far from a short default a value may be, of each or of all
     """
     out = np.full(value_s.size, "", dtype=object)
     known = knowledge.timeouts
@@ -40,13 +40,14 @@ def names_of(
         return out
     seen = np.array([k.wire_s for k in known])
     least = np.array([k.least_s for k in known])
-    slack = np.maximum(least_slack_s, SHARE * seen)
+    least_slack = np.broadcast_to(np.asarray(least_slack_s), value_s.shape)
     on_clock = np.array([[k.clock in ("unknown", clock) for k in known] for clock in _CLOCKS])
     in_role = np.array([[k.role in roles for k in known] for roles in _ROLES])
     possible = np.array([[k.on_expiry not in _NOT_BY[way] for k in known] for way in (_FIN, _RST, _ANY)])
     for start in range(0, value_s.size, _AT_ONCE):
         here = slice(start, start + _AT_ONCE)
         value = value_s[here, None]
+        slack = np.maximum(least_slack[here, None], SHARE * seen)
         near = (value >= np.maximum(least, seen - slack)) & (value <= seen + slack)
         if lower_s is not None:
             low = lower_s[here, None]

@@ -1,7 +1,8 @@
 """One sentence per close that a person can act on, made for all flows at once.
 
-`{idle}` is the payload silence before the close in seconds; `{who}` closed, `{other}` is the other side; `{clues}` are
-those of a middlebox; `{probes}` and `{tries}` are how often somebody asked in vain.
+`{idle}` is the payload silence before the close in seconds; `{who}` closed, `{other}` is the other side; `{quiet}` is
+the silence before the last words of `{parting}`; `{clues}` are those of a middlebox; `{probes}` and `{tries}` are how
+often somebody asked in vain.
 """
 
 from __future__ import annotations
@@ -64,6 +65,13 @@ SENTENCES = {
 _NO_PAYLOAD = "Still open when the capture ended; it carried no payload in all of it."
 _ALONE = "The {who} closed in order (FIN) after {idle} s without payload; what the {other} said is not in the capture."
 _AT_ONCE = "The {who} closed (FIN) and reset at once: the {other} had sent nothing in between."
+_PARTED = (
+    "The {parting} broke a silence of {quiet} s with a last message; the {who} closed in order (FIN) right after it."
+)
+_ALERTED = "The {who} reset the connection after a fatal TLS alert."
+_UNREACHABLE = (
+    "The last segments stayed unanswered ({tries} retransmissions, {probes} probes); an ICMP error quoted one of them."
+)
 _NOT_YET = "The {who} closed (FIN); the {other} had not closed when the capture ended."
 _PROBED = (
     "The {who} had closed (FIN) and answered a keep-alive probe with a reset: the connection was already gone on its "
@@ -123,6 +131,8 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
     values: dict[str, Callable[[Mask], pa.Array]] = {
         "idle": lambda here: _decimals(np.nan_to_num(idle_s[here])),
         "who": lambda here: _WHO.take(pa.array(named[here])),
+        "parting": lambda here: _WHO.take(pa.array(facts.farewell.side[here])),
+        "quiet": lambda here: _decimals(facts.farewell.silence[here] / 1e9),
         "other": lambda here: _OTHER.take(pa.array(named[here])),
         "clues": lambda here: _in_words(verdict.suspicion.clues, here),
         "tries": lambda here: pa.array(tries[here]).cast(pa.string()),
@@ -150,16 +160,19 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
     x = np.where(verdict.initiator == INITIATORS.index("server"), 1, 0)
     alone = facts.of(1 - x, "segments") == 0
     closed = facts.of(np.maximum(verdict.resetter, 0), "fin_seq") != 0
+    parted = facts.farewell.side >= 0
     unprovoked, leaked = reset_at_once(facts, verdict), left_open(facts, verdict)
     later = unprovoked & (facts.of(x, "rst_ts") - facts.of(x, "fin_ts") > facts.stimulus_ns)
     special = {
-        "fin_client_first": [(_ALONE, alone), (_CLOSED_LATE, leaked)],
-        "fin_server_first": [(_ALONE, alone), (_CLOSED_LATE, leaked)],
+        "fin_client_first": [(_ALONE, alone), (_CLOSED_LATE, leaked), (_PARTED, parted)],
+        "fin_server_first": [(_ALONE, alone), (_CLOSED_LATE, leaked), (_PARTED, parted)],
         "fin_unanswered": [(_ONCE, facts.of(x, "fins") == 1)],
         "rst_after_own_fin": [(_ORPHAN, answers_late_fin(facts, x)), (_LATER, later), (_AT_ONCE, unprovoked)],
         "rst_after_peer_fin": [(_LONG_OPEN, leaked)],
         "rst_to_data_stale": [(_GONE, closed)],
         "rst_to_keepalive": [(_PROBED, closed)],
+        "rst_abort": [(_ALERTED, facts.app["tls_alert"] == 1)],
+        "silent_death": [(_UNREACHABLE, facts.flow["icmp_frame"] != 0)],
         "half_closed_open": [(_NOT_YET, verdict.confidence < LEAK_SURE)],
         "synack_timeout": [(_FULL, facts.flow["handshake_ts"] != 0)],
         "open_idle": [(_STALLED, stalled_at_end(facts))],

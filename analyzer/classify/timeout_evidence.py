@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.classify.facts import Facts
+from analyzer.classify.facts import Array, Facts
 from analyzer.classify.idle_gap import trailing_rows
+from analyzer.classify.promises import broken
 from analyzer.classify.verdict import KIND, Verdict
 from analyzer.flows.state import AFTER_HALF_CLOSE, END_RST, STALLED_UNACKED, STALLED_ZERO_WINDOW, THINK_TIME, TRAILING
-from analyzer.kernel import I64, chosen_rows, joined_rows
+from analyzer.kernel import chosen_rows, joined_rows
+from analyzer.protocols.channel import HTTP1, HTTP2, TLS
 
 Rows = NDArray[Any]
 
@@ -28,7 +30,8 @@ DIED, SURVIVED, RUNNING = range(3)
 
 CLOSE = np.dtype(
     [("hi", np.int64), ("lo", np.int64), ("client_hi", np.int64), ("client_lo", np.int64), ("port", np.int32),
-     ("version", np.int8), ("side", np.int8), ("rst", np.int8), ("answered", np.int8), ("ts", np.int64),
+     ("version", np.int8), ("side", np.int8), ("rst", np.int8), ("answered", np.int8), ("http", np.int8),
+     ("ts", np.int64),
      ("flow_id", np.int64), ("silence", np.int64, (4,))],
 )  # fmt: skip
 GAP = np.dtype(
@@ -37,11 +40,19 @@ GAP = np.dtype(
 )  # fmt: skip
 
 
-def closes_of(facts: Facts, verdict: Verdict, idle_app_ns: I64 | None) -> Rows:
-    """Closes by a FIN, and by a RST after a silence, whoever was reset: the first closing segment and its silences."""
-    flow = facts.flow
+def closes_of(facts: Facts, verdict: Verdict, idle_app_s: Array) -> Rows:
+    """Closes by a FIN, and by a RST after a silence, whoever was reset: the first closing segment and its silences.
+
+    Of a side that said goodbye first the silence is the one before that, and the timer its own. A client that had
+    waited for an answer gave that up: no idle timeout; nor is a promise that the other side broke.
+    """
+    flow, app, farewell = facts.flow, facts.app, facts.farewell
     by_fin = (flow["close_rst"] == 0) & (verdict.kind != KIND["fin_simultaneous"])
-    chosen = (flow["close_ts"] != 0) & (flow["close_idle_payload"] >= 0)
+    chosen = (flow["close_ts"] != 0) & (flow["close_idle_payload"] >= 0) & ~broken(facts)
+    http = np.isin(app["reader"], (HTTP1, HTTP2))
+    chosen &= ~(http & (app["outstanding"] > 0) & (flow["close_dir"] == app["requester"]))
+    unanswered = facts.client["payload_ts"] > facts.server["payload_ts"]
+    chosen &= ~(unanswered & (flow["close_dir"] == 0) & (farewell.side < 0))
     here = np.flatnonzero(chosen & (by_fin | (verdict.kind == KIND["rst_on_idle"])))
     rows = np.zeros(here.size, CLOSE)
     for name, field in (
@@ -55,9 +66,18 @@ def closes_of(facts: Facts, verdict: Verdict, idle_app_ns: I64 | None) -> Rows:
         side[name][here] for name in ("payload_ts", "payload_bytes") for side in (facts.client, facts.server)
     )
     rows["answered"] = (last_s > last_c) & (said_c > 0) & (said_s > 0)
-    payload = flow["close_idle_payload"][here]
-    app = payload if idle_app_ns is None else idle_app_ns[here]
-    silences = (flow["close_idle_wire"][here], payload, app, rows["ts"] - flow["first_ts"][here])
+    parted = farewell.side[here] >= 0
+    rows["side"] = np.where(parted, farewell.side[here], rows["side"])
+    rows["answered"] |= parted & (farewell.side[here] == 1)
+    rows["http"] = (http | (app["reader"] == TLS))[here]  # what TLS hides may be HTTP
+    payload = np.where(parted, farewell.silence[here], flow["close_idle_payload"][here])
+    spoken = np.nan_to_num(1e9 * idle_app_s[here]).astype(np.int64)
+    silences = (
+        flow["close_idle_wire"][here],
+        payload,
+        np.maximum(payload, spoken),
+        rows["ts"] - flow["first_ts"][here],
+    )
     for k, silence in enumerate(silences):
         rows["silence"][:, k] = silence // 1000
     return rows
@@ -65,21 +85,19 @@ def closes_of(facts: Facts, verdict: Verdict, idle_app_ns: I64 | None) -> Rows:
 
 def gaps_of(facts: Facts, verdict: Verdict) -> Rows:
     """Silences that were survived or still run, and those that killed what came after them."""
-    tail = trailing_rows(facts)
-    gaps = joined_rows(facts.done.gaps, tail)
-    order = np.argsort(facts.flow["flow_id"], kind="stable")
-    ids = facts.flow["flow_id"][order]
-    if ids.size == 0 or gaps.shape[0] == 0:
+    parting = facts.farewell.gap[facts.farewell.gap >= 0]  # ended by the very timer, if with words
+    gaps = joined_rows(np.delete(facts.done.gaps, parting), trailing_rows(facts))
+    row = facts.rows_of(gaps["flow_id"])
+    gaps, row = gaps[row >= 0], row[row >= 0]
+    if row.size == 0:
         return np.zeros(0, GAP)
-    place = np.minimum(np.searchsorted(ids, gaps["flow_id"]), ids.size - 1)
-    row = order[place]
     flow = facts.flow
     half = (facts.client["fin_seq"][row] != 0) | (facts.server["fin_seq"][row] != 0)
     running = (gaps["gap_class"] == TRAILING) & ~half
     killed = np.isin(verdict.kind[row], _KILLED) & ~half & (gaps["survived"] == 0) & ~running
     killed &= (gaps["end_ts"] >= flow["payload_ts"][row]) | (gaps["ended_by"] >= END_RST)  # the last one of its flow
     stalled = np.isin(gaps["gap_class"], (STALLED_UNACKED, STALLED_ZERO_WINDOW, AFTER_HALF_CLOSE))
-    keep = (ids[place] == gaps["flow_id"]) & ~stalled & ((gaps["survived"] == 1) | running | killed)
+    keep = ~stalled & ((gaps["survived"] == 1) | running | killed)
     gaps, row = chosen_rows(gaps, keep), row[keep]
     rows = np.zeros(gaps.shape[0], GAP)
     rows["hi"], rows["lo"] = flow["server_hi"][row], flow["server_lo"][row]

@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.classify.clusters import NONE, Piles, Survivors, piles, window_us
-from analyzer.classify.facts import Facts
+from analyzer.classify.facts import Array, Facts
 from analyzer.classify.grouped import Latest
 from analyzer.classify.known import names_of
 from analyzer.classify.ranges import distinct_in, flow_lists
 from analyzer.classify.timeout_evidence import CLOSE, DIED, GAP, RUNNING, closes_of, gaps_of
 from analyzer.classify.verdict import Verdict
 from analyzer.kernel import I64, Mask, Records
-from analyzer.knowledge.load import Knowledge
+from analyzer.knowledge.load import LATE_S, Knowledge
 from analyzer.tables.build import Coded
 
 Rows = NDArray[Any]
@@ -44,6 +44,7 @@ MOST_GAPS = 1 << 18
 _LEAST_AGE_US = 30_000_000  # shorter lives that are alike are the same errand run again, not a limit
 _LEAST_AGED = 5
 _CLOSE_S = 0.25
+_AGREE, _LATE_SPREADS = 3, 4.0  # so many closes that are late by chance lie this much less apart in one of ten cases
 _STEPS = 5
 _SURE_SWEEP = 40  # closes; few that are spread evenly may be spread so by something else than a sweep
 _TIE_US = 100_000  # delayed ACKs and the way to us blur a clock by this much
@@ -63,9 +64,9 @@ class Timeouts:
         self._held = 0
 
     # ---------------------------------------------------------------------------------- collecting
-    def add(self, facts: Facts, verdict: Verdict, idle_app_ns: I64 | None = None) -> None:
-        """Take finished flows. idle_app_ns (n,): silence before the close with heartbeats left out; -1 = not known."""
-        self._closes.add(closes_of(facts, verdict, idle_app_ns))
+    def add(self, facts: Facts, verdict: Verdict, idle_app_s: Array) -> None:
+        """Take finished flows. idle_app_s (n,): as in `closes`."""
+        self._closes.add(closes_of(facts, verdict, idle_app_s))
         gaps = gaps_of(facts, verdict)
         self._gaps.append(gaps)
         self._held += gaps.shape[0]
@@ -168,7 +169,7 @@ def _sided(
     for clock, name in enumerate(CLOCKS):
         silence = closes["silence"][:, _COLUMN[clock]]
         if clock == _RESPONSE:
-            silence = np.where(closes["answered"] == 1, silence, 0)
+            silence = np.where((closes["answered"] == 1) & (closes["http"] == 1), silence, 0)
         least = max(least_us, _LEAST_AGE_US if name == "age" else 0)
         pile, order = piles(group, n, silence, where, bounds.of[clock], least)
         found.append(pile)
@@ -227,7 +228,9 @@ def _rows_of(
         apart = distinct_in(when, first, last)
         rows["confidence"] = _confidence(rows, apart, pile.above[groups], pile.sweep[groups])
         fitting = _fitting_clocks(found, groups, c, value)
-        rows["known"] = names_of(knowledge, rows["value_s"], fitting, rows["side"], labels[groups] % 2)
+        rows["known"] = names_of(
+            knowledge, rows["value_s"], fitting, rows["side"], labels[groups] % 2, least_slack_s=_slack_s(rows)
+        )
         rows["confidence"] += 0.2 * (1 - rows["confidence"]) * (rows["known"] != "")
         _only_bounded(rows, pile.step_us[groups] / 1e6, fitting, labels[groups] % 2, knowledge)
         rows["flows"] = flow_lists(closes["flow_id"][order], first, last)
@@ -236,6 +239,14 @@ def _rows_of(
         rows["peer"] = np.where(alone, order[first] + 1, 0)
         parts.append(rows)
     return np.concatenate(parts) if parts else np.zeros(0, _FOUND)
+
+
+def _slack_s(rows: Rows) -> NDArray[np.float64]:
+    """Return how far above a short default each value may lie: what looks every second is late by any part of it, so
+    several closes that agree more closely are no default that runs out late."""
+    agreed = np.maximum(_CLOSE_S, _LATE_SPREADS * rows["spread_s"])
+    result: NDArray[np.float64] = np.where(rows["closes"] >= _AGREE, np.minimum(agreed, LATE_S), LATE_S)
+    return result
 
 
 def _only_bounded(rows: Rows, step_s: NDArray[np.float64], clocks: Mask, how: I64, knowledge: Knowledge) -> None:
@@ -303,6 +314,9 @@ def _few(
     rows["lower_s"], rows["upper_s"] = np.where(lower < 0, np.nan, lower / 1e6), value / 1e6
     fits = np.ones((groups.size, len(CLOCKS)), np.bool_)
     fits[:, _AGE] = False
+    http = np.ones(labels.size, np.int8)
+    np.minimum.at(http, group[idle], closes["http"][idle])
+    fits[:, _RESPONSE] = http[groups] == 1
     # A second more or less says nothing about one close; what remains is what a busy host adds to its timer.
     rows["known"] = names_of(knowledge, value / 1e6, fits, rows["side"], labels[groups] % 2, least_slack_s=_CLOSE_S)
     rows["confidence"] = 0.15 * rows["closes"]

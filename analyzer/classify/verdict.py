@@ -139,6 +139,10 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
     case.add(has & (of_x("rst_probe_run") >= tries), "abort_keepalive", x, 0.95)
     case.add(has & x_fin, "rst_after_own_fin", x, np.where(of_x("rst_late_data") != 0, 0.95, 0.85))
     case.add(has & y_fin, "rst_after_peer_fin", y, 0.95)
+    # KEEPCNT may be 1 or 2: then X's own RST, after it had waited for the last answer, tells what for (definitions B2).
+    waited = when - of_x("probe_ts") >= np.maximum(3 * facts.path_rtt, facts.settings.probe_quiet_ns)
+    few = ~bare & (of_x("rst_probe_run") >= 1) & waited
+    case.add(has & few, "abort_keepalive", x, 0.7, inferred=True)
     case.add(has & (of_x("rst_window_probe_run") >= tries), "abort_zero_window", x, 0.85)
     # the waits double (RFC 6298 section 5.5); a tail loss probe in front can hide that once
     backed_off = (of_x("rst_retries") >= tries) & (of_x("rst_doublings") >= tries - 2)

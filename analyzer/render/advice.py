@@ -23,7 +23,7 @@ def advice(rows: FlowRows) -> list[str]:
 def _by_kind(rows: FlowRows) -> list[str]:
     close = rows.close
     kind, who = close.get("close_kind") or "", close.get("initiator") or "unknown"
-    idle = close.get("idle_payload_s")
+    idle = max((s for s in map(close.get, ("idle_payload_s", "idle_app_s")) if s is not None), default=None)
     side = who if who in ("client", "server") else "closing side"
     timed_out = kind == "rst_on_idle" or close.get("trigger") == "idle_timeout"
     if timed_out and idle is not None and idle >= ORDINARY_S:

@@ -53,7 +53,7 @@ def rejected(rows: FlowRows) -> list[Rejected]:
 
 def _idle_timeout(rows: FlowRows) -> str | None:
     idle = rows.close.get("idle_payload_s")
-    if idle is None or idle >= SHORT_SILENCE_S:
+    if idle is None or max(idle, rows.close.get("idle_app_s") or 0.0) >= SHORT_SILENCE_S:
         return None
     return f"the last payload came only {span(idle)} before the close"
 

@@ -408,10 +408,19 @@ def test_a_reset_far_away_is_still_an_answer_to_the_probe() -> None:
     assert close(talk) == ("rst_to_keepalive", "server")
 
 
-def test_two_unanswered_probes_are_not_a_dead_peer() -> None:
-    """RFC 1122 section 4.2.3.6: three are."""
-    talk = used().orig_probe(at="61s", lost=True).orig_probe(at="71s", lost=True).orig_rst(at="81s")
-    assert close(talk) == ("rst_on_idle", "client")
+@pytest.mark.parametrize("probes", [1, 2, 3])
+def test_who_resets_after_unanswered_probes_gave_up(probes: int) -> None:
+    """KEEPCNT may be 1 or 2 (definitions B2: three misses, or an abort); less sure then."""
+    talk = used()
+    for k in range(probes):
+        talk.orig_probe(at=61 + 10 * k, lost=True)
+    row = run(talk.orig_rst(at=61 + 10 * probes)).close
+    assert (row["close_kind"], row["initiator"]) == ("abort_keepalive", "client")
+    assert (row["basis"], row["confidence"]) == (("observed", 0.95) if probes == 3 else ("inferred", 0.7))
+
+
+def test_a_reset_right_after_a_probe_did_not_wait_for_its_answer() -> None:
+    assert close(used().orig_probe(at="61s", lost=True).orig_rst(at="61.3s")) == ("rst_on_idle", "client")
 
 
 def test_resets_of_both_sides() -> None:

@@ -106,7 +106,12 @@ def tables(
     flow = np.zeros(len(ids), [("flow_id", np.int64), ("close_ts", np.int64)])
     flow["flow_id"], flow["close_ts"] = ids, int(closed * SECOND)
     rtt = np.full(len(ids), SECOND // 50)
-    facts = SimpleNamespace(beats=rows, capture_end_ns=int(end * SECOND), flow=flow, path_rtt=rtt)
+    order = np.argsort(flow["flow_id"])
+    side = np.zeros(len(ids), [("fin_ts", np.int64), ("rst_ts", np.int64)])
+    facts = SimpleNamespace(
+        beats=rows, capture_end_ns=int(end * SECOND), flow=flow, path_rtt=rtt, client=side, server=side,
+        _by_id=(order, flow["flow_id"][order]),
+    )  # fmt: skip
     facts.rows_of = partial(Facts.rows_of, cast(Facts, facts))
     return explicit(cast(Facts, facts), cast(Knowledge, SimpleNamespace(beats=lambda period_s, protocol: [])))
 

@@ -1,0 +1,76 @@
+"""Last words: what a side says just before it closes, after a silence that its timer ended.
+
+What    Many protocols say goodbye before the FIN: TLS's close_notify, HTTP/2's GOAWAY, a WebSocket close frame, a FATAL
+        or BYE of databases and mail servers. That is payload, so the silence before the close is over when it comes;
+        the timer that ran out is the one of the silence before those words.
+Source  definitions B5 (T_idle), B12; RFC 8446 section 6.1, RFC 9113 section 6.8, RFC 6455 section 5.5.1
+Needs   gaps of finished flows, app
+Limits  Words that no protocol names count only from a server that then closes first, and that never before spoke after
+        its own silence: who pushes messages is not parting.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from analyzer.classify.facts import Facts
+from analyzer.classify.idle_gap import IDLE, in_phase
+from analyzer.flows.state import END_DATA, THINK_TIME
+from analyzer.kernel import I64, Mask
+from analyzer.protocols.channel import TLS_CLOSE, WEBSOCKET
+
+_SOON_NS = 250_000_000  # between the words and the close, besides two round trips: the other side may answer
+_NAMED = (TLS_CLOSE.index("yes"), TLS_CLOSE.index("inferred"))
+
+
+class Farewell(NamedTuple):
+    """(n,) per flow. side: who parted, -1 = nobody. silence: before it in ns, -1 = none. gap: its row, -1."""
+
+    side: I64
+    silence: I64
+    gap: I64
+
+
+def farewells(facts: Facts) -> Farewell:
+    """Return the last words of each flow, where there were any after a silence."""
+    none = np.full(facts.n, -1, np.int64)
+    found = Farewell(none, none.copy(), none.copy())
+    gaps = facts.done.gaps
+    by = gaps["ended_by"].astype(np.int64) - END_DATA
+    spoke = np.flatnonzero((by == 0) | (by == 1))
+    if facts.n == 0 or spoke.size == 0:
+        return found
+    row = facts.rows_of(gaps["flow_id"])
+    close = facts.flow["close_ts"][row]
+    soon = (gaps["end_ts"] <= close) & (close - gaps["end_ts"] <= _SOON_NS + 2 * facts.path_rtt[row])
+    last = spoke[((row >= 0) & (close != 0) & soon)[spoke]]
+    last = last[np.isin(in_phase(facts, gaps[last]), IDLE)]
+    at, side = row[last], by[last]
+    parts = last[_named(facts, at, side) | _parts_unnamed(facts, at, side, last)]
+    found.side[row[parts]], found.gap[row[parts]] = by[parts], parts
+    found.silence[row[parts]] = (gaps["end_ts"] - gaps["start_ts"])[parts]
+    return found
+
+
+def _named(facts: Facts, at: I64, side: I64) -> Mask:
+    """Return where a protocol knows the words of `side` to be a goodbye."""
+    app = facts.app[at]
+    client = side == 0
+    tls = np.isin(np.where(client, app["tls_close_c"], app["tls_close_s"]), _NAMED)
+    http2 = np.where(client, app["goaway_c"], app["goaway_s"]) != 0
+    websocket = app["ws_close_first"] == side + 1
+    named: Mask = tls | http2 | websocket
+    return named
+
+
+def _parts_unnamed(facts: Facts, at: I64, side: I64, gap: I64) -> Mask:
+    """Return where a server said something for the first time after its own silence, and then closed first."""
+    gaps = facts.done.gaps
+    pushed = gaps["flow_id"][(gaps["ended_by"] == END_DATA + 1) & (gaps["gap_class"] == THINK_TIME)]
+    ids, times = np.unique(pushed, return_counts=True)
+    count = times[np.minimum(np.searchsorted(ids, gaps["flow_id"][gap]), ids.size - 1)] if ids.size else 0
+    named = facts.app["reader"][at] == WEBSOCKET  # a close frame, or none
+    result: Mask = (side == 1) & (facts.flow["close_dir"][at] == 1) & (count == 1) & ~named
+    return result
