@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.idle_gap import OFTEN, outlived
 from analyzer.kernel import I64, Mask, Records
-from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, WEBSOCKET
+from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, PHASE_TUNNEL, WEBSOCKET
 from analyzer.protocols.messages.state import SSH
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, GRACE, RACES, SIDES, TRIGGERS
@@ -81,6 +81,7 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
     codes = np.select(
         [
             np.isin(kind, _STILL_OPEN),
+            _in_tunnel(app),
             http & finished,
             _lost(app),
             http,
@@ -90,7 +91,7 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
             http2 & (app["unsure"] == 1) & ~goodbye,
             http2,
         ],
-        [GRACE.index(word) for word in ("n/a", "yes", "unknown", "no", "yes", "no", "yes", "unknown", "no")],
+        [GRACE.index(word) for word in ("n/a", "unknown", "yes", "unknown", "no", "yes", "no", "yes", "unknown", "no")],
         GRACE.index("n/a"),
     )
     return Coded(codes, GRACE)
@@ -128,6 +129,12 @@ def websocket_close(facts: Facts, kind: I64) -> dict[str, Any]:
     return out
 
 
+def _in_tunnel(app: Records) -> Mask:
+    """Return where HTTP/1 gave the connection to something that is not read (CONNECT, 101): is that finished?"""
+    tunnel: Mask = (app["reader"] == HTTP1) & (app["phase"] == PHASE_TUNNEL)
+    return tunnel
+
+
 def _lost(app: Records) -> Mask:
     """Return where the framing of HTTP/1 was lost (missing bytes, a snap length): what still waits is not known."""
     lost: Mask = (app["reader"] == HTTP1) & (app["unsure"] == 1)
@@ -153,7 +160,7 @@ def race(facts: Facts, kind: I64) -> I64:
     fin_ts = facts.of(server, "fin_ts")
     missed = facts.of(server, "fin_ack") <= app["request_offset"]
     heard = facts.of(server, "fin_acked_ts")
-    stale = fin & (heard != 0) & (heard + rtt <= app["request_ts"])
+    stale = fin & (heard != 0) & ((heard + rtt <= app["request_ts"]) | (heard == app["request_ts"]))  # acked with it
     crossed = fin & missed & (fin_ts <= app["request_ts"] + rtt)
 
     rst = facts.of(server, "rst_ts") != 0
@@ -180,7 +187,7 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     closed = (flow["close_ts"] != 0) & ~np.isin(kind, _STILL_OPEN)
     http = np.isin(app["reader"], (HTTP1, HTTP2)) & closed
     websocket = (app["reader"] == WEBSOCKET) & closed
-    done = http & (app["outstanding"] == 0) & (app["open_message"] == 0) & (app["responses"] > 0)
+    done = http & ~_in_tunnel(app) & (app["outstanding"] == 0) & (app["open_message"] == 0) & (app["responses"] > 0)
     parted = facts.farewell
     by_server = (initiator == 1 - app["requester"]) | (parted.side == 1 - app["requester"].astype(np.int64))
     idle = np.where(app["reader"] == HTTP2, flow["close_ts"] - app["app_ts"], flow["close_idle_payload"])

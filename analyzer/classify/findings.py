@@ -159,8 +159,9 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     code[left_open(facts, verdict)] = _NUMBER["close.half_closed_leak"]
     code[(code < 0) & by_server & cut_short(facts, verdict.kind)] = _NUMBER["http.cut_short"]
     races = closes["race"].codes
+    told = facts.app["close_said"] == 2  # a client that goes on after `Connection: close` races nobody (RFC 9112 9.6)
     for race, name in _BY_RACE.items():
-        code[races == RACES.index(race)] = _NUMBER[name]
+        code[(races == RACES.index(race)) & ~(told & (race == "race"))] = _NUMBER[name]
     return code
 
 

@@ -90,7 +90,7 @@ APP = np.dtype(
         # --- TLS, written when the flow is over: goodbye of client and server as TLS_CLOSE
         ("tls_close_c", I1), ("tls_close_s", I1),
         ("tls_truncated", I1),  # TCP ended in the middle of a record
-        ("tls_alert", I1),  # a fatal alert was read
+        ("tls_alert", I1),  # a fatal alert was read that came before the close
         ("tls_bled", I1),  # a heartbeat's answer was longer than its request
         ("tls_adds", I1),  # bytes of a record that are not its plaintext, 0 = not known, DECRYPTED = it was read
     ],

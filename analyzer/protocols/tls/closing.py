@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.tls.names import cipher_name
 from analyzer.protocols.tls.session import Session
-from analyzer.protocols.tls.state import ALERT, BODY, DATA, LOST
+from analyzer.protocols.tls.state import ALERT, ALERT_LENGTH, ALERT_LENGTH_CCM_8, BODY, DATA, LOST
 from analyzer.tables.build import MISSING
 
 I8 = NDArray[np.int8]
@@ -26,8 +26,8 @@ CLOSE_WORDS = ("yes", "inferred", "no", "unknown")
 YES, INFERRED, NO, UNKNOWN = range(4)
 BASIS_WORDS = ("observed", "inferred", "unknown")
 
-# A record of an alert (2 bytes) or KeyUpdate (5) in TLS 1.3: one byte of type and the tag, 16 bytes or 8 with CCM_8
-_ALERT, _ALERT_CCM_8 = 19, 11
+# A goodbye comes right before the end (definitions B9): within two round trips, or this
+_SOON_NS = 200_000_000
 
 # A connection whose application sends records of a KeyUpdate's length has them all the time; KeyUpdates come once in a
 # while. More unanswered ones than this, or more answered ones, and nothing is claimed.
@@ -59,21 +59,46 @@ def over(sessions: Sequence[Session], sides: tuple[Records, Records], connection
     return Over(sessions, sides, connections, flows, *np.array(facts, np.bool_).reshape(-1, 4).T)
 
 
-def close_notify(of: Over, direction: int) -> I8:
-    """Return whether each connection's direction said goodbye: codes of CLOSE_WORDS."""
+def handshake_ends(of: Over) -> I64:
+    """Return when each handshake was complete, 0 if that was not seen.
+
+    In TLS 1.3 the client's Finished is hidden without keys: then it is the first record of that size after the server's
+    flight. A fatal alert that was read instead of it says that there was none.
+    """
+    ends = np.array([s.end_ts for s in of.sessions], np.int64)
+    seen = np.array([s.server_seen and not s.fatal for s in of.sessions], np.bool_)
+    by_server = np.array([s.client_dir for s in of.sessions], np.bool_)
+    after = [side["data_after_peer_ts"] for side in of.sides]
+    of_client: I64 = np.where(by_server, after[1], after[0])
+    return np.where((ends == 0) & of.tls13 & seen, of_client, ends)
+
+
+def _guess(of: Over, direction: int, complete: Mask) -> I8:
+    """Return what a last record as long as an alert says: a goodbye if it came right before the end.
+
+    Before the handshake is complete it is an error, and an application may send records of that length again and again.
+    """
+    s, flows = of.sides[direction], of.flows
+    soon = flows["close_ts"] - s["last_ts"] <= np.maximum(2 * flows["handshake_rtt"], _SOON_NS)
+    only = s["short_alert"] <= 1
+    guess: I8 = np.select([~complete, of.closed & (soon | only)], [NO, INFERRED], UNKNOWN).astype(np.int8)
+    return guess
+
+
+def close_notify(of: Over, direction: int, complete: Mask) -> I8:
+    """Return whether each connection's direction said goodbye: codes of CLOSE_WORDS; complete: its handshake was."""
     s = of.sides[direction]
     read = np.array([session.close_read[direction] for session in of.sessions], np.bool_)
     alert, data = s["last_type"] == ALERT, s["last_type"] == DATA
-    short = s["last_length"] == np.where(of.ccm_8, _ALERT_CCM_8, _ALERT)
-    guess = np.where(of.closed, INFERRED, UNKNOWN)
+    short = s["last_length"] == np.where(of.ccm_8, ALERT_LENGTH_CCM_8, ALERT_LENGTH)
     rules = (
         (read, YES),
         ((s["state"] == LOST) | (s["missing"] != 0), UNKNOWN),  # its last records were not captured
         ((s["records"] == 0) | (s["state"] == BODY) | (s["head_n"] > 0), NO),
         (alert & ((s["epoch"] == 0) | of.tls13 | of.opened), NO),  # it was read, and said something else
-        (alert, guess),
+        (alert, np.where(of.closed, INFERRED, UNKNOWN)),
         (data & of.tls13 & of.opened, NO),
-        (data & of.tls13 & short, guess),
+        (data & of.tls13 & short, _guess(of, direction, complete)),
         (data & ~of.known, UNKNOWN),  # which version it is was not seen
     )
     said: I8 = np.select([rule for rule, _ in rules], [word for _, word in rules], NO).astype(np.int8)

@@ -21,6 +21,9 @@ from analyzer.protocols.channel import TLS as READ_BY_TLS
 from analyzer.protocols.oddities import TLS_BAD_HEADER, TLS_RECORD_CAP, note_odd
 from analyzer.protocols.tls.detect import is_header, is_old_hello
 from analyzer.protocols.tls.state import (
+    ALERT,
+    ALERT_LENGTH,
+    ALERT_LENGTH_CCM_8,
     ASKED,
     BLED,
     BODY,
@@ -30,6 +33,7 @@ from analyzer.protocols.tls.state import (
     HEADER,
     HEADER_BYTES,
     HEARTBEAT,
+    LEAST_FINISHED,
     LOST,
     MAX_READ,
     START,
@@ -116,6 +120,8 @@ def _end_record(
     m: Records,
 ) -> None:  # fmt: skip
     """The last byte of a record: count it, and make it a row if it is listed or kept."""
+    if s.epoch == 0 and ((s.content_type == ALERT and s.length > 2) or (s.content_type == CCS and s.length > 1)):
+        s.epoch = 1  # such ones are encrypted: the capture lacks the ChangeCipherSpec
     listed = s.content_type != DATA or m.list_data != 0
     if not s.sure:
         s.state = HEADER
@@ -139,8 +145,10 @@ def _end_record(
         s.data_records += 1
         if s.first_data_ts == 0:
             s.first_data_ts, s.first_data_frame = span.ts_ns, span.frame
-        if s.data_after_peer_ts == 0 and peer.first_data_ts != 0:
+        if s.data_after_peer_ts == 0 and peer.first_data_ts != 0 and s.length >= LEAST_FINISHED:
             s.data_after_peer_ts = span.ts_ns
+        if s.length in (ALERT_LENGTH, ALERT_LENGTH_CCM_8):
+            s.short_alert += 1
         if s.length == 22 or s.length == 14:
             _note_short(span, s, h, path_ns)
     elif s.content_type == CCS:

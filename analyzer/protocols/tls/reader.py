@@ -198,7 +198,7 @@ class Tls:
     def take_alert(self, session: Session, row: Records, data: bytes, direction: int) -> None:
         """Read an alert, in clear or decrypted."""
         row["alert_level"], row["alert"] = data[0], data[1]
-        session.take_alert(data[0], data[1], alert_name(data[1]), direction)
+        session.take_alert(data[0], data[1], alert_name(data[1]), direction, int(row["ts_ns"]))
 
     def word(self, seen: list[int]) -> int:
         """Return the number of a list of messages; a hostile one cannot make too many different ones."""
@@ -251,7 +251,7 @@ class Tls:
         columns = session_columns(over(sessions, sides, connections, flows))
         self.done.append(columns)
         self.n_done += len(sessions)
-        tell_apps(self.shared.apps, slots, columns, sessions, own["stream_id"] < 0)  # others are a tunnel's
+        tell_apps(self.shared.apps, slots, columns, sessions, own["stream_id"] < 0, flows)  # others are a tunnel's
         for slot, sni, alpn in zip(slots.tolist(), columns["sni"], columns["alpn"], strict=True):
             before = self.names.get(slot)
             self.names[slot] = (sni, alpn) if before is None else (before[0] or sni, before[1] or alpn)

@@ -12,7 +12,15 @@ from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
 from analyzer.protocols.channel import DECRYPTED, TLS_CLOSE
 from analyzer.protocols.tls.certificate import Certificate
-from analyzer.protocols.tls.closing import BASIS_WORDS, CLOSE_WORDS, Over, close_notify, is_truncated, key_updates
+from analyzer.protocols.tls.closing import (
+    BASIS_WORDS,
+    CLOSE_WORDS,
+    Over,
+    close_notify,
+    handshake_ends,
+    is_truncated,
+    key_updates,
+)
 from analyzer.protocols.tls.names import LEVELS, alert_name, cipher_name, version_name
 from analyzer.protocols.tls.session import Session
 from analyzer.protocols.tls.state import BLED, HEADER_BYTES, HEARTBEAT
@@ -76,10 +84,11 @@ def _named(numbers: Any, name: Any) -> Coded:
 def session_columns(of: Over) -> SessionColumns:
     """Return the columns of `tls_sessions` of connections that are over; words of _WORDS by their codes."""
     sessions = of.sessions
-    said = [close_notify(of, direction) for direction in (0, 1)]
     updates_c, updates_s, basis = key_updates(of)
-    start, ends = np.array([s.start_ts for s in sessions], np.int64), _ends_of(of)
+    start, ends = np.array([s.start_ts for s in sessions], np.int64), handshake_ends(of)
     timed = (start != 0) & (ends != 0)
+    joined = np.array([not s.hello_seen for s in sessions], np.bool_)  # the capture came later than the handshake
+    said = [close_notify(of, direction, (ends != 0) | joined) for direction in (0, 1)]
     data = (of.sides[0]["data_records"] > 0) | (of.sides[1]["data_records"] > 0)
     certificates = [s.certificate for s in sessions]
     return {
@@ -130,16 +139,6 @@ def session_columns(of: Over) -> SessionColumns:
 _WORDS = {"close_notify_c": CLOSE_WORDS, "close_notify_s": CLOSE_WORDS, "key_update_basis": BASIS_WORDS}
 
 
-def _ends_of(of: Over) -> I64:
-    """Return when each handshake was complete, 0 if that was not seen."""
-    ends = np.array([s.end_ts for s in of.sessions], np.int64)
-    seen = np.array([s.server_seen for s in of.sessions], np.bool_)
-    by_server = np.array([s.client_dir for s in of.sessions], np.bool_)
-    after = [side["data_after_peer_ts"] for side in of.sides]
-    of_client: I64 = np.where(by_server, after[1], after[0])
-    return np.where((ends == 0) & of.tls13 & seen, of_client, ends)
-
-
 def _expired(certificates: Sequence[Certificate | None], flows: Records) -> list[str]:
     """Compare the end of validity with every packet's time, not only the handshake's."""
     words = ["unknown"] * len(certificates)
@@ -162,17 +161,21 @@ def session_rows(done: Sequence[SessionColumns]) -> pa.Table:
 
 
 # ------------------------------------------------------------------------------------------------ for classifiers
-def tell_apps(apps: Records, slots: I64, columns: SessionColumns, sessions: Sequence[Session], own: Mask) -> None:
+def tell_apps(
+    apps: Records, slots: I64, columns: SessionColumns, sessions: Sequence[Session], own: Mask, flows: Records
+) -> None:
     """Tell the classifiers what they ask of TLS: the APP fields whose names begin with tls_.
 
-    own  (n,) of `slots` and sessions: those that are the connection's own TLS, not a tunnel's in it
+    own  (n,) of `slots` and sessions: those that are the connection's own TLS, not a tunnel's in it    flows  (n,) FLOW
     """
     here = slots[own]
     code_of = np.array([TLS_CLOSE.index(word) for word in CLOSE_WORDS], np.int8)
     for name, column in (("tls_close_c", "close_notify_c"), ("tls_close_s", "close_notify_s")):
         apps[name][here] = code_of[columns[column][own]]
     apps["tls_truncated"][here] = columns["truncated"][own]
-    apps["tls_alert"][here] = np.array([session.fatal for session in sessions], np.bool_)[own]
+    fatal = np.array([session.fatal_ts if session.fatal else -1 for session in sessions], np.int64)
+    before = (fatal >= 0) & ((flows["close_ts"] == 0) | (fatal <= flows["close_ts"]))
+    apps["tls_alert"][here] = before[own]
     apps["tls_bled"][here] = columns["heartbleed_suspected"][own]
     apps["tls_adds"][here] = np.array([_adds(session) for session in sessions], np.int8)[own]
 

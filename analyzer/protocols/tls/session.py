@@ -47,6 +47,7 @@ class Session:
         "done_epoch",
         "end_ts",
         "fatal",
+        "fatal_ts",
         "finished",
         "first",
         "flights",
@@ -102,7 +103,7 @@ class Session:
         self.certificate: Certificate | None = None
         self.client_auth = False
         self.alert: str | None = None
-        self.fatal = False
+        self.fatal, self.fatal_ts = False, 0
         self.close_read = [False, False]  # close_notify, by direction
         self.key_updates = [0, 0]  # read, by direction
         self.opened = False  # records were decrypted
@@ -239,13 +240,14 @@ class Session:
         self.terms.early_data = self.terms.early_data and h.EARLY_DATA in hello.extensions
 
     # -------------------------------------------------------------------------------------- other records
-    def take_alert(self, level: int, description: int, name: str, direction: int) -> None:
+    def take_alert(self, level: int, description: int, name: str, direction: int, ts_ns: int) -> None:
         """An alert that could be read."""
         if description == 0:
             self.close_read[direction] = True
         elif self.alert is None:
             self.alert = name
-        self.fatal = self.fatal or (level == 2 and description != 0)
+        if level == 2 and description != 0 and not self.fatal:
+            self.fatal, self.fatal_ts = True, ts_ns
 
     def take_ccs(self, direction: int) -> None:
         """ChangeCipherSpec: of a server, it ends the part of a handshake that tells a resumption (definitions B9)."""
@@ -296,7 +298,8 @@ class Session:
             return None
         if client.offer.psk:
             return not all(h.external_psks(client.psks) or (False,))
-        return bool(client.ticket or (client.session_id and not client.offer.tls13))
+        older = not client.offer.tls13 or (self.choice is not None and not self.tls13)
+        return bool(client.ticket or (client.session_id and older))
 
     @property
     def resumed(self) -> str:

@@ -23,6 +23,10 @@ KEPT_HIGH = 8 << 20  # then what is still needed is moved together
 
 START, HEADER, BODY, LOST = range(4)
 
+# Records of TLS 1.3 add a byte of type and a tag, 16 bytes or 8 with CCM_8 (RFC 8446 section 5.2), to what they carry:
+# an alert of 2 bytes, a Finished of 36 and more (section 4.4.4: a hash behind four bytes).
+ALERT_LENGTH, ALERT_LENGTH_CCM_8, LEAST_FINISHED = 19, 11, 45
+
 # A heartbeat asked for bytes that it did not send; an answer was longer than its request.
 ASKED, BLED = 1, 2
 
@@ -47,8 +51,9 @@ STREAM = np.dtype(
         ("epoch", I2),  # ChangeCipherSpecs
         ("fin_ts", I8),
         ("first_data_ts", I8), ("first_data_frame", I8),
-        ("data_after_peer_ts", I8),  # first application data record after one of the peer's
+        ("data_after_peer_ts", I8),  # first record of application data after one of the peer's that can be a Finished
         ("short_22", I8), ("short_14", I8),  # records as long as a KeyUpdate
+        ("short_alert", I8),  # as long as an alert
     ],
     align=True,
 )  # fmt: skip

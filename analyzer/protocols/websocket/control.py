@@ -20,6 +20,7 @@ from analyzer.protocols.websocket.state import (
 )
 
 _MASK = (1 << 52) - 1  # times 131 it still fits
+_BLUR_NS = 50_000_000  # what a scheduler adds to a short round trip
 
 
 @routine
@@ -60,19 +61,30 @@ def _give_up(app: Records, direction: int, n: int) -> None:
 
 
 @routine
-def note_pong(s: Records, w: Records, app: Records, row: Records, direction: int, place: int, pings: Records) -> None:
-    """Find the newest ping of the peer with the same payload; `row.pong_of` stays -1 if there is none.
+def note_pong(
+    s: Records, w: Records, app: Records, row: Records, direction: int, place: int, pings: Records, path_ns: int
+) -> None:  # fmt: skip
+    """Find the ping of the peer with the same payload; `row.pong_of` stays -1 if there is none.
 
-    An endpoint may answer only the newest of several pings (section 5.5.3). So those before it will have no answer any
-    more, unless they were under way at the same time.
+    Of several alike it is the one that was under way for about as long as the last that was answered, or as the path
+    takes (path_ns); if none was, the oldest: a peer that was stuck answers them in turn. An endpoint may answer only
+    the newest of several (section 5.5.3): so those before the one found will have no answer any more, unless they were
+    under way at the same time.
     """
     peer = 1 - direction
     n = int(w.pings_c if peer == 0 else w.pings_s)
     first = (2 * place + peer) * MAX_PINGS
     wanted = _hash_of_payload(s)
-    found = n - 1
-    while found >= 0 and not (pings[first + found].hash == wanted and pings[first + found].length == s.length):
-        found -= 1
+    usual = int(w.ping_rtt_c if peer == 0 else w.ping_rtt_s)
+    usual = usual if usual > 0 else path_ns
+    found, off = -1, 0
+    for k in range(n):
+        ping = pings[first + k]
+        if ping.hash == wanted and ping.length == s.length:
+            age = int(row.ts - ping.ts)
+            fits = usual > 0 and usual <= 2 * age and age <= 2 * usual + _BLUR_NS
+            if found < 0 or (fits and abs(age - usual) < off):
+                found, off = k, abs(age - usual) if fits else 1 << 62
     if found < 0:
         return
     ping = pings[first + found]
@@ -89,9 +101,9 @@ def note_pong(s: Records, w: Records, app: Records, row: Records, direction: int
             pings[first + kept] = pings[first + k]
         kept += 1
     if peer == 0:
-        w.pings_c = kept
+        w.pings_c, w.ping_rtt_c = kept, max(row.rtt, 1)
     else:
-        w.pings_s = kept
+        w.pings_s, w.ping_rtt_s = kept, max(row.rtt, 1)
 
 
 @routine

@@ -186,7 +186,7 @@ def _end_frame(
     if s.opcode == PING:
         note_ping(s, w, app, row, direction, stream >> 1, pings)
     elif s.opcode == PONG:
-        note_pong(s, w, app, row, direction, stream >> 1, pings)
+        note_pong(s, w, app, row, direction, stream >> 1, pings, c.handshake_rtt)
     elif s.opcode == CLOSE:
         _say(c, app, s.ts)
         take_close(s, app, row, direction, heap, m)

@@ -91,6 +91,7 @@ CONNECTION = np.dtype(
         ("foreign", I1),  # an extension that is not read was: reserved bits are its
         ("inflate_c", I1), ("inflate_s", I1),  # messages of this direction can be inflated (by flow direction)
         ("pings_c", I2), ("pings_s", I2),  # how many wait for their pong
+        ("ping_rtt_c", I8), ("ping_rtt_s", I8),  # how long the last one that was answered took
         ("index", I8), ("messages", I8),  # frames, messages so far
     ],
     align=True,

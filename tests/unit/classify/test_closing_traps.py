@@ -55,6 +55,26 @@ def test_an_idle_reset_may_cross_a_request() -> None:
     assert codes(result) == ["http.keepalive_race"]  # and no request waited for those five seconds
 
 
+def test_a_request_that_acknowledges_the_fin_did_not_cross_it() -> None:
+    """The client's system knew that the server had closed: the pool did not look."""
+    talk = Talk(rtt="1ms").handshake().orig(GET).resp(OK).orig_ack()
+    result = run(talk.resp_fin(at="5s").orig(POST, at="5.002s").resp_rst(bare=True))
+    assert first(result)["race"] == "stale_reuse"
+
+
+def test_who_asks_on_after_connection_close_races_nobody() -> None:
+    last = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    talk = Talk(capture="middle").handshake().orig(GET).resp(last).resp_fin().orig(GET, ack=len(last) + 1)
+    assert "http.keepalive_race" not in codes(run(talk.resp_rst(bare=True)))
+
+
+def test_a_tunnel_that_is_not_read_is_not_known_to_be_finished() -> None:
+    talk = Talk().handshake().orig(b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: foo\r\nConnection: Upgrade\r\n\r\n")
+    talk.resp(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: foo\r\nConnection: Upgrade\r\n\r\n").orig(b"\x01\x02")
+    row = first(run(talk.resp(b"\x03").orig_ack().resp_fin().orig_fin().resp_ack()))
+    assert (row["graceful_app"], row["trigger"]) == ("unknown", "unknown")
+
+
 # ------------------------------------------------------------------------------------------------ half closed
 def test_a_capture_that_joins_between_the_fins_shows_no_leak() -> None:
     talk = asked().orig_fin(at="1s").resp_ack().resp_fin(at="1.03s").orig_ack()

@@ -114,13 +114,37 @@ def test_pongs_that_answer_nothing() -> None:
 
 
 def test_a_lost_pong_does_not_shift_those_after_it() -> None:
-    """Pings without payload all look the same: the newest is meant."""
+    """Pings without payload all look the same: the one that was under way for as long as the path takes is meant."""
     talk = upgraded()
     for second in (2, 3, 4):
         talk.resp(frame(PING), at=second)
         if second > 2:
             talk.orig(of_client(PONG), at=second + 0.05)
     assert [rtt for rtt in frames(run(talk), "rtt_s") if rtt] == [0.05, 0.05]
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["from the handshake on", "joined midstream"])
+def test_pings_alike_on_a_long_path_are_answered_in_turn(seen: bool) -> None:
+    """A ping each half second, 1.2 s of path: three are under way at a time."""
+    talk = upgraded(rtt="1200ms")
+    joined = len(talk.packets) - 2  # the upgrade is needed, the handshake is not
+    events = [(3 + k / 2, frame(PING)) for k in range(6)] + [(4.2 + k / 2, of_client(PONG)) for k in range(6)]
+    for at, data in sorted(events):
+        (talk.orig if data == of_client(PONG) else talk.resp)(data, at=at)
+    rows = frames(run(talk.packets if seen else talk.packets[joined - 1 :]), "rtt_s", "unsolicited")
+    pongs = [rtt for rtt, unsolicited in rows if unsolicited is not None]
+    assert pongs == pytest.approx([1.2] * 6, abs=0.01)
+    assert not any(unsolicited for _, unsolicited in rows)
+
+
+def test_a_peer_that_was_stuck_answers_all_pings_in_turn() -> None:
+    talk = upgraded().resp(frame(PING), at=2).orig(of_client(PONG), at=2.02)
+    for second in (3, 4, 5, 6):
+        talk.resp(frame(PING), at=second)
+    for k in range(4):
+        talk.orig(of_client(PONG), at=7 + k / 100)
+    rtts = [rtt for rtt in frames(run(talk), "rtt_s") if rtt]
+    assert rtts == pytest.approx([0.02, 4, 3.01, 2.02, 1.03], abs=0.001)
 
 
 def test_pings_under_way_together_are_both_answered() -> None:

@@ -244,6 +244,44 @@ def test_a_fatal_alert_is_why() -> None:
     assert (last["alert_level"], last["alert_description"], last["encrypted"]) == ("fatal", "handshake_failure", False)
 
 
+def test_an_alert_after_the_close_did_not_cause_it() -> None:
+    """OpenSSL answers a FIN without close_notify with decode_error."""
+    trace = talk(w.record(22, w.client_hello(sni="a.example"))).resp_fin(at="1s").orig(w.record(21, b"\2\x32"))
+    close = run(trace.orig_fin().resp_ack()).close
+    assert close["trigger"] != "tls_alert"
+
+
+def test_a_refused_certificate_of_tls13_ends_no_handshake() -> None:
+    """Without keys: the client's only record is as long as an alert, too short for a Finished."""
+    hello, answer, _ = w.full13()
+    row = of(talk(hello, answer, w.CCS + w.data(19)).orig_fin().resp_fin().orig_ack())
+    assert (row["handshake_complete"], row["handshake_rtts"], row["close_notify_c"]) == (False, None, "no")
+
+
+@pytest.mark.parametrize(
+    ("beats", "wait", "word"), [(0, 0.01, "inferred"), (0, 30, "inferred"), (3, 0.01, "inferred"), (3, 30, "unknown")]
+)
+def test_a_last_short_record_of_tls13_is_a_goodbye_near_the_end_or_if_it_is_the_only_one(
+    beats: int, wait: float, word: str
+) -> None:
+    trace = talk(*w.full13()).resp(w.data(300)).orig_ack()
+    for _ in range(beats):
+        trace = trace.wait(2).resp(w.data(19)).orig_ack()
+    row = of(trace.wait(2).resp(w.data(19)).orig_ack().wait(wait).resp_fin().orig_fin().resp_ack())
+    assert row["close_notify_s"] == word
+
+
+def test_long_alerts_are_encrypted_also_where_the_change_cipher_spec_was_missed() -> None:
+    """Joined midstream: an alert in clear is two bytes long (RFC 5246 section 7.2)."""
+    whole = (
+        talk(*w.full12(), w.data(100)).resp(w.data(200)).orig(w.ALERT).orig_fin().resp(w.ALERT).resp_fin().orig_ack()
+    )
+    result = run(whole.packets[8:])
+    row = session(result)
+    assert (row["close_notify_c"], row["close_notify_s"]) == ("inferred", "inferred")
+    assert result.close["graceful_tls"] == "yes"
+
+
 def test_truncation() -> None:
     cut = talk(*w.full12()).orig(w.data(900)[:100]).orig_fin().resp_ack().resp_fin().orig_ack()
     result = run(cut)
