@@ -66,6 +66,9 @@ class Analysis(Mapping[str, "pd.DataFrame"]):
             return self[name]
         raise AttributeError(f"no table {name!r}; there are {', '.join(TABLES)}")
 
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *TABLES})  # what notebooks complete
+
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables as DataFrames, by name."""

@@ -166,7 +166,9 @@ def _parameters(command: Any) -> Iterator[Parameter]:
         if isinstance(info, ArgumentInfo):
             yield Parameter(shown, shown + ("..." if get_origin(kind) is list else ""), meaning, default)
             continue
-        names = info.param_decls or (f"--{name.replace('_', '-')}",)
+        # In an annotation typer keeps the first spelling where a default would be.
+        first = (info.default,) if isinstance(info.default, str) and info.default.startswith("-") else ()
+        names = (*first, *(info.param_decls or ())) or (f"--{name.replace('_', '-')}",)
         value_shown = "" if kind is bool else f" {shown}"
         usage = f"{names[0]}{value_shown}"
         yield Parameter(", ".join(names) + value_shown, usage if required else f"[{usage}]", meaning, default)

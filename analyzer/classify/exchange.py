@@ -48,7 +48,7 @@ _RACE_SENTENCES = {
 }
 
 
-_CUT_SHORT = "An HTTP message was not complete, or a request not answered."
+_CUT_SHORT = "A request had no answer yet, or not all of it."
 
 
 def knows_its_beats(app: Records) -> Mask:
@@ -98,9 +98,9 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
 
 
 def cut_short(facts: Facts, kind: I64) -> Mask:
-    """Return which connections with HTTP/1 were closed in the middle of a message, or before a request's answer."""
+    """Return which connections with HTTP/1 were closed before a request had its whole answer."""
     app = facts.app
-    unfinished = (app["open_message"] == 1) | (app["outstanding"] > 0)
+    unfinished = app["outstanding"] > 0
     ended = (facts.flow["close_ts"] != 0) & ~np.isin(kind, _END_UNSEEN)
     result: Mask = (app["reader"] == HTTP1) & unfinished & ~_lost(app) & ended
     return result

@@ -41,6 +41,10 @@ def analyze_files(request: Request, *, own_process: bool = False) -> int:
         raise AnalyzerError("--segments makes a table, and there is nowhere to write it", "add --out DIR")
     if request.payload and request.out is None:
         raise AnalyzerError("--payload fills a column, and there is nowhere to write it", "add --out DIR")
+    if request.format != "parquet" and request.out is None:
+        raise AnalyzerError(
+            f"--format {request.format} is for tables, and there is nowhere to write them", "add --out DIR"
+        )
     if request.out is not None:
         make_folder(request.out)
     with console.Progress() as progress:
@@ -54,7 +58,7 @@ def analyze_files(request: Request, *, own_process: bool = False) -> int:
     if request.out is None:
         from analyzer.render.text import print_summary
 
-        print_summary(summary, sys.stdout)
+        print_summary(summary, sys.stdout, chosen=where is not None)
     else:
         from analyzer.render.plain import many
 

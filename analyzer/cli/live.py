@@ -63,7 +63,7 @@ def run_live(request: LiveRequest, *, own_process: bool = False) -> int:
 
 @contextlib.contextmanager
 def ending(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the capture in order; a second one ends the program."""
+    """The first Ctrl-C, SIGTERM or SIGHUP ends the capture in order; a second one ends the program."""
     asked = False
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -73,7 +73,7 @@ def ending(stop: Callable[[], None]) -> Iterator[None]:
         asked = True
         stop()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

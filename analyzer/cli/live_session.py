@@ -37,6 +37,8 @@ def check(request: LiveRequest) -> None:
     """Raise AnalyzerError for arguments that do not go together."""
     if request.out_every and request.out is None:
         raise AnalyzerError("--out-every says how often tables are written, and no folder is named", "add --out DIR")
+    if request.for_s is not None and not request.for_s > 0:
+        raise AnalyzerError(f"--for {request.for_s:g} is no span of time", "give seconds, for example 60")
     if request.segments and request.out is None:
         raise AnalyzerError("--segments makes a table, and there is nowhere to write it", "add --out DIR")
     for option, value in (("--rotate", request.rotate), ("--keep", request.keep)):

@@ -46,7 +46,8 @@ belong to that user; --user names another. A root that nobody called by sudo sta
 """
 
 # rich_markup_mode=None: rich's help takes a third of a second and boxes that nobody pastes into a ticket
-app = typer.Typer(help=_HELP, rich_markup_mode=None, pretty_exceptions_enable=False)
+_NAMES = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(help=_HELP, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=_NAMES)
 
 
 class Format(StrEnum):
@@ -186,10 +187,18 @@ def live(
     rotate: Annotated[
         str | None, typer.Option("--rotate", metavar="SIZE|SPAN", help="Begin a new file after 100MB, or after 1h.")
     ] = None,
-    keep: Annotated[int, typer.Option("--keep", metavar="N", min=0, help="Keep the last N files.  [default: all]")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="One JSON line per closed connection, on stdout.")] = False,
+    keep: Annotated[
+        int,
+        typer.Option("--keep", metavar="N", min=0, show_default=False, help="Keep the last N files.  [default: all]"),
+    ] = 0,
+    json: Annotated[
+        bool, typer.Option("--json", help="A JSON line per closed connection and finding, on stdout.")
+    ] = False,
     metrics: Annotated[
-        str | None, typer.Option("--metrics", metavar="PORT", help="Serve Prometheus metrics on 127.0.0.1:PORT.")
+        str | None,
+        typer.Option(
+            "--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics, on 127.0.0.1 if no host is named."
+        ),
     ] = None,
     segments: Annotated[bool, typer.Option("--segments", help="Also write the segments table.")] = False,
     idle_min: Annotated[

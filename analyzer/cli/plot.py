@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyzer.cli import console
+from analyzer.cli.report import keep_input
 from analyzer.cli.request import Job, Reading
 from analyzer.errors import AnalyzerError
 
@@ -27,8 +28,11 @@ class PlotRequest(Job):
 
     def run(self, own_process: bool) -> int:
         """Draw the picture; one pass over the capture."""
-        if (self.flow_id is not None) + self.timeline + self.timeouts != 1:
-            raise AnalyzerError("one picture at a time", "give one of --flow N, --timeline and --timeouts")
+        named = (self.flow_id is not None) + self.timeline + self.timeouts
+        if named != 1:
+            wrong = "one picture at a time" if named else "it is not said which picture"
+            raise AnalyzerError(wrong, "give one of --flow N, --timeline and --timeouts")
+        keep_input(self.out, self.files)
         from analyzer.render.plot import check_target
 
         check_target(self.out)

@@ -31,6 +31,7 @@ class ReportRequest(Job):
         """Write the page; the capture is read twice, the second time for the packets of the connections that matter."""
         if self.out.is_dir():
             raise AnalyzerError(f"{self.out} is a folder", f"name a file in it: -o {self.out / 'report.html'}")
+        keep_input(self.out, self.files)
         if not self.out.parent.is_dir():
             raise AnalyzerError(f"{self.out.parent} is no folder", "make it first, or choose another place with -o")
         if self.cards is not None and self.cards < 0:
@@ -65,10 +66,18 @@ def _report(request: ReportRequest, source: Source) -> int:
         }
         html = page(gathered, spool, followed, about)
     with Replacement() as files:
-        files.beside(request.out).write_text(html, encoding="utf-8")
+        files.beside(request.out).write_text(html, encoding="utf-8", errors="backslashreplace")
         files.commit()
     console.say(f"wrote {request.out}: {many(gathered.summary.flows, 'connection')}, {len(html) / 1e6:.1f} MB")
     return source.exit_code()
+
+
+def keep_input(out: Path, files: tuple[Path, ...]) -> None:
+    """Raise AnalyzerError if what is to be written is one of the captures that are to be read."""
+    if str(out) == "-":
+        raise AnalyzerError("a page or picture is a file", "name one: -o report.html")
+    if out.exists() and any(str(file) != "-" and file.exists() and out.samefile(file) for file in files):
+        raise AnalyzerError(f"{out} is the capture itself", "choose another name with -o")
 
 
 def _title(files: tuple[Path, ...]) -> str:

@@ -30,18 +30,20 @@ class SqlRequest(Job):
         try:
             import duckdb
         except ImportError:
-            raise AnalyzerError("SQL needs DuckDB", "pip install 'longwire[sql]'") from None
+            raise AnalyzerError("SQL needs DuckDB", "pip install duckdb") from None
         _answer(duckdb, found, self)
         return 0
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Return the files of the tables in `folder`, the Parquet one where a table has several; folders of parts."""
+    """Return where each table in `folder` is: a file, or the parts of `longwire live`; the newest of several."""
     if not folder.is_dir():
         raise AnalyzerError(f"{folder} is no folder", f"make one: longwire analyze FILE --out {folder}")
-    found = {name: folder / f"{name}.{ending}" for name in TABLES for ending in ("json", "csv", "parquet")
-             if (folder / f"{name}.{ending}").is_file()}  # fmt: skip
-    found |= {name: folder / name for name in TABLES if (folder / name).is_dir()}  # parts, from `longwire live`
+    found = {}
+    for name in TABLES:
+        places = [folder / name, *(folder / f"{name}.{ending}" for ending in ("parquet", "csv", "json"))]
+        if there := [place for place in places if place.exists()]:
+            found[name] = max(there, key=lambda place: place.stat().st_mtime_ns)
     if not found:
         raise AnalyzerError(f"{folder} has no tables", f"make them: longwire analyze FILE --out {folder}")
     return found
@@ -54,6 +56,7 @@ def _answer(duckdb: Any, found: dict[str, Path], request: SqlRequest) -> None:
                 connection.execute(f"create view {name} as select * from {_reader(name, path)}")
             except duckdb.Error as error:
                 raise AnalyzerError(f"{path} cannot be read: {str(error).splitlines()[0]}", "write it anew") from None
+        connection.execute("set TimeZone = 'UTC'")  # as longwire prints times
         # The query is the user's own, yet it needs no file but these, no network and no extension.
         connection.execute("set autoinstall_known_extensions = false; set autoload_known_extensions = false")
         connection.execute(f"set allowed_directories = [{_quoted(str(request.folder.resolve()))}]")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -21,10 +22,19 @@ _TAKES_A_WORD = ("--out", "--format", "--where", "--idle-min", "--knowledge", "-
 
 def run() -> None:
     """Entry point of the `longwire` command and of `python -m analyzer`."""
+    for name in ("stdout", "stderr"):  # closed by whoever started this: there is nobody to tell
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    signal.signal(signal.SIGTERM, _end)
     code = command(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # everything is written, and to free it piece by piece takes 45 ms
+
+
+def _end(number: int, frame: object) -> None:
+    """Leave all contexts, so that nothing half-made stays behind."""
+    raise SystemExit(128 + number)
 
 
 def command(arguments: list[str]) -> int:

@@ -57,7 +57,7 @@ def _typed(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[str, pa.ChunkedA
     if pa.types.is_string(kind):
         return "str", values
     shown: tuple[str, pa.DataType] = ("str", pa.string())
-    if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
+    if (pa.types.is_integer(kind) and not pa.types.is_uint64(kind)) or (pa.types.is_decimal(kind) and kind.scale == 0):
         shown = "n", pa.int64()
     elif pa.types.is_floating(kind):
         shown = "s", pa.float64()

@@ -95,7 +95,8 @@ def verdict(rows: FlowRows) -> str:
 def _timeout(row: Row) -> str:
     value = row["value_s"]
     if value is None:
-        bounds = f"between {span(row['lower_bound_s'])} and {span(row['upper_bound_s'])}"
+        low, high = row["lower_bound_s"], row["upper_bound_s"]
+        bounds = f"of at most {span(high)}" if low is None else f"between {span(low)} and {span(high)}"
         return f"Idle timeout of the {row['side']} {bounds}."
     known = f"; consistent with {row['known_as']}" if row["known_as"] else ""
     spread = f", spread {span(row['spread_s'])}" if row["spread_s"] is not None else ""
@@ -217,8 +218,9 @@ def _http(rows: FlowRows) -> list[tuple[str, str]]:
     requests = rows.rows["http_requests"]
     if not requests:
         return []
-    pause = f"longest pause between them {span(rows.longest_pause_s)}"
-    words = [many(rows.counts["http_requests"], "request"), pause]
+    words = [many(rows.counts["http_requests"], "request")]
+    if rows.counts["http_requests"] > 1:
+        words.append(f"longest pause between them {span(rows.longest_pause_s)}")
     said = next((row["keepalive_timeout_s"] for row in requests if row["keepalive_timeout_s"] is not None), None)
     if said is not None:
         words.append(f"Keep-Alive timeout={said:g} s advertised")

@@ -212,8 +212,15 @@ class Replacement:
         self._pending: dict[Path, Path] = {}
 
     def beside(self, path: Path) -> Path:
-        """Return a new empty file in the folder of `path` that will become it."""
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        """Return a new empty file in the folder of `path` that will become it; what a link points to, not the link."""
+        named, path = path, path.resolve()
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "no regular file"
+            raise AnalyzerError(f"{named} is {what}", "name a file")
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        except OSError as error:
+            raise AnalyzerError(f"{named} cannot be written: {error.strerror}", "choose another place") from error
         os.close(handle)
         self._pending[Path(name)] = path
         return Path(name)

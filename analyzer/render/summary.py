@@ -24,6 +24,9 @@ ADDRESS_ROWS = 500_000
 """Flows whose addresses are held until it is known which are named: about 30 MB. Beyond it, only an eighth is kept, the
 flows with the longest silences: no other can be named."""
 
+TOLD_TOO = "timeout.idle"
+"""A finding that is no trouble, but says why connections ended: it is told by its title."""
+
 DAMAGE = ("capture.truncated", "capture.damaged", "capture.bad_block")
 """Anomalies that mean the input was not whole: the exit code of the command says so."""
 
@@ -68,7 +71,8 @@ class Beating:
 class Trouble:
     """Flows with the same trouble: how many, the first of them, and what the first one's verdict says.
 
-    kind   a close_kind, `race.<kind>`, `finding.<code>`, or stalled_zero_window (counted in silences, not flows)
+    kind   a close_kind, `race.<kind>`, `finding.<code>` (each finding apart), or stalled_zero_window (counted in
+           silences, not flows)
     process  whose flow_ids they are, if there are several
     """
 
@@ -140,7 +144,8 @@ def merged(summaries: Mapping[int, Summary]) -> Summary:
         for protocol, beating in one.heartbeats.items():
             _add_beating(made.heartbeats.setdefault(protocol, Beating()), beating)
         for trouble in one.troubles:
-            same = troubles.setdefault(trouble.kind, replace(trouble, count=0, process=process))
+            of_one = f"{trouble.kind}: {trouble.text}" if trouble.kind.startswith("finding.") else trouble.kind
+            same = troubles.setdefault(of_one, replace(trouble, count=0, process=process))
             same.count += trouble.count
         for row in one.files:
             _add_file(files.setdefault(row["file"], {**row, "packets": 0, "tcp_segments": 0}), row)
@@ -283,15 +288,14 @@ class Collector:
 
     def _add_findings(self, rows: pa.Table) -> None:
         for row in rows.to_pylist():
-            if row["severity"] in ("error", "warning"):
+            worth = row["severity"] in ("error", "warning")
+            if worth or row["code"] == TOLD_TOO:
                 flow_ids = [int(word) for word in (row["flow_ids"] or "").replace(",", " ").split() if word.isdecimal()]
-                text = ". ".join(filter(None, (row["title"], row["recommendation"])))
-                trouble = self._troubles.setdefault(
-                    f"finding.{row['code']}", Trouble(f"finding.{row['code']}", text=text)
-                )
-                trouble.count += len(flow_ids)
-                trouble.flow_ids = (trouble.flow_ids + flow_ids)[:EXAMPLES]
-                trouble.frames = trouble.frames or list(row["evidence_frames"] or [])
+                text = ". ".join(filter(None, (row["title"], row["recommendation"] if worth else None)))
+                self._troubles[f"finding.{row['finding_id']}"] = Trouble(
+                    f"finding.{row['code']}", len(flow_ids), flow_ids[:EXAMPLES], list(row["evidence_frames"] or []),
+                    text,
+                )  # fmt: skip
 
     def _add_captures(self, rows: pa.Table) -> None:
         made = self._made

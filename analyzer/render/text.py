@@ -50,7 +50,7 @@ LOOKS: dict[str, str] = {
     "rst_on_idle": "reset after silence",
     "rst_unread_data": "reset with data left unread",
     "rst_abort": "reset without visible cause",
-    "stalled_zero_window": "silences because the receiver closed its window",
+    "stalled_zero_window": "because the receiver closed its window",
     "half_closed_open": "left half-closed: one side had not sent its FIN when the capture ended",
     "fin_unanswered": "sent a FIN that was never acknowledged",
     "icmp_abort": "ended by an ICMP error",
@@ -61,8 +61,11 @@ LOOKS: dict[str, str] = {
 }
 
 
-def print_summary(summary: Summary, file: TextIO) -> None:
-    """Write `summary` to `file` in one piece, laid out for the terminal that it is, or plainly if it is none."""
+def print_summary(summary: Summary, file: TextIO, *, chosen: bool = False) -> None:
+    """Write `summary` to `file` in one piece, laid out for the terminal that it is, or plainly if it is none.
+
+    chosen: it is of some connections only
+    """
     page = io.StringIO()
     console = _console(page, terminal=file.isatty())
     _print_health(console, summary)
@@ -73,7 +76,7 @@ def print_summary(summary: Summary, file: TextIO) -> None:
         _print_heartbeats(console, summary)
         _print_looks(console, summary)
     else:
-        console.print("no TCP connections")
+        console.print("no connection satisfies --where" if chosen else "no TCP connections")
     file.writelines(line.rstrip() + "\n" for line in page.getvalue().splitlines())  # rich fills lines up with spaces
     file.flush()
 
@@ -209,7 +212,7 @@ def _look(trouble: Trouble) -> Text:
     flows = ", ".join(str(flow_id) for flow_id in trouble.flow_ids) + (_of(trouble.process) if trouble.flow_ids else "")
     more = trouble.count - len(trouble.flow_ids)
     if trouble.kind == "stalled_zero_window":
-        line.append(f"{trouble.count:,} {LOOKS[trouble.kind]}", style="bold")
+        line.append(f"{_count(trouble.count, 'silence')} {LOOKS[trouble.kind]}", style="bold")
         line.append(f" (flow {flows})")
     elif trouble.kind in LOOKS:
         line.append(f"{trouble.kind.removeprefix('race.')}: ", style="bold")
@@ -217,7 +220,7 @@ def _look(trouble: Trouble) -> Text:
         line.append(f" (flow {flows}{f' and {more:,} more' if more > 0 else ''})")
     else:
         line.append(visible(trouble.kind.removeprefix("finding.")), style="bold")
-        line.append(f" (flow {flows})" if flows else "")
+        line.append(f" (flow {flows}{f' and {more:,} more' if more > 0 else ''})" if flows else "")
     if trouble.text:
         first = f"flow {trouble.flow_ids[0]}: " if len(trouble.flow_ids) > 1 and trouble.kind in LOOKS else ""
         line.append(f". {first}{visible(trouble.text)}")

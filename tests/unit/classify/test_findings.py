@@ -297,7 +297,7 @@ CLEAN: dict[str, Callable[[], Any]] = {
 def test_a_server_that_stops_before_it_answers_cut_the_exchange() -> None:
     row = only(waiting().resp_fin(at=2.5).orig_ack().orig_fin().resp_ack())
     assert row["code"] == "http.cut_short"
-    assert run(cut_body().resp_fin().orig_ack().orig_fin()).close["explanation"].endswith("or a request not answered.")
+    assert run(cut_body().resp_fin().orig_ack().orig_fin()).close["explanation"].endswith("or not all of it.")
 
 
 @pytest.mark.parametrize("name", CLEAN)

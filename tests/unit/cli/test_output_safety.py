@@ -185,3 +185,78 @@ def test_a_full_disk_leaves_the_old_file(writer: str, tmp_path: Path) -> None:
         assert before(disk) == old
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+# ------------------------------------------------------------------------------------------ what is there already
+IDLE = CAPTURES / "http_nginx_idle.pcap"
+
+
+def test_a_capture_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "in.pcap"
+    path.write_bytes(IDLE.read_bytes())
+    for words in (["report"], ["plot", "--timeline"]):
+        assert main([*words, str(path), "-o", str(path)]) == 2
+        assert "is the capture itself" in capsys.readouterr().err
+    assert path.read_bytes() == IDLE.read_bytes()
+
+
+def test_a_link_stays_and_what_it_points_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "page.html", tmp_path / "link.html"
+    target.write_text("old")
+    link.symlink_to(target)
+    assert main(["report", str(IDLE), "-o", str(link)]) == 0
+    assert link.is_symlink() and "<html" in target.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("what", ["pipe", "-"])
+def test_what_is_no_file_is_refused(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "pipe"
+    os.mkfifo(out)
+    assert main(["report", str(IDLE), "-o", str(out) if what == "pipe" else "-"]) == 2
+    assert "hint: name" in capsys.readouterr().err
+    assert out.is_fifo() and [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_name_that_is_no_text_makes_a_page(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"bad\xff.pcap")
+    path.write_bytes(IDLE.read_bytes())
+    assert main(["report", str(path), "-o", str(tmp_path / "page.html")]) == 0
+
+
+def test_sql_asks_the_newest_of_several_formats(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("duckdb")
+    assert main(["analyze", str(IDLE), "--out", str(tmp_path)]) == 0
+    newer = CAPTURES / "keepalive_dead_peer.pcap"
+    assert main(["analyze", str(newer), "--out", str(tmp_path), "--format", "csv"]) == 0
+    capfd.readouterr()
+    assert main(["sql", str(tmp_path), "select close_kind from closes", "--format", "csv"]) == 0
+    assert capfd.readouterr().out.splitlines() == ["close_kind", "abort_keepalive"]
+
+
+def test_a_program_that_is_ended_leaves_nothing_half_made(tmp_path: Path) -> None:
+    """SIGTERM while it waits for standard input, with a temporary file already there."""
+    words = [sys.executable, "-m", "analyzer", "analyze", "-", "--out", str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdin is not None
+        process.stdin.write(IDLE.read_bytes())
+        process.stdin.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)
+        process.terminate()
+        assert process.wait(30) == 143
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("closed", "words", "code"), [(1, [str(IDLE)], 0), (2, ["no-such-file"], 2)])
+def test_closed_streams_change_no_exit_code(closed: int, words: list[str], code: int) -> None:
+    line = [sys.executable, "-m", "analyzer", "analyze", *words]
+    made = subprocess.run(line, preexec_fn=lambda: os.close(closed), check=False)
+    assert made.returncode == code
+
+
+def test_a_selection_of_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", str(IDLE), "--where", "server_port == 81"]) == 0
+    assert "no connection satisfies --where" in capsys.readouterr().out
+    assert main(["analyze", str(IDLE), "--format", "json"]) == 2
+    assert "add --out DIR" in capsys.readouterr().err

@@ -69,7 +69,7 @@ def test_hostile_names_are_drawn_as_they_are(tmp_path: Path) -> None:
     ("words", "error"),
     [
         (["--flow", "0", "--timeline"], "one picture at a time"),
-        ([], "one picture at a time"),
+        ([], "it is not said which"),
         (["--flow", "9"], "no connection 9"),
         (["--flow", "-1"], "no connection -1"),
     ],
