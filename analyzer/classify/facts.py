@@ -58,6 +58,25 @@ class Facts:
         return np.where(ids[at] == flow_ids, order[at], -1)
 
     @cached_property
+    def gap_row(self) -> I64:
+        """The row of each finished silence's flow, -1 if it is not here."""
+        return self.rows_of(self.done.gaps["flow_id"])
+
+    @cached_property
+    def gap_class(self) -> Array:
+        """The class of each finished silence, with what protocols know."""
+        from analyzer.classify.idle_gap import in_phase
+
+        return in_phase(self, self.done.gaps)
+
+    @cached_property
+    def survived_idle(self) -> tuple[I64, I64]:
+        """The idle silences that were survived: row of the flow, and length in ns; last words survive nothing."""
+        from analyzer.classify.idle_gap import survived_idle
+
+        return survived_idle(self)
+
+    @cached_property
     def farewell(self) -> Farewell:
         """Who said goodbye before the close, and after which silence."""
         from analyzer.classify.farewell import farewells

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analyzer.classify.facts import Facts
-from analyzer.classify.idle_gap import IDLE, in_phase
+from analyzer.classify.idle_gap import IDLE
 from analyzer.flows.state import END_DATA, THINK_TIME
 from analyzer.kernel import I64, Mask
 from analyzer.protocols.channel import TLS_CLOSE, WEBSOCKET
@@ -42,11 +42,11 @@ def farewells(facts: Facts) -> Farewell:
     spoke = np.flatnonzero((by == 0) | (by == 1))
     if facts.n == 0 or spoke.size == 0:
         return found
-    row = facts.rows_of(gaps["flow_id"])
+    row = facts.gap_row
     close = facts.flow["close_ts"][row]
     soon = (gaps["end_ts"] <= close) & (close - gaps["end_ts"] <= _SOON_NS + 2 * facts.path_rtt[row])
     last = spoke[((row >= 0) & (close != 0) & soon)[spoke]]
-    last = last[np.isin(in_phase(facts, gaps[last]), IDLE)]
+    last = last[np.isin(facts.gap_class[last], IDLE)]
     at, side = row[last], by[last]
     parts = last[_named(facts, at, side) | _parts_unnamed(facts, at, side, last)]
     found.side[row[parts]], found.gap[row[parts]] = by[parts], parts

@@ -64,13 +64,10 @@ def _phases(facts: Facts, rows: Records) -> Array:
     known = np.zeros(rows.shape[0], np.int8)
     if rows.shape[0] == 0:
         return known
-    order = np.argsort(facts.flow["flow_id"], kind="stable")
-    ids = facts.flow["flow_id"][order]
-    if ids.size:
-        place = np.minimum(np.searchsorted(ids, rows["flow_id"]), ids.size - 1)
-        row = order[place]
+    row = facts.rows_of(rows["flow_id"])
+    if facts.n:
         said = facts.app["last_ts"][row]
-        last = (ids[place] == rows["flow_id"]) & (said <= rows["start_ts"]) & (said != 0)
+        last = (row >= 0) & (said <= rows["start_ts"]) & (said != 0)
         known[last] = facts.app["phase"][row[last]]
     if quiet.shape[0]:
         flow = np.concatenate([quiet["flow_id"], rows["flow_id"]])
@@ -96,15 +93,17 @@ _ALIKE = 0.97
 
 def outlived(facts: Facts, silence_ns: I64) -> I64:
     """Return how many idle silences about as long as `silence_ns` (n,), or longer, each flow survived."""
-    gaps = facts.done.gaps
-    worked = gaps["survived"] == 1
-    worked[facts.farewell.gap[facts.farewell.gap >= 0]] = False
-    gaps = gaps[worked]
-    row = facts.rows_of(gaps["flow_id"])
-    long = np.flatnonzero((row >= 0) & (gaps["end_ts"] - gaps["start_ts"] >= _ALIKE * silence_ns[row]))
-    long = long[np.isin(in_phase(facts, gaps[long]), IDLE)]
-    result: I64 = np.bincount(row[long], minlength=facts.n)
+    row, length = facts.survived_idle
+    result: I64 = np.bincount(row[length >= _ALIKE * silence_ns[row]], minlength=facts.n)
     return result
+
+
+def survived_idle(facts: Facts) -> tuple[I64, I64]:
+    """Return `Facts.survived_idle`."""
+    gaps, row = facts.done.gaps, facts.gap_row
+    worked = (gaps["survived"] == 1) & (row >= 0) & np.isin(facts.gap_class, IDLE)
+    worked[facts.farewell.gap[facts.farewell.gap >= 0]] = False
+    return row[worked], (gaps["end_ts"] - gaps["start_ts"])[worked]
 
 
 def stalled_at_end(facts: Facts) -> Mask:
@@ -133,8 +132,9 @@ def trailing_rows(facts: Facts) -> Records:
 
 def idle_gaps(facts: Facts) -> dict[str, Any]:
     """Return the columns of `idle_gaps`."""
-    rows = joined_rows(facts.done.gaps, trailing_rows(facts))
-    codes = in_phase(facts, rows)
+    trailing = trailing_rows(facts)
+    rows = joined_rows(facts.done.gaps, trailing)
+    codes = np.concatenate([facts.gap_class, in_phase(facts, trailing)])
     return {
         "flow_id": rows["flow_id"],
         "start_ts": rows["start_ts"],
