@@ -49,7 +49,7 @@ class Settings:
 
     # --- caps: each buffer ends somewhere, and reaching it is counted in `anomalies`
     max_flows: int = 131_072
-    """Flows open at once, 2.2 kB each: 300 MB in the worst case (a SYN flood)."""
+    """Flows open at once: some 4 kB each with what belongs to them, 10 kB with protocols that are read."""
     max_fragment_bytes: int = 16 << 20
     """IP fragments waiting for the rest: 256 whole 64 kB packets."""
 

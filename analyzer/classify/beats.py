@@ -49,7 +49,7 @@ def inferred(
     at = facts.rows_of(found.flow_id)
     ssh = (facts.app["reader"][at] == _SSH).astype(np.int8)
     known_as = names_of(units, found, facts, knowledge)
-    return _beats(rows, found, number, ssh), _series(rows, found, number, ssh, known_as)
+    return _beats(rows, number, ssh), _series(rows, found, number, ssh, known_as)
 
 
 def kinds(facts: Facts, read: dict[str, Any], inferred: dict[str, Any]) -> list[str | None]:
@@ -92,7 +92,7 @@ def _rows(units: Records, found: Series, facts: Facts) -> _Rows:
     )  # fmt: skip
 
 
-def _beats(rows: _Rows, found: Series, number: I64, ssh: NDArray[np.int8]) -> dict[str, Any]:
+def _beats(rows: _Rows, number: I64, ssh: NDArray[np.int8]) -> dict[str, Any]:
     unit, n = rows.unit, rows.series.size
     has = rows.answered == 1
     return {

@@ -146,7 +146,7 @@ def rst_signature(facts: Facts, verdict: Verdict) -> Coded:
     return Coded(codes, ("live", "closed_socket", "unknown"))
 
 
-def close_time(facts: Facts, verdict: Verdict) -> tuple[I64, I64, I64]:
+def close_time(facts: Facts) -> tuple[I64, I64, I64]:
     """Return (when, wire silence before, payload silence before) in ns; for open flows, the last segment's."""
     flow = facts.flow
     closed = flow["close_ts"] != 0
@@ -184,7 +184,7 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
     from analyzer.classify.sentences import explain
 
     flow = facts.flow
-    when, wire, payload = close_time(facts, verdict)
+    when, wire, payload = close_time(facts)
     idle_payload = np.where(payload == MISSING, np.nan, payload / 1e9)
     trigger = np.full(facts.n, TRIGGERS.index("unknown"))
     for kind, word in _TRIGGER.items():

@@ -90,8 +90,8 @@ class Timeouts:
         endpoint, heads = _endpoints(closes, gaps)
         n = closes.shape[0]
         bounds = _Silences(gaps, endpoint[n:], closes, endpoint[:n])
-        sided = _sided(closes, endpoint[:n], heads, bounds, self.least_us, self.knowledge)
-        path = _path(gaps, endpoint[n:], heads, bounds, self.knowledge)
+        sided = _sided(closes, endpoint[:n], bounds, self.least_us, self.knowledge)
+        path = _path(gaps, endpoint[n:], bounds, self.knowledge)
         rows = np.concatenate([sided, path])
         unsure = rows["value_s"] != rows["value_s"]
         rows = rows[np.lexsort((rows["endpoint"], -rows["closes"], unsure))]
@@ -158,7 +158,7 @@ _FOUND = np.dtype(
 
 
 def _sided(
-    closes: Rows, endpoint: I64, heads: Rows, bounds: _Silences, least_us: int, knowledge: Knowledge
+    closes: Rows, endpoint: I64, bounds: _Silences, least_us: int, knowledge: Knowledge
 ) -> Rows:  # fmt: skip
     """Timeouts that a client or a server keeps: it closes by itself."""
     label = endpoint * 4 + closes["side"] * 2 + closes["rst"]
@@ -326,7 +326,7 @@ def _few(
     return fitting
 
 
-def _path(gaps: Rows, endpoint: I64, heads: Rows, bounds: _Silences, knowledge: Knowledge) -> Rows:
+def _path(gaps: Rows, endpoint: I64, bounds: _Silences, knowledge: Knowledge) -> Rows:
     """Bounds of what lies between: data after a silence got no answer, or a reset, though nobody had closed."""
     died = np.flatnonzero(gaps["fate"] == DIED)
     died = died[np.lexsort((gaps["wire"][died], endpoint[died]))]

@@ -41,6 +41,8 @@ def analyze_files(request: Request, *, own_process: bool = False) -> int:
         raise AnalyzerError("--segments makes a table, and there is nowhere to write it", "add --out DIR")
     if request.payload and request.out is None:
         raise AnalyzerError("--payload fills a column, and there is nowhere to write it", "add --out DIR")
+    if request.records and request.out is None:
+        raise AnalyzerError("--records makes rows, and there is nowhere to write them", "add --out DIR")
     if request.format != "parquet" and request.out is None:
         raise AnalyzerError(
             f"--format {request.format} is for tables, and there is nowhere to write them", "add --out DIR"
@@ -170,7 +172,7 @@ def _begin(
         choose_allocator()
     chunks = api.stream(
         list(request.files), keys=key_logs(request.keys) or None, segments=request.segments, payload=request.payload,
-        settings=settings, knowledge=request.knowledge,
+        records=request.records, settings=settings, knowledge=request.knowledge,
         progress=loading, notice=notice, complete=complete,
     )  # fmt: skip
     if own_process:

@@ -39,15 +39,15 @@ def _print_all() -> None:
     for severity in SEVERITIES:
         for code in CODES.values():
             if code.severity == severity:
-                print(f"{severity:8} {code.code:26} {_plain(code.title, code)}")
+                print(f"{severity:8} {code.code:26} {_plain(code.title)}")
 
 
 def _print_finding(code: Code) -> None:
     print(f"{code.code}  ({code.severity})")
-    print(_plain(code.title, code))
+    print(_plain(code.title))
     for title, text in (("Meaning", code.explanation), ("What to do", code.recommendation)):
         print(f"\n{title}")
-        print(_wrapped(_plain(text, code)))
+        print(_wrapped(_plain(text)))
     if code.seconds:
         print(f"\nT = {code.seconds}")
     print(f"\nReference  {code.reference}")
@@ -64,7 +64,7 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
-def _plain(text: str, code: Code) -> str:
+def _plain(text: str) -> str:
     """Return a template with letters in place of the numbers that a capture would give."""
     words = {
         "flows": "N", "low": "T", "median": "T (median)", "high": "T (longest)", "half": "T/2", "third": "T/3",

@@ -142,6 +142,9 @@ def analyze(
     payload: Annotated[
         bool, typer.Option("--payload", help="Also write the first bytes of WebSocket messages, escaped.")
     ] = False,
+    records: Annotated[
+        bool, typer.Option("--records", help="Also write a row per TLS record and HTTP/2 frame of bulk data.")
+    ] = False,
     where: Annotated[
         str | None,
         typer.Option("--where", metavar="EXPR", help="Keep the flows whose columns satisfy EXPR."),
@@ -152,7 +155,7 @@ def analyze(
 ) -> Request:
     """Analyse captures: a summary on the terminal, or with --out every table as a file."""
     return Request(
-        tuple(files), out, format.value, segments, where, idle_min, knowledge, tuple(keys or ()), payload
+        tuple(files), out, format.value, segments, where, idle_min, knowledge, tuple(keys or ()), payload, records
     )  # fmt: skip
 
 

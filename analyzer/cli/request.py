@@ -18,6 +18,7 @@ class Request(NamedTuple):
     knowledge: Path | None = None
     keys: tuple[Path, ...] = ()
     payload: bool = False
+    records: bool = False
 
 
 class Reading(NamedTuple):

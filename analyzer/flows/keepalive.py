@@ -159,7 +159,7 @@ def take_probe(
 
 
 @helper
-def answered_probe(seg: Records, ack_rel: int, bits: int, me: Records, peer: Records, probes: Records) -> int:
+def answered_probe(seg: Records, ack_rel: int, bits: int, peer: Records, probes: Records) -> int:
     """If this segment answers the peer's keep-alive probe, close its row; return the probe's frame, else 0."""
     if peer.probe_row < 0 or bits & KEEPALIVE_PROBE:
         return 0

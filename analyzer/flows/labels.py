@@ -80,7 +80,7 @@ def label_ack(seg: Records, seq_rel: int, ack_rel: int, f: Records, me: Records,
 
 
 @helper
-def count_labels(bits: int, seg: Records, f: Records, me: Records, peer: Records, direction: int) -> None:
+def count_labels(bits: int, seg: Records, f: Records, me: Records, peer: Records) -> None:
     if bits & REPEATED:
         me.retransmits += 1
         if bits & SPURIOUS_RETRANSMISSION:

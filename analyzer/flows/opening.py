@@ -87,7 +87,7 @@ def note_icmp(seg: Records, flows: Records, sides: Records, slots: I32, latest: 
         hard = kind == 1
     f.icmp_count += 1
     if hard or not f.icmp_hard:
-        f.icmp_ts, f.icmp_frame, f.icmp_code = seg.ts_ns, seg.frame, seg.window
+        f.icmp_ts, f.icmp_frame = seg.ts_ns, seg.frame
         f.icmp_hard = 1 if hard else 0
 
 
@@ -171,7 +171,7 @@ def set_bases(seg: Records, f: Records, me: Records, peer: Records, m: Records, 
 
 
 @helper
-def take_syn(seg: Records, f: Records, me: Records, direction: int) -> None:
+def take_syn(seg: Records, f: Records, me: Records) -> None:
     me.syns += 1
     me.mss = seg.mss
     me.wscale = min(seg.wscale, _MAX_SCALE)
@@ -186,7 +186,7 @@ def take_syn(seg: Records, f: Records, me: Records, direction: int) -> None:
 
 
 @helper
-def take_completeness(seg: Records, f: Records, me: Records, direction: int, seq_rel: int) -> None:
+def take_completeness(seg: Records, f: Records, direction: int) -> None:
     """Wireshark's completeness bits, and the end of the handshake."""
     flags = seg.flags
     if flags & (SYN | ACK) == ACK:

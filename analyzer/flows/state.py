@@ -93,14 +93,14 @@ FLOW = np.dtype(
         ("close_ts", I8), ("close_frame", I8), ("close_idle_wire", I8), ("close_idle_payload", I8),
         ("close_payload_frame", I8), ("rst_ignored", I4),
         # --- rare: ICMP errors that quote this flow, and what was around it
-        ("icmp_count", I4), ("icmp_ts", I8), ("icmp_frame", I8), ("icmp_code", I4),
+        ("icmp_count", I4), ("icmp_ts", I8), ("icmp_frame", I8),
         ("link", I4), ("vlan", I4), ("vlan_inner", I4), ("tunnel", I4), ("file", I4),
         ("gap_stall_ts", I8),  # latest retransmission in the silence, or the ACK that ended it, 0 = none
         ("gap_closed_ns", I8),  # how long a window was closed in the silence, before it was opened again
         ("ended_ts", I8),  # when it was replaced or given up
         ("history", U1, (HISTORY_MAX,)),
         ("told", I1),  # its close was announced while the capture ran
-        ("_to_line", U1, (31,)),
+        ("_to_line", U1, (39,)),
     ],
     align=True,
 )  # fmt: skip
@@ -186,7 +186,7 @@ SIDE = np.dtype(
         ("rst_unlike", I1),
         # --- rare: out-of-order store
         ("ooo_blocks", I4), ("dropped", I4), ("ooo_bytes", I8),
-        ("_to_line", U1, (32,)),
+        ("_to_line", U1, (8,)),
     ],
     align=True,
 )  # fmt: skip

@@ -49,7 +49,7 @@ def _observe(
     end = seq_rel + seg.payload_len + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)
 
     bits = label_sequence(seg, seq_rel, end, f, me, peer, blocks, limits)
-    label.answers_frame = answered_probe(seg, ack_rel, bits, me, peer, probes)
+    label.answers_frame = answered_probe(seg, ack_rel, bits, peer, probes)
     if label.answers_frame != 0 and not flags & RST:
         bits |= KEEPALIVE_ACK
     elif bits == 0:
@@ -78,16 +78,16 @@ def _observe(
         me.hist_retransmits += 1
         scaled_letter(f, direction, 84, me.hist_retransmits)  # T
     if flags & SYN:
-        take_syn(seg, f, me, direction)
+        take_syn(seg, f, me)
     bits |= take_window(seg, f, me, peer, direction)
-    take_completeness(seg, f, me, direction, seq_rel)
+    take_completeness(seg, f, direction)
     advance_state(me, peer, direction, flags, seg.payload_len)
     if has_ack and not flags & RST and peer.isn >= 0:
         bits |= take_ack(
             seg, ack_rel, f, me, peer, slot, direction, m, samples, rtt_free, gaps, blocks, spans
         )  # fmt: skip
     if not flags & RST:
-        count_labels(bits, seg, f, me, peer, direction)
+        count_labels(bits, seg, f, me, peer)
         take_new_sequence(seg, end, bits, me)
     check_hole(seg, f, me, peer, slot, direction, blocks, spans, m)
     check_hole(seg, f, peer, me, slot, 1 - direction, blocks, spans, m)

@@ -65,22 +65,17 @@ APP = np.dtype(
         ("close_said", I1),  # 0 nobody, 1 client, 2 server: `Connection: close`, or HTTP/1.0 without keep-alive
         ("close_implied", I1),  # it was not said in words: HTTP/1.0 closes unless told otherwise
         ("requester", I1),  # direction of requests
-        ("until_close", I1),  # the last response ends where the connection ends
         ("keepalive_max", I8),  # max= that was last advertised, + 1; 0 = none was
         ("keepalive_timeout", I8),  # timeout= that was last advertised, in seconds, + 1
         ("gateway_wait", I8),  # longest time that a request waited until 504 (Gateway Timeout) came, 0 = none did
         ("gateway_request_frame", I8), ("gateway_frame", I8),
         ("request_ts", I8), ("request_frame", I8),  # last request
         ("request_offset", I8),  # stream position of its first byte
-        ("request_end_offset", I8),
         ("request_idle", I8),  # silence before it, -1 = unknown
         ("response_end_ts", I8),  # last response's end, 0 = none
         # --- WebSocket: close frames of client and server
         ("ws_close_c", I4), ("ws_close_s", I4),  # code, NO_CODE, UNSEEN_CODE; 0 = no close frame
         ("ws_close_first", I1),  # who sent the first one: 0 nobody, 1 client, 2 server
-        ("ws_close_c_ts", I8), ("ws_close_s_ts", I8),
-        ("ws_pings_c", I4), ("ws_pings_s", I4),  # pings sent by client and server
-        ("ws_unanswered_c", I4), ("ws_unanswered_s", I4),  # of these, without a pong; complete once the flow is over
         # --- HTTP/2
         ("goaway_c", I8), ("goaway_s", I8),  # error code of the last GOAWAY of client and server + 1; 0 = none
         ("window_wait", I8),  # longest time that a body waited for a WINDOW_UPDATE

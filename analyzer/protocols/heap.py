@@ -14,8 +14,6 @@ from analyzer.kernel import I32, I64, U8, Records, kernel, routine
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TEXT_MAX = 8192  # bytes of one text: as long as the longest line that is kept (http1_line.LINE_MAX)
-
 
 @routine
 def put_text(source: U8, start: int, end: int, heap: U8, m: Records) -> int:

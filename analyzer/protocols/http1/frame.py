@@ -99,7 +99,6 @@ def _read(
     It stops early where another protocol takes over, before what has to wait, and where what waited is to be read.
     """
     end = span.at + span.length
-    shift = span.offset - span.at
     while at < end and c.reader == HTTP1 and not _is_due(h, exchanges) and not _has_to_wait(span, s, h, exchanges):
         if s.state == BODY_LENGTH or s.state == CHUNK_DATA:
             n = min(end - at, s.left)
@@ -110,7 +109,7 @@ def _read(
             if s.left == 0 and s.state == CHUNK_DATA:
                 s.state = CHUNK_END
             elif s.left == 0:
-                end_message(span, at + shift, s, h, app, exchanges, done, m)
+                end_message(span, s, h, app, exchanges, done, m)
         elif s.state == BODY_CLOSE:
             _take_body(source, at, end, span, s, comments, m)
             s.body += end - at
@@ -135,7 +134,7 @@ def _read(
                 note_odd(oddities, LINE_CAP, span)
             if whole:
                 line = carry if m.line_kept else source
-                take_whole_line(line, at + shift, span, s, c, h, app, exchanges, done, heap, m, carry_free, oddities)
+                take_whole_line(line, span, s, c, h, app, exchanges, done, heap, m, carry_free, oddities)
                 drop_carry(s, m, carry_free)
     return int(at)
 
@@ -176,7 +175,7 @@ def _take_span(
             begin_simple_response(span, s, h, app, exchanges)
             drop_carry(s, m, carry_free)
         if s.state == BODY_CLOSE:
-            end_message(span, span.offset, s, h, app, exchanges, done, m)
+            end_message(span, s, h, app, exchanges, done, m)
     else:
         if span.kind == SPAN_CLIPPED:  # a hole is told later than what answers it
             take_cut_start(carry, span, s, c, h, app, exchanges, done, heap, m, oddities)

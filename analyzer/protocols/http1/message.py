@@ -58,7 +58,7 @@ def _open_request(
     app.requests += 1
     app.requester = span.dir
     app.request_ts, app.request_frame, app.request_idle = s.line_ts, s.line_frame, s.line_idle
-    app.request_offset, app.request_end_offset = s.line_offset, s.line_offset
+    app.request_offset = s.line_offset
 
 
 @routine
@@ -73,7 +73,7 @@ def begin_request(
 
 @routine
 def take_simple_request(
-    line: U8, start: int, end: int, offset: int, span: Records, s: Records, c: Records, h: Records, app: Records,
+    line: U8, start: int, end: int, span: Records, s: Records, c: Records, h: Records, app: Records,
     exchanges: Records, done: Records, heap: U8, m: Records, oddities: Records,
 ) -> None:  # fmt: skip
     """A request of HTTP/0.9 is its line, and asks for an answer without a head that ends with the connection."""
@@ -82,7 +82,7 @@ def take_simple_request(
     take_simple_line(line, start, end, s, e, heap, m)
     e.framing_c, h.simple = NO_BODY, 1
     h.said_close, app.close_said, app.close_implied = 1, 1, 1
-    end_message(span, offset, s, h, app, exchanges, done, m)
+    end_message(span, s, h, app, exchanges, done, m)
 
 
 @routine
@@ -97,7 +97,7 @@ def begin_simple_response(span: Records, s: Records, h: Records, app: Records, e
     s.body = s.carry_len
     e.minor_s, e.framing_s = s.minor, BY_CLOSE
     e.response_seen, e.response_ts, e.response_frame = 1, s.line_ts, s.line_frame
-    app.answering, app.until_close = 1, 1
+    app.answering = 1
 
 
 @routine
@@ -206,7 +206,6 @@ def end_response_head(
         s.state, e.framing_s = CHUNK_SIZE, BY_CHUNKS
     elif s.coding == 2 or s.length < 0:
         s.state, e.framing_s = BODY_CLOSE, BY_CLOSE
-        app.until_close = 1
     else:
         e.framing_s = BY_LENGTH
         s.left = s.length
@@ -234,14 +233,13 @@ def _is_switch(s: Records, e: Records) -> bool:
 
 @routine
 def end_message(
-    span: Records, offset: int, s: Records, h: Records, app: Records, exchanges: Records, done: Records, m: Records
+    span: Records, s: Records, h: Records, app: Records, exchanges: Records, done: Records, m: Records
 ) -> None:  # fmt: skip
-    """The message being read is whole; `offset` is the stream position after it."""
+    """The message being read is whole."""
     e = exchanges[s.row]
     s.state = START
     if s.is_request:
         e.request_done, e.request_end_ts, e.request_bytes = 1, span.ts_ns, s.body
-        app.request_end_offset = offset
     else:
         e.response_done, e.response_end_ts, e.response_bytes = 1, span.ts_ns, s.body
         h.response_end_ts, app.response_end_ts = span.ts_ns, span.ts_ns

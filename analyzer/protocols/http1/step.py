@@ -93,7 +93,7 @@ def _start_in(line: U8, start: int, end: int) -> int:
 
 @routine
 def _take_start(
-    line: U8, start: int, end: int, offset: int, span: Records, s: Records, c: Records, h: Records, app: Records,
+    line: U8, start: int, end: int, span: Records, s: Records, c: Records, h: Records, app: Records,
     exchanges: Records, done: Records, heap: U8, m: Records, carry_free: I32, oddities: Records,
 ) -> None:  # fmt: skip
     """A line where a message should begin."""
@@ -111,7 +111,7 @@ def _take_start(
     elif as_request and h.requester != 2 - span.dir:
         begin_request(line, start, end, span, s, c, h, app, exchanges, done, heap, m, oddities)
     elif not h.seen and span.dir == 0 and not c.midstream and s.state == START and simple_target(line, start, end) >= 0:
-        take_simple_request(line, start, end, offset, span, s, c, h, app, exchanges, done, heap, m, oddities)
+        take_simple_request(line, start, end, span, s, c, h, app, exchanges, done, heap, m, oddities)
     elif not h.seen:
         c.reader = OPAQUE
     elif s.state != LOST:
@@ -144,7 +144,7 @@ def take_fields(
 
 @helper
 def _take_head_line(
-    line: U8, start: int, end: int, offset: int, span: Records, s: Records, c: Records, h: Records, app: Records,
+    line: U8, start: int, end: int, span: Records, s: Records, c: Records, h: Records, app: Records,
     exchanges: Records, done: Records, heap: U8, m: Records, oddities: Records,
 ) -> None:  # fmt: skip
     """A field line, or the empty line that ends the head."""
@@ -161,18 +161,18 @@ def _take_head_line(
     else:
         end_response_head(span, s, c, h, app, e, oddities)
     if s.state == START and (s.is_request or e.response_seen):
-        end_message(span, offset, s, h, app, exchanges, done, m)
+        end_message(span, s, h, app, exchanges, done, m)
 
 
 @routine
 def _take_chunk_line(
-    line: U8, start: int, end: int, offset: int, span: Records, s: Records, h: Records, app: Records,
+    line: U8, start: int, end: int, span: Records, s: Records, h: Records, app: Records,
     exchanges: Records, done: Records, m: Records, oddities: Records,
 ) -> None:  # fmt: skip
     """A chunk's size, the end of its data, or a trailer field (RFC 9112 section 7.1)."""
     if s.state == TRAILERS:
         if start == end:
-            end_message(span, offset, s, h, app, exchanges, done, m)
+            end_message(span, s, h, app, exchanges, done, m)
         return
     size = 0
     if s.state == CHUNK_SIZE:
@@ -195,8 +195,8 @@ def _take_chunk_line(
 
 @helper
 def take_whole_line(
-    line: U8, offset: int, span: Records, s: Records, c: Records, h: Records, app: Records, exchanges: Records,
-    done: Records, heap: U8, m: Records, carry_free: I32, oddities: Records,
+    line: U8, span: Records, s: Records, c: Records, h: Records, app: Records, exchanges: Records, done: Records,
+    heap: U8, m: Records, carry_free: I32, oddities: Records,
 ) -> None:  # fmt: skip
     """A whole line, in whatever state."""
     start, end, state = m.line_start, m.line_end, s.state
@@ -207,8 +207,8 @@ def take_whole_line(
     if not m.line_cr and state != LOST:
         note_odd(oddities, BARE_LF, span)
     if state in (START, LOST):
-        _take_start(line, start, end, offset, span, s, c, h, app, exchanges, done, heap, m, carry_free, oddities)
+        _take_start(line, start, end, span, s, c, h, app, exchanges, done, heap, m, carry_free, oddities)
     elif state == FIELDS:
-        _take_head_line(line, start, end, offset, span, s, c, h, app, exchanges, done, heap, m, oddities)
+        _take_head_line(line, start, end, span, s, c, h, app, exchanges, done, heap, m, oddities)
     else:
-        _take_chunk_line(line, start, end, offset, span, s, h, app, exchanges, done, m, oddities)
+        _take_chunk_line(line, start, end, span, s, h, app, exchanges, done, m, oddities)

@@ -125,8 +125,8 @@ def end_stream(
 
 @routine
 def take_headers(
-    s: Records, peer: Records, h: Records, c: Records, app: Records, direction: int, exchanges: Records, done: Records,
-    m: Records, oddities: Records, span: Records,
+    s: Records, peer: Records, h: Records, c: Records, app: Records, direction: int, exchanges: Records, m: Records,
+    oddities: Records, span: Records,
 ) -> None:  # fmt: skip
     """A HEADERS frame is whole: a request or a response begins, or trailers come."""
     from_client = direction == h.client
@@ -136,7 +136,7 @@ def take_headers(
         if from_client != by_client and not h.unsure:
             return  # a response on a stream that was reset, or one that nobody opened
         if is_new(h, s.stream_id, by_client):
-            index = open_stream(span, s, h, c, app, s.stream_id, not by_client, peer, exchanges, done, m, oddities)
+            index = open_stream(span, h, c, s.stream_id, not by_client, peer, exchanges, m, oddities)
     if index == 0:
         return
     e = exchanges[index]
@@ -151,8 +151,8 @@ def take_headers(
 
 @routine
 def take_promise(
-    s: Records, peer: Records, h: Records, c: Records, app: Records, direction: int, exchanges: Records, done: Records,
-    m: Records, oddities: Records, span: Records,
+    s: Records, peer: Records, h: Records, c: Records, app: Records, direction: int, exchanges: Records, m: Records,
+    oddities: Records, span: Records,
 ) -> None:  # fmt: skip
     """A PUSH_PROMISE is whole: the request that the server expects, which has no body."""
     if s.missing or s.kept_n < s.need or direction == h.client:
@@ -160,7 +160,7 @@ def take_promise(
     promised = number(s.kept, 1 if s.flags & PADDED else 0, 4) & 0x7FFFFFFF
     if promised % 2 == 1 or promised == 0 or not is_new(h, promised, False):
         return
-    index = open_stream(span, s, h, c, app, promised, True, peer, exchanges, done, m, oddities)
+    index = open_stream(span, h, c, promised, True, peer, exchanges, m, oddities)
     if index > 0:
         e = exchanges[index]
         begin_request(s, h, app, e, direction)

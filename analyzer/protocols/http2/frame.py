@@ -209,9 +209,9 @@ def _end_frame(
                 end_stream(index, s, h, app, from_client, exchanges, done, m)
         return
     if kind == HEADERS:
-        take_headers(s, peer, h, c, app, direction, exchanges, done, m, oddities, span)
+        take_headers(s, peer, h, c, app, direction, exchanges, m, oddities, span)
     elif kind == PUSH_PROMISE:
-        take_promise(s, peer, h, c, app, direction, exchanges, done, m, oddities, span)
+        take_promise(s, peer, h, c, app, direction, exchanges, m, oddities, span)
     if s.flags & END_HEADERS:
         end_block(s, h, app, stream, from_client, exchanges, done, pieces, m)
 
@@ -368,7 +368,7 @@ def frame_http2(
         if h.seen == 0:
             h.seen, h.client = 1, c.client
             if h.upgrade_serial > 0:
-                open_upgraded(span, s, h, c, app, peer, exchanges, done, m, oddities)
+                open_upgraded(span, h, c, peer, exchanges, m, oddities)
             elif c.midstream and not _begins(source, span):
                 h.joined, h.unsure, s.state, peer.state = 1, 1, LOST, LOST
         if span.kind == SPAN_DATA:

@@ -43,8 +43,8 @@ def is_new(h: Records, stream_id: int, by_client: bool) -> bool:
 
 @routine
 def open_stream(
-    row: Records, s: Records, h: Records, c: Records, app: Records, stream_id: int, pushed: bool, peer: Records,
-    exchanges: Records, done: Records, m: Records, oddities: Records,
+    row: Records, h: Records, c: Records, stream_id: int, pushed: bool, peer: Records, exchanges: Records, m: Records,
+    oddities: Records,
 ) -> int:  # fmt: skip
     """Open a stream; return its place in the pool, 0 if there is no room. `peer` may have said GOAWAY."""
     if h.streams >= MAX_STREAMS or (m.free_exchange == 0 and m.n_exchanges >= MAX_EXCHANGES):
@@ -86,11 +86,10 @@ def open_stream(
 
 @routine
 def open_upgraded(
-    row: Records, s: Records, h: Records, c: Records, app: Records, peer: Records, exchanges: Records, done: Records,
-    m: Records, oddities: Records,
+    row: Records, h: Records, c: Records, peer: Records, exchanges: Records, m: Records, oddities: Records
 ) -> None:  # fmt: skip
     """Stream 1 of a connection that HTTP/1 upgraded: its request was HTTP/1, and is counted there."""
-    index = open_stream(row, s, h, c, app, 1, False, peer, exchanges, done, m, oddities)
+    index = open_stream(row, h, c, 1, False, peer, exchanges, m, oddities)
     if index == 0:
         return
     e = exchanges[index]
@@ -114,7 +113,7 @@ def begin_request(s: Records, h: Records, app: Records, e: Records, direction: i
     app.requests += 1
     app.requester = direction
     app.request_ts, app.request_frame, app.request_idle = s.first_ts, s.first_frame, s.first_idle
-    app.request_offset, app.request_end_offset = s.first_offset, s.first_offset
+    app.request_offset = s.first_offset
 
 
 @routine

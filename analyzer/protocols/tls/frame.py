@@ -144,7 +144,7 @@ def _end_record(
     if s.content_type == DATA:
         s.data_records += 1
         if s.first_data_ts == 0:
-            s.first_data_ts, s.first_data_frame = span.ts_ns, span.frame
+            s.first_data_ts = span.ts_ns
         if s.data_after_peer_ts == 0 and peer.first_data_ts != 0 and s.length >= LEAST_FINISHED:
             s.data_after_peer_ts = span.ts_ns
         if s.length in (ALERT_LENGTH, ALERT_LENGTH_CCM_8):
@@ -158,7 +158,7 @@ def _end_record(
     h.index += 1
     s.records += 1
     s.last_type, s.last_length = s.content_type, s.length
-    s.last_ts, s.last_frame, s.last_start = span.ts_ns, span.frame, s.start_ts
+    s.last_ts, s.last_frame = span.ts_ns, span.frame
     s.lost, s.missing, s.kept_at, s.state = 0, 0, -1, HEADER
 
 

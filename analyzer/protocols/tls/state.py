@@ -44,13 +44,13 @@ STREAM = np.dtype(
         ("kept_at", I8), ("kept_n", I8),  # its bytes in `kept`, -1 = not kept
         ("start_ts", I8), ("start_frame", I8),
         # --- the last record that ended
-        ("last_ts", I8), ("last_frame", I8), ("last_start", I8), ("last_length", I4), ("last_type", I1),
+        ("last_ts", I8), ("last_frame", I8), ("last_length", I4), ("last_type", I1),
         ("missing", I1),  # bytes after it are missing
         # --- counts
         ("records", I8), ("data_records", I8), ("read", I8), ("heartbeats", I8),
         ("epoch", I2),  # ChangeCipherSpecs
         ("fin_ts", I8),
-        ("first_data_ts", I8), ("first_data_frame", I8),
+        ("first_data_ts", I8),
         ("data_after_peer_ts", I8),  # first record of application data after one of the peer's that can be a Finished
         ("short_22", I8), ("short_14", I8),  # records as long as a KeyUpdate
         ("short_alert", I8),  # as long as an alert

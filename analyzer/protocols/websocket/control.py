@@ -32,7 +32,7 @@ def _hash_of_payload(s: Records) -> int:
 
 
 @routine
-def note_ping(s: Records, w: Records, app: Records, row: Records, direction: int, place: int, pings: Records) -> None:
+def note_ping(s: Records, w: Records, row: Records, direction: int, place: int, pings: Records) -> None:
     """A ping waits for its pong."""
     n = int(w.pings_c if direction == 0 else w.pings_s)
     first = (2 * place + direction) * MAX_PINGS
@@ -40,29 +40,18 @@ def note_ping(s: Records, w: Records, app: Records, row: Records, direction: int
         for k in range(n - 1):
             pings[first + k] = pings[first + k + 1]
         n -= 1
-        _give_up(app, direction, 1)
     ping = pings[first + n]
     ping.hash, ping.length, ping.index = _hash_of_payload(s), s.length, row.index
     ping.ts, ping.frame = row.ts, row.frame
     if direction == 0:
         w.pings_c = n + 1
-        app.ws_pings_c += 1
     else:
         w.pings_s = n + 1
-        app.ws_pings_s += 1
-
-
-@routine
-def _give_up(app: Records, direction: int, n: int) -> None:
-    if direction == 0:
-        app.ws_unanswered_c += n
-    else:
-        app.ws_unanswered_s += n
 
 
 @routine
 def note_pong(
-    s: Records, w: Records, app: Records, row: Records, direction: int, place: int, pings: Records, path_ns: int
+    s: Records, w: Records, row: Records, direction: int, place: int, pings: Records, path_ns: int
 ) -> None:  # fmt: skip
     """Find the ping of the peer with the same payload; `row.pong_of` stays -1 if there is none.
 
@@ -95,7 +84,6 @@ def note_pong(
         if k == found:
             continue
         if k < found and sent - pings[first + k].ts > row.rtt:
-            _give_up(app, peer, 1)
             continue
         if kept != k:
             pings[first + kept] = pings[first + k]
@@ -104,14 +92,6 @@ def note_pong(
         w.pings_c, w.ping_rtt_c = kept, max(row.rtt, 1)
     else:
         w.pings_s, w.ping_rtt_s = kept, max(row.rtt, 1)
-
-
-@routine
-def unanswered(w: Records, app: Records) -> None:
-    """The connection is over: pings that still wait have no answer."""
-    _give_up(app, 0, int(w.pings_c))
-    _give_up(app, 1, int(w.pings_s))
-    w.pings_c, w.pings_s = 0, 0
 
 
 @routine
@@ -140,8 +120,8 @@ def take_close(s: Records, app: Records, row: Records, direction: int, heap: U8,
         code = UNSEEN_CODE
     s.closed = 1
     if direction == 0 and app.ws_close_c == 0:
-        app.ws_close_c, app.ws_close_c_ts = code, row.ts
+        app.ws_close_c = code
         app.ws_close_first = 1 if app.ws_close_first == 0 else app.ws_close_first
     elif direction == 1 and app.ws_close_s == 0:
-        app.ws_close_s, app.ws_close_s_ts = code, row.ts
+        app.ws_close_s = code
         app.ws_close_first = 2 if app.ws_close_first == 0 else app.ws_close_first

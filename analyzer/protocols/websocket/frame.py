@@ -20,7 +20,7 @@ from analyzer.protocols.channel import (
     note_span,
 )
 from analyzer.protocols.oddities import WS_FIRST, WS_LOST, note_odd
-from analyzer.protocols.websocket.control import note_ping, note_pong, take_close, unanswered
+from analyzer.protocols.websocket.control import note_ping, note_pong, take_close
 from analyzer.protocols.websocket.message import begin_message, end_message, fault
 from analyzer.protocols.websocket.payload import take_payload
 from analyzer.protocols.websocket.resync import TRUSTED, count_frames
@@ -184,9 +184,9 @@ def _end_frame(
     row = frames[index]
     s.state = HEADER
     if s.opcode == PING:
-        note_ping(s, w, app, row, direction, stream >> 1, pings)
+        note_ping(s, w, row, direction, stream >> 1, pings)
     elif s.opcode == PONG:
-        note_pong(s, w, app, row, direction, stream >> 1, pings, c.handshake_rtt)
+        note_pong(s, w, row, direction, stream >> 1, pings, c.handshake_rtt)
     elif s.opcode == CLOSE:
         _say(c, app, s.ts)
         take_close(s, app, row, direction, heap, m)
@@ -343,7 +343,7 @@ def close_websocket(
     chosen: I32, channels: Records, apps: Records, places: I32, streams: Records, connections: Records,
     frames: Records, messages: Records, pieces: Records, heap: U8, oddities: Records, meta: Records,
 ) -> None:  # fmt: skip
-    """The flows of the channels in `chosen` are over: hand over what never ended, and count pings without a pong."""
+    """The flows of the channels in `chosen` are over: hand over what never ended."""
     m = meta[0]
     for k in range(chosen.size):
         place = int(places[chosen[k]])
@@ -351,7 +351,6 @@ def close_websocket(
             continue
         c, w = channels[chosen[k]], connections[place]
         app = apps[c.slot]
-        unanswered(w, app)
         for direction in range(2):
             s = streams[2 * place + direction]
             if s.state == PAYLOAD:
