@@ -49,7 +49,7 @@ HTTP_REQUESTS = Table(
         ts("request_end_ts", "last byte of the request", NOT_SEEN),
         ts("response_ts", "first byte of the response", NOT_SEEN),
         ts("response_end_ts", "last byte of the response", NOT_SEEN),
-        seconds("ttfb_s", "last request byte to first response byte", "either was not captured"),
+        seconds("ttfb_s", "last request byte to first response byte", "not both were captured in this order"),
         number("request_bytes", "body bytes of the request as on the wire", "its end was not captured", unit="bytes"),
         number("response_bytes", "body bytes of the response as on the wire", "its end was not captured", unit="bytes"),
         seconds("idle_before_s", "silence of the connection before the request", "nothing came before it"),

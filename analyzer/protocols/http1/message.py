@@ -100,6 +100,12 @@ def begin_simple_response(span: Records, s: Records, h: Records, app: Records, e
     app.answering = 1
 
 
+@helper
+def _is_answered(e: Records) -> bool:
+    """An interim response whose end a snap length or a loss cut off is not the answer."""
+    return bool(e.response_seen and not (100 <= e.status < 200 and e.status != 101))
+
+
 @routine
 def begin_response(
     line: U8, start: int, span: Records, s: Records, c: Records, h: Records, app: Records, exchanges: Records,
@@ -109,10 +115,11 @@ def begin_response(
     begin_head(s)
     h.simple = 0
     if s.resync:  # responses were lost; of a client that does not pipeline only the newest request can be meant
-        while h.waiting > 1:
+        while h.waiting > 1 and exchanges[exchanges[h.first - 1].next - 1].request_ts <= s.line_ts:
             finish_first(h, app, exchanges, done, m)
+            exchanges[h.first - 1].pipelined = 0
         s.resync = 0
-    if h.first > 0 and (exchanges[h.first - 1].response_done or exchanges[h.first - 1].response_seen):
+    if h.first > 0 and (exchanges[h.first - 1].response_done or _is_answered(exchanges[h.first - 1])):
         finish_first(h, app, exchanges, done, m)  # its response is over, whatever became of the request
     if h.first == 0:
         if not c.midstream:
@@ -245,5 +252,7 @@ def end_message(
         h.response_end_ts, app.response_end_ts = span.ts_ns, span.ts_ns
         app.responses += 1
         app.answering = 0
+        if e.next > 0 and exchanges[e.next - 1].request_ts >= span.ts_ns:
+            exchanges[e.next - 1].pipelined = 0  # it was read ahead, while a loss held the response back
     finish_ended(h, app, exchanges, done, m)
     count_outstanding(h, app, exchanges)

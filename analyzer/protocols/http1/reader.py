@@ -207,6 +207,7 @@ def exchange_rows(done: Records, heap: Any) -> pa.Table:
     asked, answered = done["request_seen"] == 1, done["response_seen"] == 1
     text = {name: texts(done[name + "_at"], done[name + "_len"], heap) for name in TEXTS}
     both = asked & answered & (done["request_end_ts"] != 0)
+    wait = done["response_ts"] - done["request_end_ts"]  # below 0: the answer came before the whole request
     switched = done["upgrade"] > 0
     switched &= np.where(done["upgrade"] == 4, (done["status"] >= 200) & (done["status"] < 300), done["status"] == 101)
     named = pc.coalesce(text["upgrade_s"], text["upgrade_c"])
@@ -224,7 +225,7 @@ def exchange_rows(done: Records, heap: Any) -> pa.Table:
             "request_end_ts": _known(done["request_end_ts"], done["request_done"] == 1),
             "response_ts": _known(done["response_ts"], answered),
             "response_end_ts": _known(done["response_end_ts"], done["response_done"] == 1),
-            "ttfb_s": np.where(both, (done["response_ts"] - done["request_end_ts"]) / 1e9, np.nan),
+            "ttfb_s": np.where(both & (wait >= 0), wait / 1e9, np.nan),
             "request_bytes": _known(done["request_bytes"], done["request_done"] == 1),
             "response_bytes": _known(done["response_bytes"], done["response_done"] == 1),
             "idle_before_s": np.where(done["idle_before"] >= 0, done["idle_before"] / 1e9, np.nan),

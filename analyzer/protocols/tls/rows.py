@@ -10,7 +10,7 @@ import numpy as np
 
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
-from analyzer.protocols.channel import DECRYPTED, TLS_CLOSE
+from analyzer.protocols.channel import DECRYPTED, HTTP1, TLS_CLOSE
 from analyzer.protocols.tls.certificate import Certificate
 from analyzer.protocols.tls.closing import (
     BASIS_WORDS,
@@ -161,6 +161,14 @@ def session_rows(done: Sequence[SessionColumns]) -> pa.Table:
 
 
 # ------------------------------------------------------------------------------------------------ for classifiers
+def note_cut_messages(apps: Records, slots: I64, columns: SessionColumns, own: Mask, closed: Mask) -> None:
+    """A response of HTTP/1 that TCP ended without a close_notify is truncated, too (RFC 9112 section 9.8)."""
+    app = apps[slots]
+    said = np.where(app["requester"] == 0, columns["close_notify_s"], columns["close_notify_c"])
+    inside = own & closed & (app["reader"] == HTTP1) & (app["outstanding"] > 0) & (app["answering"] == 1)
+    columns["truncated"] |= inside & ~np.isin(said, (CLOSE_WORDS.index("yes"), CLOSE_WORDS.index("inferred")))
+
+
 def tell_apps(
     apps: Records, slots: I64, columns: SessionColumns, sessions: Sequence[Session], own: Mask, flows: Records
 ) -> None:

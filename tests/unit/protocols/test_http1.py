@@ -270,6 +270,32 @@ def test_a_hole_in_a_request_line_moves_no_answer() -> None:
     assert (result.close["trigger"], result.close["graceful_app"]) == ("idle_timeout", "yes")
 
 
+def test_after_a_lost_response_the_others_keep_their_requests() -> None:
+    """Exchanges faster than a hole is waited for: the requests are read before the responses that came between them."""
+    made = Talk(capture="server", rtt="1ms").handshake()
+    for k in range(4):
+        made.orig(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % k, at=1 + k / 1000)
+        answer = b"HTTP/1.1 20%d OK\r\nContent-Length: 0\r\n\r\n" % k
+        made.resp(answer, lost=True, unseen=True) if k == 1 else made.resp(answer)
+    rows = exchanges(run(made.orig_ack().wait(1).orig_fin().resp_fin().orig_ack()))
+    assert [(row["target"], row["status"]) for row in rows] == [("/0", 200), ("/1", None), ("/2", 202), ("/3", 203)]
+    assert not any(row["pipelined"] for row in rows)
+
+
+def test_an_interim_response_that_a_snap_length_cuts_is_not_the_answer() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </%s.css>\r\n\r\n" % (b"s" * 200)
+    packets = Talk().handshake().orig(GET).resp(hints).resp(OK).orig_ack().packets
+    (row,) = exchanges(run(packets, snaplen=120))
+    assert row["status"] == 200
+
+
+def test_an_answer_before_the_end_of_an_upload_has_no_waiting_time() -> None:
+    upload = b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
+    made = Talk().handshake().orig(upload + b"some").resp(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
+    row = only(made.orig(b" more"))
+    assert (row["status"], row["ttfb_s"]) == (413, None)
+
+
 def test_a_version_that_was_cut_off_is_not_known() -> None:
     result = run(talk(b"GET /a HTTP/1.0\r\n\r\n", OK), snaplen=66 + 9)
     assert [(e["method"], e["target"], e["version"]) for e in exchanges(result)] == [("GET", "/a", None)]
