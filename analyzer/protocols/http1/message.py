@@ -115,7 +115,7 @@ def begin_response(
     begin_head(s)
     h.simple = 0
     if s.resync:  # responses were lost; of a client that does not pipeline only the newest request can be meant
-        while h.waiting > 1 and exchanges[exchanges[h.first - 1].next - 1].request_ts <= s.line_ts:
+        while h.waiting > 1 and exchanges[exchanges[h.first - 1].next - 1].request_ts <= span.ts_ns:
             finish_first(h, app, exchanges, done, m)
             exchanges[h.first - 1].pipelined = 0
         s.resync = 0
