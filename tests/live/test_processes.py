@@ -170,7 +170,7 @@ def test_a_reader_that_goes_away_ends_all_and_files_are_whole(tmp_path: Path) ->
 def test_a_full_disk_is_told_of_both(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    sh(f"mount -t tmpfs -o size=400k tmpfs {small}")
+    sh(f"mount -t tmpfs -o size=100k tmpfs {small}")
     try:
         with net() as made:
             serve(made)
