@@ -5,7 +5,7 @@ Source  RFC 9112 section 9.3 (`Keep-Alive: max=` says it in advance, if it is sa
 Needs   flows whose HTTP was read, as they finish
 Gives   findings: http.max_requests
 Limits  Fewer than LEAST_REQUESTS are not told from clients that all want the same few things.
-Memory  37 bytes for each such connection, until the end.
+Memory  42 bytes for each such connection, until the end.
 """
 
 from __future__ import annotations

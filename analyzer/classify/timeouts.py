@@ -10,7 +10,7 @@ Limits  One timeout per server, side and way of closing (FIN or RST). Without ke
         the clocks cannot be told apart; then `payload` is named, or `response` if an HTTP response was the last thing
         said, and defaults of every clock that fits are listed. Gap rows that left the tracker before their flow (more
         than a million held) are not counted.
-Memory  88 bytes per flow that was closed, until the end (live: of the last LIVE_FLOWS), and at most MOST_GAPS silences
+Memory  89 bytes per flow that was closed, until the end (live: of the last LIVE_FLOWS), and at most MOST_GAPS silences
         of 55 bytes (15 MB); if there are more, the longest are kept, the ones that can contradict or bound.
 """
 
