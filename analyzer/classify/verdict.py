@@ -236,6 +236,11 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
         window_probes_missed(client, server["last_ts"]), window_probes_missed(server, client["last_ts"])
     )
     case.add(stuck | (probing >= tries) | (knocking >= tries), "silent_death", "none", 0.9)
+    # One number of each side is acknowledged and not captured, and no more: both FINs, most likely.
+    beyond = facts.both("missing_bytes") + facts.both("snd_nxt") - facts.both("deliver_nxt") == 1
+    known = (facts.both("syns") > 0) | (facts.both("payload_bytes") > 0)
+    acked = facts.both("snd_una") == facts.both("snd_nxt")
+    case.add((beyond & known & acked).all(axis=0), "capture_gap", "unknown", 0.6, inferred=True)
     since = np.where(flow["active_ts"] != 0, flow["active_ts"], flow["first_ts"])  # no payload at all in the capture
     case.add(facts.end_ns - since >= facts.settings.idle_min_ns, "open_idle", "none", 0.95)
     case.add(case.open, "open_active", "none", 0.95)

@@ -9,7 +9,7 @@ Limits  A one-byte probe looks like a retransmitted last byte; that nothing is o
 
 from __future__ import annotations
 
-from analyzer.decode.segment import ACK, FIN, RST, SYN
+from analyzer.decode.segment import ACK, FIN, PSH, RST, SYN
 from analyzer.flows.retransmission import forget_retries, is_older_tsval
 from analyzer.flows.state import ANSWER_ACK, ANSWER_DATA, ANSWER_NO, ANSWER_PENDING, ANSWER_RST, KEEPALIVE_PROBE, SENT
 from analyzer.kernel import Records, helper
@@ -38,6 +38,27 @@ def is_keepalive_probe(seg: Records, seq_rel: int, me: Records, peer: Records, q
     # Sooner it is one only if nothing else can be: Apple's stacks probe whenever the network changes. A second one at
     # once is a copy of the first.
     return bool(seg.payload_len == 0 and me.nxt_known == SENT and seg.ts_ns - me.probe_ts >= quiet_ns)
+
+
+@helper
+def is_lone_byte(seg: Records) -> bool:
+    """A byte that its sender did not push, though it is all it has: garbage of a probe (RFC 9293 section 3.9.1.2)."""
+    return bool(seg.payload_len == 1 and seg.flags & (SYN | FIN | RST | PSH | ACK) == ACK)
+
+
+@helper
+def is_early_byte(seg: Records, seq_rel: int, me: Records) -> bool:
+    """A lone byte before anything else is known of its sender, or that byte again: no payload (B1, condition 6)."""
+    first = me.segments == 0 or (me.bare_len == 1 and seq_rel == me.bare_seq)
+    return bool(not me.nxt_known and first and is_lone_byte(seg))
+
+
+@helper
+def step_over_early(seq_rel: int, me: Records) -> None:
+    """What was seen of a side first was one below this: a probe, not captured is its answer."""
+    early = not me.nxt_known and me.bare_frame != 0 and me.bare_seq == me.deliver_nxt
+    if early and seq_rel == me.bare_seq + 1:
+        me.snd_nxt, me.deliver_nxt = seq_rel, seq_rel
 
 
 @helper
@@ -145,7 +166,8 @@ def take_probe(
         row = probes[m.n_probes]
         open_probe(me, row, m.n_probes, f.flow_id, slot, direction, me.bare_ts, me.bare_frame, -1)
         row.answer_ts, row.answer_frame = me.bare_answer_ts, me.bare_answer_frame
-        row.answered, row.open = 0, 0
+        row.answered, row.open = ANSWER_ACK, 0
+        row.length = me.bare_len
         me.probe_row = -1
         m.n_probes += 1
         f.gap_fills += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, RST, SYN
 from analyzer.flows.closing import is_over
+from analyzer.flows.keepalive import is_lone_byte
 from analyzer.flows.sequence import MASK, unwrapped
 from analyzer.flows.state import (
     DUPLICATE_RING,
@@ -149,7 +150,7 @@ def set_bases(seg: Records, f: Records, me: Records, peer: Records, m: Records, 
             me.isn, me.snd_nxt, me.nxt_known = seg.seq, 0, TOLD
         else:
             me.isn, me.snd_nxt = (seg.seq - 1) & MASK, 1
-            me.nxt_known = TOLD if seg.payload_len > 0 else 0
+            me.nxt_known = TOLD if seg.payload_len > 0 and not is_lone_byte(seg) else 0
         me.snd_una, me.deliver_nxt = me.snd_nxt, 1
     elif is_unheard(me, peer) and not seg.flags & RST:
         _take_unheard(seg, f, me, m, blocks)

@@ -135,8 +135,10 @@ def kind_of(seg: Records, bits: int, new: int) -> int:
 
 
 @helper
-def remember(seg: Records, me: Records, seq_rel: int, ack_rel: int, bits: int, new: int, f: Records) -> None:
-    me.last_kind = kind_of(seg, bits, new)
+def remember(
+    seg: Records, me: Records, seq_rel: int, ack_rel: int, bits: int, new: int, early: bool, f: Records
+) -> None:  # fmt: skip
+    me.last_kind = SENT_PROBE if early else kind_of(seg, bits, new)
     me.last_ts, me.last_frame = seg.ts_ns, seg.frame
     if not bits & (KEEPALIVE_PROBE | KEEPALIVE_ACK):
         me.solid_ts = seg.ts_ns
@@ -156,6 +158,6 @@ def remember(seg: Records, me: Records, seq_rel: int, ack_rel: int, bits: int, n
             me.newest_tsval = seg.tsval
         if seg.ip_id > 0:
             me.newest_ip_id = seg.ip_id
-    if not me.nxt_known and seg.payload_len == 0 and not seg.flags & _CLOSING:
-        me.bare_ts, me.bare_frame, me.bare_seq = seg.ts_ns, seg.frame, seq_rel
+    if not me.nxt_known and (early or seg.payload_len == 0) and not seg.flags & _CLOSING:
+        me.bare_ts, me.bare_frame, me.bare_seq, me.bare_len = seg.ts_ns, seg.frame, seq_rel, seg.payload_len
     me.segments += 1

@@ -156,7 +156,8 @@ SIDE = np.dtype(
         # --- rare: keep-alive probes of this side
         ("probes", I4), ("unanswered", I4), ("unanswered_run", I4),
         ("probe_ts", I8), ("probe_gap", I8),
-        ("bare_ts", I8), ("bare_frame", I8), ("bare_seq", I8),  # last zero-length segment while snd_nxt was unknown
+        # last segment without payload while snd_nxt was unknown, and whether it had a byte of garbage
+        ("bare_ts", I8), ("bare_frame", I8), ("bare_seq", I8), ("bare_len", I8),
         ("bare_answer_ts", I8), ("bare_answer_frame", I8),
         ("echoed", I8),  # of a peer that the capture lacks: the timestamp that this side last echoed
         # --- rare: retries of unacknowledged data
@@ -186,7 +187,6 @@ SIDE = np.dtype(
         ("rst_unlike", I1),
         # --- rare: out-of-order store
         ("ooo_blocks", I4), ("dropped", I4), ("ooo_bytes", I8),
-        ("_to_line", U1, (8,)),
     ],
     align=True,
 )  # fmt: skip

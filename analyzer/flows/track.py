@@ -11,7 +11,7 @@ from analyzer.flows.clock import moved
 from analyzer.flows.closing import is_over, note_fin, note_life_after_rst, note_rst
 from analyzer.flows.duplicates import is_duplicate_frame
 from analyzer.flows.history import advance_state, note_packet, scaled_letter
-from analyzer.flows.keepalive import answered_probe, hear_of_peer, take_probe
+from analyzer.flows.keepalive import answered_probe, hear_of_peer, is_early_byte, step_over_early, take_probe
 from analyzer.flows.labels import count_labels, label_ack, label_sequence
 from analyzer.flows.opening import is_unheard, new_flow, note_icmp, reuses_port, set_bases, take_completeness, take_syn
 from analyzer.flows.sending import remember, take_new_sequence, take_payload, take_window
@@ -48,6 +48,8 @@ def _observe(
     ack_rel = unwrapped(seg.ack, peer.isn, peer.snd_una) if has_ack and peer.isn >= 0 else -1
     end = seq_rel + seg.payload_len + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)
 
+    early = is_early_byte(seg, seq_rel, me)
+    step_over_early(seq_rel, me)
     bits = label_sequence(seg, seq_rel, end, f, me, peer, blocks, limits)
     label.answers_frame = answered_probe(seg, ack_rel, bits, peer, probes)
     if label.answers_frame != 0 and not flags & RST:
@@ -88,13 +90,16 @@ def _observe(
         )  # fmt: skip
     if not flags & RST:
         count_labels(bits, seg, f, me, peer)
-        take_new_sequence(seg, end, bits, me)
+        if not early:
+            take_new_sequence(seg, end, bits, me)
     check_hole(seg, f, me, peer, slot, direction, blocks, spans, m)
     check_hole(seg, f, peer, me, slot, 1 - direction, blocks, spans, m)
     first_fin = False
     if flags & FIN and not flags & (SYN | RST):
         first_fin = note_fin(f, seg, direction, me, peer, end, ack_rel)
-    new = take_payload(seg, seq_rel, bits, f, me, peer, slot, direction, m, blocks, pages, data, spans)
+    new = 0
+    if not early:
+        new = take_payload(seg, seq_rel, bits, f, me, peer, slot, direction, m, blocks, pages, data, spans)
     if first_fin and not is_unheard(me, peer):
         drain(f, me, slot, direction, blocks, spans, m)
 
@@ -108,7 +113,7 @@ def _observe(
         note_active(f, seg, slot, direction, END_FIN, end, client, server, gaps, m, limits.idle_min, stalled)
     elif f.handshake_ts == now and not established:
         begin(f, seg, -1, client, server)  # the handshake's end; a flow joined midstream begins with its first payload
-    remember(seg, me, seq_rel, ack_rel, bits, new, f)
+    remember(seg, me, seq_rel, ack_rel, bits, new, early, f)
     label.seq_rel, label.ack_rel, label.analysis = seq_rel, ack_rel, bits
     label.window = seg.window if flags & RST else me.rwnd
 

@@ -358,6 +358,16 @@ def test_the_fin_that_is_missing_had_the_ack_of_the_first() -> None:
     assert close(used().orig_fin(at="2s").resp_fin(unseen=True).orig_ack()) == ("capture_gap", "unknown")
 
 
+def test_both_fins_are_missing() -> None:
+    """Each is acknowledged, the capture lacks both: the connection is not open."""
+    end = used().orig_fin(at="2s", unseen=True).resp_ack().resp_fin(unseen=True).orig_ack().packets
+    assert close(end) == ("capture_gap", "unknown")
+    assert close(end[6:]) == ("open_active", "none")  # nothing else captured: where it had got is not known
+    slow = used().orig_fin(at="2s", unseen=True).resp_ack().resp_fin(at="30s", unseen=True).orig_ack()
+    assert close(slow) == ("capture_gap", "unknown")
+    assert close(used().orig_fin(at="2s", unseen=True).resp_ack()) == ("open_idle", "none")
+
+
 def test_a_hole_long_before_is_no_missing_close() -> None:
     talk = used().resp_drop(100, at="5s").orig_ack().orig(b"x", at="6s").resp(b"y").orig_ack()
     talk.orig_fin(at="7s").resp_ack()

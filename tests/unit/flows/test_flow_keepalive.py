@@ -166,6 +166,46 @@ def test_an_idle_connection_joined_midstream() -> None:
     assert result.flow["keepidle_s"] == pytest.approx(60, abs=0.05)
 
 
+def test_an_idle_connection_joined_at_bytes_of_garbage() -> None:
+    """Windows: the first byte is a probe's, too, and never was part of what the application said."""
+    talk = used()
+    for second in (61, 121, 181):
+        talk.orig_probe(b"\0", at=second).resp_ack(sack=[(7, 8)])
+    talk.orig(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", at="200s").resp_ack()
+    result = run(talk.packets[6:])
+    assert probes(result) == [(1, "c2s", "ack"), (3, "c2s", "ack"), (5, "c2s", "ack")]
+    assert [row["len"] for row in result.probes] == [1, 1, 1]
+    assert result.probes[0]["idle_before_s"] is None
+    assert result.flow["payload_bytes_c"] == 27
+    assert result.flow["missing_bytes_c"] == 0
+    assert result.flow["app_protocol"] == "http1"
+
+
+def test_a_single_byte_of_garbage_before_the_first_data_midstream() -> None:
+    talk = used().orig_probe(b"\0", at=61).resp_ack().orig(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", at="80s").resp_ack()
+    for packets in (talk.packets[6:], [talk.packets[6], *talk.packets[8:]]):  # with its answer, and without
+        result = run(packets)
+        assert (result.flow["payload_bytes_c"], result.flow["missing_bytes_c"]) == (27, 0)
+        assert result.flow["app_protocol"] == "http1"
+
+
+def test_a_single_byte_that_is_pushed_is_data() -> None:
+    """A keystroke: whoever sends its last byte sets PSH (RFC 9293 section 3.9.1)."""
+    result = run(used().orig(b"x", at="61s").resp_ack().orig(b"y", at="63s").resp_ack().packets[6:])
+    assert probes(result) == []
+    assert result.flow["payload_bytes_c"] == 2
+
+
+def test_a_window_probe_of_one_byte_at_the_beginning_is_data_once_it_is_taken() -> None:
+    """The answer says that the byte was not taken; it comes again with the rest."""
+    one = Talk().handshake().orig(b"request", at="1s").resp(b"response").orig_ack()
+    one.orig_probe(b"h", seq=8, at="61s", lost=True).resp_ack(ack=8, win=0)
+    one.resp_ack(ack=8, win=502, at="62s").orig(b"hello", seq=8).resp_ack()
+    result = run(one.packets[6:])
+    assert probes(result) == []
+    assert result.flow["payload_bytes_c"] == 5
+
+
 def test_an_idle_connection_joined_at_an_answer() -> None:
     """The answer of the side that is probed says where the prober had got (B1, 6)."""
     talk = used()
