@@ -189,7 +189,7 @@ TLS_SESSIONS = Table(
         ts("cert_not_before", "start of its validity", ENCRYPTED + ", or none was sent"),
         ts("cert_not_after", "end of its validity", ENCRYPTED + ", or none was sent"),
         one_of("cert_expired", ("no", "before", "during", "unknown"), "expired before or during the connection"),
-        flag("client_auth", "the client sent a certificate", ENCRYPTED),
+        flag("client_auth", "the client sent a certificate", ENCRYPTED + ", or the handshake was not all captured"),
         number("renegotiations", "handshakes after the first (TLS 1.2 and older)"),
         flag("secure_renegotiation", "both sides know RFC 5746", "TLS 1.3, or no ServerHello was read"),
         *both(number, "key_updates", "KeyUpdate messages of {side}, certain or inferred", "it could not be told"),

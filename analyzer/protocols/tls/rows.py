@@ -114,7 +114,7 @@ def session_columns(of: Over) -> SessionColumns:
         "cert_not_before": [c.not_before if c else None for c in certificates],
         "cert_not_after": [c.not_after if c else None for c in certificates],
         "cert_expired": _expired(certificates, of.flows),
-        "client_auth": [True if s.client_auth else None if s.tls13 and not s.opened else False for s in sessions],
+        "client_auth": [s.client_sent_certificate for s in sessions],
         "renegotiations": [s.renegotiations for s in sessions],
         "secure_renegotiation": [s.secure for s in sessions],
         "key_updates_c": updates_c,

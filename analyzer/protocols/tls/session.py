@@ -122,6 +122,14 @@ class Session:
         """True once a ServerHello was read that was no HelloRetryRequest."""
         return self.choice is not None
 
+    @property
+    def client_sent_certificate(self) -> bool | None:
+        """None if it is encrypted, or if records were missed that may have had it."""
+        if self.client_auth:
+            return True
+        missed = self.uncertain or not (self.hello_seen and self.server_seen)
+        return None if missed or (self.tls13 and not self.opened) else False
+
     def note(self, code: str) -> None:
         """Count something odd, at the connection's first record."""
         self.tell(code, self.flow_id, self.frame)

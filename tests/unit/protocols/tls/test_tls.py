@@ -52,6 +52,17 @@ def test_a_full_tls12_handshake() -> None:
     assert result.anomalies == {"tls.bad_certificate": 1}  # three bytes are none
 
 
+def test_a_certificate_that_may_have_been_missed() -> None:
+    """Not to have seen one is no proof that none was sent."""
+    a, b, c, d = w.full12()
+    assert of(talk(a, b, c, d))["client_auth"] is False
+    certificate = w.record(22, w.certificate(w.DER))
+    assert of(talk(a, b, certificate + c, d))["client_auth"] is True
+    assert of(Talk().handshake().orig(a).resp(b).orig_drop(len(certificate)).orig(c).resp(d))["client_auth"] is None
+    one_way = [p for p in talk(a, b, c, d).packets if p[1][26:30] == bytes((10, 0, 0, 1))]
+    assert session(run(one_way))["client_auth"] is None
+
+
 def test_times_of_a_handshake() -> None:
     a, b, c, d = w.full12()
     row = of(Talk().handshake().orig(a, at="1s").resp(b, at="1.1s").orig(c, at="1.2s").resp(d, at="1.35s"))
