@@ -141,7 +141,9 @@ def timers(facts: Facts, gave_up: NDArray[np.bool_]) -> Timers:
     _median_into(out.interval_s, where[known & retry], idle[known & retry])
     run = np.where(prober == 0, facts.client["unanswered_run"], facts.server["unanswered_run"]).astype(np.int64)
     waiting = np.where(prober == 0, facts.client["probe_row"], facts.server["probe_row"]) >= 0
-    out.count = np.where(gave_up, run + waiting, MISSING)
+    cut = np.zeros(facts.n, np.bool_)  # the capture began too late to have the first
+    cut[where[~known & (rows["answered"] == ANSWER_NO)]] = True
+    out.count = np.where(gave_up & ~cut, run + waiting, MISSING)
     garbage = np.zeros(facts.n, np.int64)
     np.maximum.at(garbage, where, rows["length"])
     out.profile = _profiles(out, garbage)

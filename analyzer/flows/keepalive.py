@@ -11,7 +11,18 @@ from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, PSH, RST, SYN
 from analyzer.flows.retransmission import forget_retries, is_older_tsval
-from analyzer.flows.state import ANSWER_ACK, ANSWER_DATA, ANSWER_NO, ANSWER_PENDING, ANSWER_RST, KEEPALIVE_PROBE, SENT
+from analyzer.flows.state import (
+    ANSWER_ACK,
+    ANSWER_DATA,
+    ANSWER_NO,
+    ANSWER_PENDING,
+    ANSWER_RST,
+    DOUBTFUL,
+    KEEPALIVE_PROBE,
+    SENT,
+    SETTLED,
+    WAITING,
+)
 from analyzer.kernel import Records, helper
 
 
@@ -54,11 +65,43 @@ def is_early_byte(seg: Records, seq_rel: int, me: Records) -> bool:
 
 
 @helper
-def step_over_early(seq_rel: int, me: Records) -> None:
-    """What was seen of a side first was one below this: a probe, not captured is its answer."""
+def step_over_early(seg: Records, seq_rel: int, me: Records, peer: Records) -> None:
+    """What was seen of a side first was one below this: a probe, and the capture lacks its answer.
+
+    If this is the side's RST,ACK, and the capture has nothing of its peer, there was none: the peer was dead.
+    """
     early = not me.nxt_known and me.bare_frame != 0 and me.bare_seq == me.deliver_nxt
-    if early and seq_rel == me.bare_seq + 1:
-        me.snd_nxt, me.deliver_nxt = seq_rel, seq_rel
+    if not early or seq_rel != me.bare_seq + 1:
+        return
+    me.snd_nxt, me.deliver_nxt = seq_rel, seq_rel
+    if seg.flags & (RST | ACK) == RST | ACK and peer.segments == 0 and me.bare_run >= 2:
+        me.bare_sure = 1
+        me.probes, me.unanswered, me.unanswered_run = me.bare_run, me.bare_run, me.bare_run
+        me.probe_ts = me.bare_ts
+
+
+@helper
+def note_bare(
+    seg: Records, seq_rel: int, ack_rel: int, f: Records, me: Records, peer: Records, slot: int, direction: int,
+    probes: Records, m: Records, quiet_ns: int,
+) -> None:  # fmt: skip
+    """Remember a segment without payload of a side of which nothing else is known: it may be a probe (B1, 6).
+
+    While the capture has nothing of its peer either, it gets a row: of a probe to a peer that was dead already, or of
+    nothing, if it answers what was not captured. Which of the two is known at the end, or never.
+    """
+    if peer.segments == 0 and me.bare_run >= 0:
+        again = me.bare_frame != 0
+        if again and (ack_rel != me.last_ack or seq_rel != me.bare_seq):
+            me.bare_run = -1  # its peer is alive
+        elif not again or seg.ts_ns - me.bare_ts >= quiet_ns:
+            row = probes[m.n_probes]
+            row.flow_id, row.slot, row.dir, row.length = f.flow_id, slot, direction, seg.payload_len
+            row.ts, row.frame, row.idle_before = seg.ts_ns, seg.frame, seg.ts_ns - me.bare_ts if again else -1
+            row.answer_ts, row.answer_frame, row.answered, row.open = 0, 0, ANSWER_NO, DOUBTFUL
+            m.n_probes += 1
+            me.bare_run += 1
+    me.bare_ts, me.bare_frame, me.bare_seq, me.bare_len = seg.ts_ns, seg.frame, seq_rel, seg.payload_len
 
 
 @helper
@@ -94,7 +137,7 @@ def open_probe(
     row.flow_id, row.slot, row.dir = flow_id, slot, direction
     row.ts, row.frame, row.idle_before = ts, frame, idle
     row.answer_ts, row.answer_frame = 0, 0
-    row.answered, row.open = ANSWER_PENDING, 1
+    row.answered, row.open = ANSWER_PENDING, WAITING
     me.probe_row = row_index
     me.probe_gap = ts - me.probe_ts if me.probe_ts != 0 else max(idle, 0)
     me.probe_ts, me.probe_over_ts = ts, ts
@@ -112,7 +155,7 @@ def give_up_probe(me: Records, peer: Records, probes: Records) -> None:
     """The waiting probe was not answered before the next one."""
     if me.probe_row >= 0:
         row = probes[me.probe_row]
-        row.open = 0
+        row.open = SETTLED
         me.probe_row = -1
         if not is_unknowable(me, peer):
             row.answered = ANSWER_NO
@@ -128,7 +171,7 @@ def hear_of_peer(seg: Records, ack_rel: int, me: Records, probes: Records) -> No
     echoes = me.echoed > 0 and seg.tsecr >= 0 and is_older_tsval(me.echoed, seg.tsecr)
     if echoes or (seg.flags & ACK and ack_rel > me.last_ack):
         if me.probe_row >= 0:
-            probes[me.probe_row].answered, probes[me.probe_row].open = ANSWER_ACK, 0
+            probes[me.probe_row].answered, probes[me.probe_row].open = ANSWER_ACK, SETTLED
             me.probe_row = -1
         me.unanswered_run = 0
         forget_retries(me)
@@ -144,7 +187,7 @@ def answer_probe(prober: Records, probes: Records, seg: Records) -> int:
     """
     row = probes[prober.probe_row]
     row.answer_ts, row.answer_frame = seg.ts_ns, seg.frame
-    row.open = 0
+    row.open = SETTLED
     if seg.flags & RST:
         row.answered = ANSWER_RST
     else:
@@ -166,7 +209,7 @@ def take_probe(
         row = probes[m.n_probes]
         open_probe(me, row, m.n_probes, f.flow_id, slot, direction, me.bare_ts, me.bare_frame, -1)
         row.answer_ts, row.answer_frame = me.bare_answer_ts, me.bare_answer_frame
-        row.answered, row.open = ANSWER_ACK, 0
+        row.answered, row.open = ANSWER_ACK, SETTLED
         row.length = me.bare_len
         me.probe_row = -1
         m.n_probes += 1

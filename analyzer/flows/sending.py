@@ -158,6 +158,4 @@ def remember(
             me.newest_tsval = seg.tsval
         if seg.ip_id > 0:
             me.newest_ip_id = seg.ip_id
-    if not me.nxt_known and (early or seg.payload_len == 0) and not seg.flags & _CLOSING:
-        me.bare_ts, me.bare_frame, me.bare_seq, me.bare_len = seg.ts_ns, seg.frame, seq_rel, seg.payload_len
     me.segments += 1

@@ -156,8 +156,8 @@ SIDE = np.dtype(
         # --- rare: keep-alive probes of this side
         ("probes", I4), ("unanswered", I4), ("unanswered_run", I4),
         ("probe_ts", I8), ("probe_gap", I8),
-        # last segment without payload while snd_nxt was unknown, and whether it had a byte of garbage
-        ("bare_ts", I8), ("bare_frame", I8), ("bare_seq", I8), ("bare_len", I8),
+        # last segment without payload while snd_nxt was unknown
+        ("bare_ts", I8), ("bare_frame", I8), ("bare_seq", I8),
         ("bare_answer_ts", I8), ("bare_answer_frame", I8),
         ("echoed", I8),  # of a peer that the capture lacks: the timestamp that this side last echoed
         # --- rare: retries of unacknowledged data
@@ -170,6 +170,7 @@ SIDE = np.dtype(
         ("fin_ts", I8), ("fin_frame", I8), ("fin_ack", I8), ("fin_acked_ts", I8), ("fins", I4),
         ("fin_idle_wire", I8), ("fin_idle_payload", I8), ("fin_payload_frame", I8),
         ("lost_after_peer_fin", I1),  # the peer's FIN, or an ACK after it, acknowledged what was not captured of this
+        ("bare_len", I1), ("bare_sure", I1), ("bare_run", I4),  # see `note_bare`; -1: these are no probes
         ("late_data_after_peer_fin", I8),
         ("burst_idle", I8), ("burst_ts", I8),  # payload silence before this side's latest burst of data, and its start
         # --- rare: the first RST, as things stood just before it
@@ -187,6 +188,7 @@ SIDE = np.dtype(
         ("rst_unlike", I1),
         # --- rare: out-of-order store
         ("ooo_blocks", I4), ("dropped", I4), ("ooo_bytes", I8),
+        ("_to_line", U1, (8,)),
     ],
     align=True,
 )  # fmt: skip
@@ -197,6 +199,9 @@ LABEL = np.dtype(
      ("analysis", I4), ("dir", I1)],
     align=True,
 )  # fmt: skip
+
+# of a probe's row: its answer is known, is waited for, or what looks like a probe may be none (see `note_bare`)
+SETTLED, WAITING, DOUBTFUL = range(3)
 
 # answered
 ANSWER_ACK, ANSWER_DATA, ANSWER_RST, ANSWER_NO, ANSWER_PENDING = range(5)

@@ -11,7 +11,7 @@ from analyzer.flows.clock import moved
 from analyzer.flows.closing import is_over, note_fin, note_life_after_rst, note_rst
 from analyzer.flows.duplicates import is_duplicate_frame
 from analyzer.flows.history import advance_state, note_packet, scaled_letter
-from analyzer.flows.keepalive import answered_probe, hear_of_peer, is_early_byte, step_over_early, take_probe
+from analyzer.flows.keepalive import answered_probe, hear_of_peer, is_early_byte, note_bare, step_over_early, take_probe
 from analyzer.flows.labels import count_labels, label_ack, label_sequence
 from analyzer.flows.opening import is_unheard, new_flow, note_icmp, reuses_port, set_bases, take_completeness, take_syn
 from analyzer.flows.sending import remember, take_new_sequence, take_payload, take_window
@@ -49,7 +49,7 @@ def _observe(
     end = seq_rel + seg.payload_len + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)
 
     early = is_early_byte(seg, seq_rel, me)
-    step_over_early(seq_rel, me)
+    step_over_early(seg, seq_rel, me, peer)
     bits = label_sequence(seg, seq_rel, end, f, me, peer, blocks, limits)
     label.answers_frame = answered_probe(seg, ack_rel, bits, peer, probes)
     if label.answers_frame != 0 and not flags & RST:
@@ -113,6 +113,8 @@ def _observe(
         note_active(f, seg, slot, direction, END_FIN, end, client, server, gaps, m, limits.idle_min, stalled)
     elif f.handshake_ts == now and not established:
         begin(f, seg, -1, client, server)  # the handshake's end; a flow joined midstream begins with its first payload
+    if not me.nxt_known and (early or seg.payload_len == 0) and not flags & (SYN | FIN | RST):
+        note_bare(seg, seq_rel, ack_rel, f, me, peer, slot, direction, probes, m, limits.probe_quiet)
     remember(seg, me, seq_rel, ack_rel, bits, new, early, f)
     label.seq_rel, label.ack_rel, label.analysis = seq_rel, ack_rel, bits
     label.window = seg.window if flags & RST else me.rwnd

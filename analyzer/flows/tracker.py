@@ -231,7 +231,7 @@ class FlowTracker:
         chosen[here] = True
         probes, gaps = self.probes[: self.meta[0]["n_probes"]], self.gaps[: self.meta[0]["n_gaps"]]
         done = self.look_at(here)
-        probes, gaps = probes[chosen[probes["slot"]]], gaps[chosen[gaps["slot"]]]
+        probes, gaps = self._certain(probes[chosen[probes["slot"]]]), gaps[chosen[gaps["slot"]]]
         return done._replace(probes=probes, gaps=gaps), taken(done.sides, self.samples)
 
     def collect(self) -> tuple[Finished, Records]:
@@ -306,8 +306,16 @@ class FlowTracker:
         over[chosen] = True
         go: Mask = over[rows["slot"]]
         if rows.shape[0] - int(go.sum()) > MAX_ROWS_HELD:
-            go |= rows["open"] == 0
+            go |= rows["open"] != state.WAITING
         return go
+
+    def _certain(self, probes: Records) -> Records:
+        """Leave out rows of what turned out to be no probe, or was never known to be one."""
+        doubtful = probes["open"] == state.DOUBTFUL
+        if not doubtful.any():
+            return probes
+        pair = 2 * probes["slot"].astype(np.int64) + probes["dir"]
+        return chosen_rows(probes, ~doubtful | (self.sides["bare_sure"][pair] == 1))
 
     def _settled_probes(self, chosen: I32) -> Records:
         """Take out probe rows; move the others to the front and tell their sides where they are now."""
@@ -316,10 +324,10 @@ class FlowTracker:
         go = self._split(rows, chosen)
         taken, kept = chosen_rows(rows, go), chosen_rows(rows, ~go)
         copy_rows(self.probes, kept)
-        waiting = np.flatnonzero(kept["open"] == 1)
+        waiting = np.flatnonzero(kept["open"] == state.WAITING)
         self.sides["probe_row"][2 * kept["slot"][waiting].astype(np.int64) + kept["dir"][waiting]] = waiting
         m["n_probes"] = kept.shape[0]
-        return taken
+        return self._certain(taken)
 
     def _settled_gaps(self, chosen: I32) -> Records:
         """The same for gap rows."""

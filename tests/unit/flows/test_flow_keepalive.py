@@ -206,6 +206,44 @@ def test_a_window_probe_of_one_byte_at_the_beginning_is_data_once_it_is_taken() 
     assert result.flow["payload_bytes_c"] == 5
 
 
+# A peer that was dead before the capture began: nothing of it is there, and only the prober's RST, one above what it
+# sent before, tells that those were probes.
+@pytest.mark.parametrize("garbage", [b"", b"\0"])
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_a_peer_that_was_dead_before_the_capture_began(timestamps: bool, garbage: bytes) -> None:
+    talk = Talk(timestamps=timestamps).handshake().orig(b"request", at="1s").resp(b"response").orig_ack()
+    for second in range(61, 71, 2):
+        talk.orig_probe(garbage, at=second, lost=True)
+    result = run(talk.orig_rst(at="71s").packets[6:])
+    assert probes(result) == [(n, "c2s", "no") for n in (1, 2, 3, 4, 5)]
+    assert [row["len"] for row in result.probes] == [len(garbage)] * 5
+    assert [row["idle_before_s"] for row in result.probes] == [None, 2, 2, 2, 2]
+    assert (result.close["close_kind"], result.close["initiator"]) == ("abort_keepalive", "client")
+    assert set(result.close["evidence_frames"]) <= {1, 5, 6}
+    assert (result.flow["keepalive_probes_c"], result.flow["keepalive_unanswered_c"]) == (5, 5)
+    assert (result.flow["keepintvl_s"], result.flow["keepcnt"]) == (2, None)  # there may have been more before
+    assert result.flow["payload_bytes_c"] == 0
+
+
+def test_answers_of_which_the_probes_are_missing_are_no_probes() -> None:
+    talk = used()
+    for second in (61, 121, 181, 241):
+        talk.resp_probe(at=second).orig_ack()
+    talk.orig_rst(at="250s")
+    result = run([packet for packet in talk.packets[6:] if packet[1][26:30] == bytes((10, 0, 0, 1))])
+    assert probes(result) == []
+    assert result.close["close_kind"] == "rst_on_idle"
+
+
+def test_a_peer_that_was_heard_in_between_was_not_dead() -> None:
+    talk = used()
+    for second in (61, 71, 81):
+        talk.orig_probe(at=second).resp(b"news", at=second + 0.02)
+    talk.orig_rst(at="91s")
+    result = run([packet for packet in talk.packets[6:] if packet[1][26:30] == bytes((10, 0, 0, 1))])
+    assert probes(result) == []
+
+
 def test_an_idle_connection_joined_at_an_answer() -> None:
     """The answer of the side that is probed says where the prober had got (B1, 6)."""
     talk = used()
