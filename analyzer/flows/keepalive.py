@@ -21,6 +21,7 @@ from analyzer.flows.state import (
     KEEPALIVE_PROBE,
     SENT,
     SETTLED,
+    TOLD,
     WAITING,
 )
 from analyzer.kernel import Records, helper
@@ -66,11 +67,14 @@ def is_early_byte(seg: Records, seq_rel: int, me: Records) -> bool:
 
 @helper
 def step_over_early(seg: Records, seq_rel: int, me: Records, peer: Records) -> None:
-    """What was seen of a side first was one below this: a probe, and the capture lacks its answer.
+    """Compare with what was seen of a side first, an empty segment or a lone byte.
 
-    If this is the side's RST,ACK, and the capture has nothing of its peer, there was none: the peer was dead.
+    One above it: that was a probe, and the capture lacks its answer. If this is the side's RST,ACK, and the capture has
+    nothing of its peer, there was none: the peer was dead.
     """
     early = not me.nxt_known and me.bare_frame != 0 and me.bare_seq == me.deliver_nxt
+    if early and seq_rel == me.bare_seq - 1 and me.bare_len == 0:
+        me.nxt_known = TOLD  # one below it: that was an ordinary ACK, and this may be a probe
     if not early or seq_rel != me.bare_seq + 1:
         return
     me.snd_nxt, me.deliver_nxt = seq_rel, seq_rel

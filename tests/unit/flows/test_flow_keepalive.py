@@ -225,6 +225,19 @@ def test_a_peer_that_was_dead_before_the_capture_began(timestamps: bool, garbage
     assert result.flow["payload_bytes_c"] == 0
 
 
+def test_a_capture_that_begins_with_the_last_ack_before_the_probes() -> None:
+    """An ordinary ACK says where its sender had got: what is one below it needs no answer to be a probe."""
+    talk = used()
+    for second in (61, 71, 81):
+        talk.orig_probe(at=second, lost=True)
+    result = run(talk.orig_rst(at="91s").packets[5:])
+    assert probes(result) == [(2, "c2s", "no"), (3, "c2s", "no"), (4, "c2s", "pending")]  # of one direction
+    assert result.labels[1:4] == ["keepalive_probe"] * 3
+    assert result.close["close_kind"] == "abort_keepalive"
+    alive = used().orig_probe(at="61s").resp_ack()
+    assert probes(run(alive.packets[5:])) == [(2, "c2s", "ack")]
+
+
 def test_answers_of_which_the_probes_are_missing_are_no_probes() -> None:
     talk = used()
     for second in (61, 121, 181, 241):
