@@ -61,8 +61,9 @@ def is_lone_byte(seg: Records) -> bool:
 @helper
 def is_early_byte(seg: Records, seq_rel: int, me: Records) -> bool:
     """A lone byte before anything else is known of its sender, or that byte again: no payload (B1, condition 6)."""
-    first = me.segments == 0 or (me.bare_len == 1 and seq_rel == me.bare_seq)
-    return bool(not me.nxt_known and first and is_lone_byte(seg))
+    if me.nxt_known or not is_lone_byte(seg):
+        return False
+    return bool(me.segments == 0 or (me.bare_len == 1 and seq_rel == me.bare_seq))
 
 
 @helper
@@ -100,9 +101,9 @@ def note_bare(
             me.bare_run = -1  # its peer is alive
         elif not again or seg.ts_ns - me.bare_ts >= quiet_ns:
             row = probes[m.n_probes]
-            row.flow_id, row.slot, row.dir, row.length = f.flow_id, slot, direction, seg.payload_len
-            row.ts, row.frame, row.idle_before = seg.ts_ns, seg.frame, seg.ts_ns - me.bare_ts if again else -1
-            row.answer_ts, row.answer_frame, row.answered, row.open = 0, 0, ANSWER_NO, DOUBTFUL
+            idle = seg.ts_ns - me.bare_ts if again else -1
+            write_probe(row, f.flow_id, slot, direction, seg.ts_ns, seg.frame, idle, seg.payload_len)
+            row.answered, row.open = ANSWER_NO, DOUBTFUL
             m.n_probes += 1
             me.bare_run += 1
     me.bare_ts, me.bare_frame, me.bare_seq, me.bare_len = seg.ts_ns, seg.frame, seq_rel, seg.payload_len
@@ -134,14 +135,23 @@ def is_zero_window_probe(seg: Records, seq_rel: int, me: Records, peer: Records)
 
 
 @helper
-def open_probe(
-    me: Records, row: Records, row_index: int, flow_id: int, slot: int, direction: int, ts: int, frame: int, idle: int
+def write_probe(
+    row: Records, flow_id: int, slot: int, direction: int, ts: int, frame: int, idle: int, length: int
 ) -> None:
-    """Write a probe's row and make it the one that waits for an answer. `idle` < 0 = not known."""
+    """Write a probe's row, without an answer. `idle` < 0 = not known."""
     row.flow_id, row.slot, row.dir = flow_id, slot, direction
-    row.ts, row.frame, row.idle_before = ts, frame, idle
+    row.ts, row.frame, row.idle_before, row.length = ts, frame, idle, length
     row.answer_ts, row.answer_frame = 0, 0
     row.answered, row.open = ANSWER_PENDING, WAITING
+
+
+@helper
+def open_probe(
+    me: Records, row: Records, row_index: int, flow_id: int, slot: int, direction: int, ts: int, frame: int, idle: int,
+    length: int,
+) -> None:  # fmt: skip
+    """Write a probe's row and make it the one that waits for an answer."""
+    write_probe(row, flow_id, slot, direction, ts, frame, idle, length)
     me.probe_row = row_index
     me.probe_gap = ts - me.probe_ts if me.probe_ts != 0 else max(idle, 0)
     me.probe_ts, me.probe_over_ts = ts, ts
@@ -211,18 +221,16 @@ def take_probe(
     """Open a row for a keep-alive probe, and for the one before it if the capture began too late to know it."""
     if me.probes == 0 and me.bare_frame != 0 and me.bare_seq == seq_rel and me.bare_answer_frame > me.bare_frame:
         row = probes[m.n_probes]
-        open_probe(me, row, m.n_probes, f.flow_id, slot, direction, me.bare_ts, me.bare_frame, -1)
+        open_probe(me, row, m.n_probes, f.flow_id, slot, direction, me.bare_ts, me.bare_frame, -1, me.bare_len)
         row.answer_ts, row.answer_frame = me.bare_answer_ts, me.bare_answer_frame
         row.answered, row.open = ANSWER_ACK, SETTLED
-        row.length = me.bare_len
         me.probe_row = -1
         m.n_probes += 1
         f.gap_fills += 1
     give_up_probe(me, peer, probes)
     row = probes[m.n_probes]
     idle = silence_before(seg.ts_ns, me, peer)
-    open_probe(me, row, m.n_probes, f.flow_id, slot, direction, seg.ts_ns, seg.frame, idle)
-    row.length = seg.payload_len
+    open_probe(me, row, m.n_probes, f.flow_id, slot, direction, seg.ts_ns, seg.frame, idle, seg.payload_len)
     m.n_probes += 1
     f.gap_fills += 1
 

@@ -32,8 +32,6 @@ from analyzer.flows.state import (
 from analyzer.kernel import U8, Records, helper
 from analyzer.streams.inorder import deliver, drain, skip_to, store, store_probe
 
-_CLOSING = SYN | FIN | RST
-
 
 @helper
 def take_new_sequence(seg: Records, end: int, bits: int, me: Records) -> None:

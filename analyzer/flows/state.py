@@ -170,7 +170,7 @@ SIDE = np.dtype(
         ("fin_ts", I8), ("fin_frame", I8), ("fin_ack", I8), ("fin_acked_ts", I8), ("fins", I4),
         ("fin_idle_wire", I8), ("fin_idle_payload", I8), ("fin_payload_frame", I8),
         ("lost_after_peer_fin", I1),  # the peer's FIN, or an ACK after it, acknowledged what was not captured of this
-        ("bare_len", I1), ("bare_sure", I1), ("bare_run", I4),  # see `note_bare`; -1: these are no probes
+        ("bare_len", I1), ("bare_sure", I1), ("bare_run", I4),  # see `note_bare`; a run of -1: no probes
         ("late_data_after_peer_fin", I8),
         ("burst_idle", I8), ("burst_ts", I8),  # payload silence before this side's latest burst of data, and its start
         # --- rare: the first RST, as things stood just before it
