@@ -10,9 +10,9 @@ Limits  What the open performatives of 1.0 say about idle time is not read.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import begins, coded, number
 from analyzer.protocols.messages.promise import promise
 from analyzer.protocols.messages.state import BEAT, BROKEN, MORE, SAID
-from analyzer.protocols.messages.words import begins, coded, number
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 

@@ -7,8 +7,8 @@ Sees    the header of each message.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import number
 from analyzer.protocols.messages.state import BEAT, BROKEN, SAID
-from analyzer.protocols.messages.words import number
 from analyzer.protocols.verdict import MORE, NO, YES
 
 WANT = 19

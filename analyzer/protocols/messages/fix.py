@@ -7,8 +7,8 @@ Sees    the first three fields of each message, all fields of these two.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import begins, coded, decimal, digits_end, number
 from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, LONE, PART, SAID
-from analyzer.protocols.messages.words import begins, coded, decimal, digits_end, number
 
 UNTIL = 1  # SOH ends a field
 _BEGIN, _BODY_LENGTH, _TYPE, _TEST_ID, _CHECKSUM = (

@@ -7,8 +7,8 @@ Sees    the first bytes of each line: tags, prefix, command.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import begins, coded, letters, number
 from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, SAID
-from analyzer.protocols.messages.words import begins, coded, letters, number
 from analyzer.protocols.verdict import MORE, NO, YES
 
 _PING, _PONG = coded(b"PING"), coded(b"PONG")

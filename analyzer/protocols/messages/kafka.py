@@ -9,8 +9,8 @@ Limits  ApiVersions opens connections; it counts as a beat only once something e
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import number
 from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, MORE, SAID
-from analyzer.protocols.messages.words import number
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 

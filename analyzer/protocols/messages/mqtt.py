@@ -9,10 +9,10 @@ Limits  If Server Keep Alive may stand behind those, no promise is known.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import begins, coded, number
 from analyzer.protocols.messages.promise import promise
 from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, HEAD, SAID
 from analyzer.protocols.messages.state import MORE as MORE_BYTES
-from analyzer.protocols.messages.words import begins, coded, number
 from analyzer.protocols.verdict import MORE, NO, YES
 
 CONNECT, CONNACK, PUBLISH, PUBREL, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, PINGRESP = 1, 2, 3, 6, 8, 10, 12, 13

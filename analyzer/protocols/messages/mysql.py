@@ -8,8 +8,8 @@ Limits  A connection that compresses (CLIENT_COMPRESS) is not read.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import coded, number
 from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, MORE, SAID
-from analyzer.protocols.messages.words import coded, number
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 

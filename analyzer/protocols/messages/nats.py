@@ -7,8 +7,8 @@ Sees    the line of each message; payloads are stepped over.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import begins, coded, letters, number
 from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, SAID
-from analyzer.protocols.messages.words import begins, coded, letters, number
 from analyzer.protocols.verdict import YES
 
 _PING, _PONG, _PING_LINE, _PONG_LINE = coded(b"PING"), coded(b"PONG"), coded(b"PING\r\n"), coded(b"PONG\r\n")

@@ -9,8 +9,8 @@ Limits  An application may mean a SELECT 1; nothing tells it from a heartbeat.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import coded, letters, number
 from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, MORE, SAID
-from analyzer.protocols.messages.words import coded, letters, number
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 

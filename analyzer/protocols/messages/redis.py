@@ -8,8 +8,8 @@ Limits  What a master sends to its replica is not followed.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import begins, coded, decimal, digits_end, letters, number
 from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, PART, SAID
-from analyzer.protocols.messages.words import begins, coded, decimal, digits_end, letters, number
 from analyzer.protocols.verdict import MORE, NO, YES
 
 _PING, _PONG = coded(b"PING"), coded(b"PONG")

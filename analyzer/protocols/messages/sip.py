@@ -7,8 +7,8 @@ Sees    start lines and Content-Length; bodies are stepped over.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import begins, coded, decimal, digits_end, letters, number
 from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, PART, QUIET_NS, SAID
-from analyzer.protocols.messages.words import begins, coded, decimal, digits_end, letters, number
 from analyzer.protocols.verdict import MORE, NO, YES
 
 _VERSION, _SCHEMES = coded(b"SIP/2.0"), (coded(b"sip"), coded(b"tel"))

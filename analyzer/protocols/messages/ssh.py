@@ -8,8 +8,8 @@ Limits  A server that says other lines before its version (RFC 4253 allows it) i
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import begins, coded, number
 from analyzer.protocols.messages.state import BROKEN, SAID
-from analyzer.protocols.messages.words import begins, coded, number
 
 _NAME = coded(b"SSH-")
 _ALL = 1 << 60  # the rest of the connection

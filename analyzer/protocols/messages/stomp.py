@@ -8,9 +8,9 @@ Limits  An end of line that comes along with a frame is none of its own.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import begins, coded, decimal, digits_end, letters, number
 from analyzer.protocols.messages.promise import promise
 from analyzer.protocols.messages.state import ASIDE, BEAT, BROKEN, MORE, PART, QUIET_NS, SAID
-from analyzer.protocols.messages.words import begins, coded, decimal, digits_end, letters, number
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 

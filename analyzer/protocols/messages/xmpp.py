@@ -8,8 +8,8 @@ Limits  A `>` inside an attribute ends its tag. A blank that comes along with a 
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import begins, coded, number
 from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, LONE, PART, QUIET_NS, SAID
-from analyzer.protocols.messages.words import begins, coded, number
 from analyzer.protocols.verdict import NO
 
 WANT = 1

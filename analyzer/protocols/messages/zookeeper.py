@@ -8,8 +8,8 @@ Sees    length and transaction id of each packet.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.letters import number
 from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, MORE, SAID
-from analyzer.protocols.messages.words import number
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 
