@@ -2,7 +2,7 @@
 
 What    Readers hold their beats and answers here as CONTROL rows; `Beats.of` pairs them when the flow is judged.
 How     By number where an answer names its beat (WebSocket, HTTP/2, TLS), by order where it does not, or not at all
-        where none is due. A protocol is one name in PROTOCOLS.
+        where none is due; by habit where only words tell. A protocol is one name in PROTOCOLS.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from analyzer.kernel import I64, Mask, Records, distinct
 
-BY_NUMBER, BY_ORDER, ONE_WAY = range(3)
+BY_NUMBER, BY_ORDER, ONE_WAY, BY_HABIT = range(4)
 
 BUSY = "http2 after data"  # a ping that measures bandwidth if the connection is gRPC
+MQTT_INSIDE, NATS_INSIDE = "mqtt in websocket", "nats in websocket"  # told by a message of a few bytes
 
 # Values of heartbeats.protocol that are read, and how their answers are found.
 PAIRING = {
@@ -25,6 +26,10 @@ PAIRING = {
     "signalr": ONE_WAY,
     "phoenix": BY_ORDER,
     "stomp": ONE_WAY,
+    "sockjs": ONE_WAY,
+    "app": BY_HABIT,
+    MQTT_INSIDE: BY_HABIT,
+    NATS_INSIDE: BY_HABIT,
     "http2": BY_NUMBER,
     "grpc": BY_NUMBER,
     BUSY: BY_NUMBER,
@@ -46,6 +51,10 @@ PAIRING = {
     "ssh": ONE_WAY,  # only inferred
 }
 PROTOCOLS = tuple(PAIRING)
+_OUTSIDE = {MQTT_INSIDE: "mqtt", NATS_INSIDE: "nats"}  # what the table calls them
+
+# By habit: the other side's beat is an echo, so an answer, if it comes so soon: an echo takes a round trip.
+ECHO_NS = 500_000_000
 
 BEAT = np.dtype(
     [("flow_id", np.int64), ("ts", np.int64), ("frame", np.int64), ("answer_ts", np.int64), ("answer_frame", np.int64),
@@ -91,8 +100,15 @@ class Beats:
         rows = held[mine]
         parts = [np.zeros(0, BEAT)]
         for code in distinct(rows["protocol"]).tolist():
-            some, how = rows[rows["protocol"] == code], PAIRING[PROTOCOLS[code]]
-            parts.append(_by_number(some) if how == BY_NUMBER else _by_order(some, paired=how == BY_ORDER))
+            name = PROTOCOLS[code]
+            some, how = rows[rows["protocol"] == code], PAIRING[name]
+            if how == BY_NUMBER:
+                parts.append(_by_number(some))
+            elif how == BY_HABIT:
+                parts.append(_by_habit(some))
+            else:
+                parts.append(_by_order(some, paired=how == BY_ORDER))
+            parts[-1]["protocol"] = PROTOCOLS.index(_OUTSIDE.get(name, name))
         return np.concatenate(parts)
 
 
@@ -153,3 +169,33 @@ def _by_order(rows: Records, *, paired: bool) -> Records:
     mine = rows[beats]
     has = (answer["answer"] == 1) & (answer["flow_id"] == mine["flow_id"]) & (answer["dir"] != mine["dir"])
     return _beats(mine, answer, has, np.ones(beats.size, np.bool_))
+
+
+def _by_habit(rows: Records) -> Records:
+    """Return beats that only words tell: a word said once that nobody answered is none.
+
+    An answer is due where the other side gave one at all; Action Cable's server, for one, pings and hears nothing.
+    """
+    rows = rows[np.lexsort((rows["frame"], rows["ts"], rows["flow_id"]))]
+    _, flow = np.unique(rows["flow_id"], return_inverse=True)
+    rows["answer"] |= _echoes(rows, flow)
+    beats = _by_order(rows, paired=True)
+    _, series = np.unique(beats["flow_id"] << 1 | beats["dir"], return_inverse=True)
+    count = np.bincount(series, minlength=1)[series]
+    good = np.bincount(series, weights=beats["answer_ts"] != 0, minlength=1)[series]
+    beats["paired"] = good > 0
+    return beats[(count > 1) | (good > 0)]
+
+
+def _echoes(rows: Records, flow: I64) -> Mask:
+    """Return (n,) which beats are the other side's, said again: those of whoever began later, if most come at once."""
+    if rows.size == 0:
+        return np.zeros(0, np.bool_)
+    first = rows["dir"][np.searchsorted(flow, np.arange(flow[-1] + 1))][flow]
+    later = (rows["answer"] == 0) & (rows["dir"] != first)
+    before = np.maximum(np.arange(rows.size) - 1, 0)
+    soon = (rows["ts"] - rows["ts"][before] <= ECHO_NS) & (rows["answer"][before] == 0)
+    echo: Mask = later & soon & (flow[before] == flow) & (rows["dir"][before] == first)
+    most = np.bincount(flow, weights=echo) * 2 > np.bincount(flow, weights=later)
+    result: Mask = echo & most[flow]
+    return result

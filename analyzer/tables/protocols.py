@@ -24,8 +24,8 @@ HTTP2_TYPES = (
     "CONTINUATION", "ALTSVC", "ORIGIN", "PRIORITY_UPDATE", "UNKNOWN",
 )  # fmt: skip
 HEARTBEAT_PROTOCOLS = (
-    "websocket, http2, grpc, tls, engineio, phoenix, signalr, stomp, sse, mqtt, amqp, redis, postgresql, mysql, nats, "
-    "kafka, zookeeper, irc, xmpp, sip, fix, bgp, ssh, unknown"
+    "websocket, http2, grpc, tls, engineio, phoenix, signalr, stomp, sockjs, app, sse, mqtt, amqp, redis, postgresql, "
+    "mysql, nats, kafka, zookeeper, irc, xmpp, sip, fix, bgp, ssh, unknown"
 )
 STREAM_ID = number("stream_id", "HTTP/2 stream that carried it", "it was carried by the connection itself")
 NOT_SEEN = "it was not captured"
@@ -239,7 +239,7 @@ HTTP2_FRAMES = Table(
 _SERIES = (
     FLOW_ID,
     number("series_id", "series that the beat belongs to; counts from 0 per flow"),
-    text("protocol", "one of " + HEARTBEAT_PROTOCOLS),
+    text("protocol", f"one of {HEARTBEAT_PROTOCOLS}; app is a WebSocket message that says ping or heartbeat"),
     one_of("method", ("explicit", "inferred"), "explicit = read as a heartbeat, inferred = from timing and size"),
     DIR,
 )

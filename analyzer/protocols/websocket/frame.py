@@ -55,6 +55,7 @@ from analyzer.protocols.websocket.state import (
     TOO_LONG,
     UNMASKED,
 )
+from analyzer.protocols.websocket.words import NOTHING
 from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_DATA, SPAN_FIN
 
 
@@ -191,15 +192,17 @@ def _end_frame(
         _say(c, app, s.ts)
         take_close(s, app, row, direction, heap, m)
     else:
-        _say(c, app, s.ts)
+        said = NOTHING
         if not s.apart:
             _join_message(s, w, row)
             if s.bad_utf8 or (s.fin and s.utf8_left > 0 and not s.partial):
                 s.bad_utf8 = 1
                 fault(s, BAD_UTF8)
             if s.fin:
-                end_message(s, w, c, app, direction, stream, 1, index, messages, pieces, heap, m)
+                said = end_message(s, w, c, app, direction, stream, 1, index, messages, pieces, heap, m)
                 s.unsure = 0
+        if said == NOTHING:
+            _say(c, app, s.ts)
     row.error = s.error
     if s.error != FINE:
         note_odd(oddities, WS_FIRST + s.error - 1, row)

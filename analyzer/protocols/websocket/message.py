@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analyzer.kernel import U8, Records, routine
+from analyzer.kernel import I64, U8, Records, kernel, routine
 from analyzer.protocols.heap import put_text
 from analyzer.protocols.websocket.state import (
     DEFLATE_NO,
@@ -12,6 +12,7 @@ from analyzer.protocols.websocket.state import (
     PIECE_BROKEN,
     PIECE_END,
 )
+from analyzer.protocols.websocket.words import NOTHING, SOCKJS_BEAT, said_by
 
 
 @routine
@@ -36,8 +37,11 @@ def begin_message(s: Records, w: Records, kind: int, direction: int) -> None:
 def end_message(
     s: Records, w: Records, c: Records, app: Records, direction: int, stream: int, whole: int, row: int,
     messages: Records, pieces: Records, heap: U8, m: Records,
-) -> None:  # fmt: skip
-    """The message ended with the frame in `row`, or (not `whole`) will never be seen to end: hand it to the table."""
+) -> int:  # fmt: skip
+    """The message ended with the frame in `row`, or (not `whole`) will never be seen to end: hand it to the table.
+
+    Returns what it says, if it is not compressed (see `words`).
+    """
     e = messages[m.n_messages]
     if s.id < 0:
         s.id = w.messages
@@ -46,10 +50,12 @@ def end_message(
     e.message_id, e.kind, e.frames, e.wire_len = s.id, s.kind, s.frames, s.wire
     e.first_ts, e.last_ts, e.first_frame, e.last_frame = s.message_ts, s.ts, s.message_frame, s.frame
     e.compressed, e.utf8_ok, e.len, e.head_at, e.head_len = s.compressed, -1, -1, -1, 0
-    e.complete = 1 if whole and not s.partial else 0
+    e.complete, e.said = 1 if whole and not s.partial else 0, NOTHING
     if not s.compressed:
         e.len = s.wire
         e.head_at, e.head_len = put_text(s.word, 0, s.words, heap, m), s.words
+        if e.complete and s.words == s.wire:
+            e.said = _said(e, w, direction == c.client, s.word, s.words)
         if s.kind == KIND_TEXT and s.bad_utf8:
             e.utf8_ok = 0
         elif s.kind == KIND_TEXT and e.complete:
@@ -64,3 +70,28 @@ def end_message(
     s.open, s.id = 0, -1
     m.n_messages += 1
     app.websocket_messages += 1
+    return int(e.said)
+
+
+@routine
+def _said(e: Records, w: Records, by_client: bool, word: U8, n: int) -> int:
+    """Return what a whole message of `n` bytes says. SockJS opens with an `o` of the server, before anything else."""
+    if e.message_id == 0 and n == 1 and word[0] == 111 and not by_client:
+        w.sockjs = 1
+    said = said_by(word, n, e.kind)
+    return NOTHING if said == SOCKJS_BEAT and (by_client or not w.sockjs) else said
+
+
+@kernel
+def read_inflated(
+    rows: I64, places: I64, messages: Records, connections: Records, channels: Records, heap: U8
+) -> None:  # fmt: skip
+    """Of messages that were inflated, put down what they say.
+
+    rows (n,) of `messages`, in order    places (n,) of their connections    heap  where their first bytes are
+    """
+    for k in range(rows.size):
+        e, w = messages[rows[k]], connections[places[k]]
+        if e.complete and e.head_len == e.len:
+            word = heap[e.head_at : e.head_at + e.head_len]
+            e.said = _said(e, w, e.dir == channels[w.channel].client, word, int(e.head_len))

@@ -16,6 +16,7 @@ from analyzer.protocols.websocket.frame import close_websocket, frame_websocket
 from analyzer.protocols.websocket.handshake import Deflate, Handshake
 from analyzer.protocols.websocket.heartbeats import heartbeats
 from analyzer.protocols.websocket.inflate import BombError, Inflater
+from analyzer.protocols.websocket.message import read_inflated
 from analyzer.protocols.websocket.rows import frame_rows, message_rows
 from analyzer.protocols.websocket.state import (
     BAD_DEFLATE,
@@ -158,7 +159,7 @@ class WebSocket:
     def _inflate(self) -> None:
         """Give the pieces of compressed messages to zlib, and note what it said."""
         pieces = self.pieces[: int(self.meta[0]["n_pieces"])].tolist()
-        told: list[tuple[int, int, bytes, int]] = []  # message, length, first bytes, whether they are UTF-8
+        told: list[tuple[int, int, int, bytes, int]] = []  # as `_tell` takes them
         last = b""  # piece that the end of its message follows at once
         for k, (stream, at, length, what, text, message, row, frame) in enumerate(pieces):
             inflater = self.inflaters.get(stream)
@@ -175,7 +176,7 @@ class WebSocket:
                 elif what == PIECE_END:
                     piece, last = last, b""
                     size, head, valid = inflater.end(piece, text=bool(text))
-                    told.append((message, size, head, valid if text else -1))
+                    told.append((message, stream >> 1, size, head, valid if text else -1))
                     if text and not valid:
                         self._name(row, frame)
                 elif inflater.agreed.takeover:
@@ -192,20 +193,23 @@ class WebSocket:
         if told:
             self._tell(told)
 
-    def _tell(self, told: list[tuple[int, int, bytes, int]]) -> None:
-        """Put what came out of messages into their records."""
+    def _tell(self, told: list[tuple[int, int, int, bytes, int]]) -> None:
+        """Put what came out of messages into their records: message, place, length, first bytes, are they UTF-8."""
         m = self.meta[0]
-        heads = b"".join(head for _, _, head, _ in told)
+        rows, places, sizes, firsts, valid = zip(*told, strict=True)
+        heads = b"".join(firsts)
         at = int(m["heap"])
         self.heap = roomy(self.heap, at, len(heads))
         self.heap[at : at + len(heads)] = np.frombuffer(heads, np.uint8)
         m["heap"] = at + len(heads)
-        lengths = np.array([len(head) for _, _, head, _ in told])
-        rows = [message for message, _, _, _ in told]
-        self.messages["len"][rows] = [size for _, size, _, _ in told]
-        self.messages["head_at"][rows] = at + np.cumsum(lengths) - lengths
-        self.messages["head_len"][rows] = lengths
-        self.messages["utf8_ok"][rows] = [valid for _, _, _, valid in told]
+        lengths, index = np.array([len(head) for head in firsts]), np.array(rows)
+        self.messages["len"][index] = sizes
+        self.messages["head_at"][index] = at + np.cumsum(lengths) - lengths
+        self.messages["head_len"][index] = lengths
+        self.messages["utf8_ok"][index] = valid
+        read_inflated(
+            index, np.array(places), self.messages, self.connections, self.shared.channels, self.heap
+        )  # fmt: skip
 
     def _give_up(self, stream: int) -> None:
         """Messages of this direction are only counted from here on."""
@@ -257,7 +261,7 @@ class WebSocket:
         frames, messages = int(self.meta["n_frames"][0]), int(self.meta["n_messages"][0])
         if [frames, messages] != self.shown:
             new_frames, new_messages = self.frames[self.shown[0] : frames], self.messages[self.shown[1] : messages]
-            self.shared.beats.hold(heartbeats(new_frames, new_messages, self.heap))
+            self.shared.beats.hold(heartbeats(new_frames, new_messages))
             self.shown = [frames, messages]
 
     def rows(self, *, everything: bool) -> Iterator[Chunk]:

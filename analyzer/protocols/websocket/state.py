@@ -46,8 +46,7 @@ HEADER, PAYLOAD, LOST = range(3)
 KIND_UNKNOWN, KIND_TEXT, KIND_BINARY = range(3)
 KINDS = ("text", "binary")
 
-# First bytes of each message that are kept: all of what a heartbeat of engine.io, Phoenix, SignalR or STOMP says, and
-# enough for a preview.
+# First bytes of each message that are kept: all of what a heartbeat says (see `words`), and enough for a preview.
 HEAD_MAX = 128
 
 STREAM = np.dtype(
@@ -89,6 +88,7 @@ CONNECTION = np.dtype(
         ("channel", I4),
         ("deflate", I1),  # permessage-deflate was agreed on
         ("foreign", I1),  # an extension that is not read was: reserved bits are its
+        ("sockjs", I1),  # the server opened SockJS
         ("inflate_c", I1), ("inflate_s", I1),  # messages of this direction can be inflated (by flow direction)
         ("pings_c", I2), ("pings_s", I2),  # how many wait for their pong
         ("ping_rtt_c", I8), ("ping_rtt_s", I8),  # how long the last one that was answered took
@@ -126,6 +126,7 @@ MESSAGE = np.dtype(
         ("dir", I1), ("kind", I1), ("compressed", I1),
         ("utf8_ok", I1),  # -1 = not known
         ("complete", I1), ("decrypted", I1),
+        ("said", I1),  # which heartbeat or answer it is by its words, 0 = none (see `words`)
     ],
     align=True,
 )  # fmt: skip

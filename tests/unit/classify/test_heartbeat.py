@@ -126,11 +126,11 @@ def test_rows() -> None:
     assert result.flow["heartbeat_kinds"] == "unknown"
 
 
-def test_json_that_says_ping_in_a_websocket() -> None:
-    """No protocol defines it: it is inferred like any other, from timing and size."""
+def test_json_that_says_neither_in_a_websocket() -> None:
+    """No protocol defines it, nor does a word tell: it is inferred like any other, from timing and size."""
     talk = upgraded()
     for second in range(2, 12):
-        talk.orig(of_client(TEXT, b'{"type":"ping"}'), at=2 * second).resp(frame(TEXT, b'{"type":"pong"}')).orig_ack()
+        talk.orig(of_client(TEXT, b'{"op":1,"d":251}'), at=2 * second).resp(frame(TEXT, b'{"op":11}')).orig_ack()
     (row,) = run(talk).rows("heartbeat_series")
     assert (row["protocol"], row["method"], row["dir"], row["answered_share"]) == ("unknown", "inferred", "c2s", 1.0)
     assert row["period_s"] == pytest.approx(2, abs=0.01)

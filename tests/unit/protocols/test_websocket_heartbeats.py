@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from analyzer.protocols.websocket import words
+from analyzer.protocols.websocket.state import KIND_TEXT
+from analyzer.protocols.websocket.words import said_by
 from tests.messages import C, S, beats
 from tests.property.harness import run
 from tests.websocket import BINARY, CONTINUATION, PING, PONG, TEXT, Deflater, frame, of_client, upgraded
@@ -66,10 +74,95 @@ def test_signalr_and_phoenix_and_stomp() -> None:
 
 @pytest.mark.parametrize("text", [
     b'{"type":6}', b'{"type":1}\x1e', b'{"type":6}\x1e{"type":6}\x1e', b'"heartbeat"', b"\n\n", b"\r", b"heartbeat",
-    b'{"event":"heartbeat"' + b" " * 60 + b"}",
 ])  # fmt: skip
 def test_texts_that_only_look_like_them(text: bytes) -> None:
     assert found((S, frame(TEXT, text))) == []
+
+
+APP_PINGS = [
+    (b'{"type":"ping"}', b'{"type":"pong"}'),  # graphql-transport-ws
+    (b'{"event":"pusher:ping","data":{}}', b'{"event":"pusher:pong","data":{}}'),
+    (b'{"time":1700000000,"channel":"spot.ping"}', b'{"time":1700000000,"channel":"spot.pong","result":null}'),
+    (b'{"op":"ping"}', b'{"success":true,"ret_msg":"pong","conn_id":"5a","op":"ping"}'),
+    (b'{"ping":1492420473027}', b'{"pong":1492420473027}'),
+    (b'{ "id" : 7, "method" : "PING" }', b'{"id":7,"result":"Pong"}'),
+    (b'{"action":"heartbeat","seq":3}', b'{"action":"heartbeat_ack","seq":3}'),
+    (b'{"type":"keep-alive"}', b'{"type":"pong"}'),
+    (b"ping", b"pong"),
+    (b"PING", b"PONG"),
+]
+
+
+@pytest.mark.parametrize(("ping", "pong"), APP_PINGS)
+def test_what_programs_made_up_for_themselves(ping: bytes, pong: bytes) -> None:
+    asked, answered = (C, of_client(TEXT, ping)), (S, frame(TEXT, pong))
+    assert found(asked, answered) == [(C, "app", len(ping), True)]
+    assert found(asked, answered, asked) == [(C, "app", len(ping), True), (C, "app", len(ping), False)]
+    assert found(asked, (S, frame(TEXT, b'{"news":1}')), asked) == [(C, "app", len(ping), None)] * 2
+    assert found(asked) == [], "a word said once that nobody answered is no habit"
+    assert found(answered, answered) == [], "answers to nothing"
+
+
+def test_a_server_that_pings_and_hears_nothing_misses_nothing() -> None:
+    ticks = [(S, frame(TEXT, b'{"type":"ping","message":%d}' % (1_700_000_000 + 3 * k))) for k in range(4)]
+    assert found(*ticks) == [(S, "app", 36, None)] * 4  # Action Cable
+    assert found(*[(S, frame(TEXT, b'[1,"hb"]'))] * 3) == [(S, "app", 8, None)] * 3
+    assert found(*[(S, frame(TEXT, b'{"type":"ka"}'))] * 3) == [(S, "app", 13, None)] * 3
+
+
+def test_an_echo_is_an_answer_and_a_timer_of_ones_own_is_none() -> None:
+    talk = upgraded()
+    for second in (2, 4, 6):
+        talk.orig(of_client(TEXT, b'{"t":"heartbeat"}'), at=second).resp(frame(TEXT, b'{"t":"heartbeat"}'))
+    assert beats(run(talk.wait("10s").orig_fin().resp_fin().orig_ack())) == [(C, "app", 17, True)] * 3
+    talk = upgraded()
+    for second in (2, 5, 8):
+        talk.orig(of_client(TEXT, b'{"t":"heartbeat"}'), at=second)
+        talk.resp(frame(TEXT, b'{"t":"heartbeat"}'), at=second + 1)
+    own = beats(run(talk.wait("10s").orig_fin().resp_fin().orig_ack()))
+    assert sorted(own) == [(C, "app", 17, None)] * 3 + [(S, "app", 17, None)] * 3
+
+
+@pytest.mark.parametrize("text", [
+    b'{"text":"pinging"}', b'{"ping":34,"loss":0}', b'{"heartbeat":72}', b'{"name":"ka","pulse":72,"bpm":72,"x":0}',
+    b'{"t":"\\"ping\\""}', b'{"t":"ping', b'"ping"', b"pings", b"[1,2]", b'{"a":"x"}' + b" " * 120 + b'"ping"',
+])  # fmt: skip
+def test_texts_that_are_no_ping(text: bytes) -> None:
+    said = [(S, frame(TEXT, text)), (S, frame(TEXT, text))]
+    assert found(*said) == []
+
+
+def test_protocols_inside() -> None:
+    for ping, pong, protocol in ((b"\xc0\0", b"\xd0\0", "mqtt"), (b"PING\r\n", b"PONG\r\n", "nats")):
+        asked, answered = (C, of_client(BINARY, ping)), (S, frame(BINARY, pong))
+        assert found(asked, answered, asked) == [(C, protocol, len(ping), True), (C, protocol, len(ping), False)]
+        assert found(asked) == []
+    empty = b"\0\0\0\x08\x02\0\0\0"
+    assert found((C, of_client(BINARY, empty)), (S, frame(BINARY, empty))) == [
+        (C, "amqp", 8, None), (S, "amqp", 8, None)
+    ]  # fmt: skip
+    assert found((C, of_client(BINARY, b"\x02\x91\x06"))) == [(C, "signalr", 3, None)]
+
+
+def test_sockjs_beats_once_its_server_opened_it() -> None:
+    beat = (S, frame(TEXT, b"h"))
+    assert found((S, frame(TEXT, b"o")), beat, beat) == [(S, "sockjs", 1, None)] * 2
+    assert found(beat, beat) == []
+    assert found((S, frame(TEXT, b"hi")), (S, frame(TEXT, b"o")), beat) == []
+    assert found((S, frame(TEXT, b"o")), (C, of_client(TEXT, b"h"))) == []
+    deflater = Deflater()
+    talk = upgraded(b"permessage-deflate")
+    for second, text in enumerate((b"o", b"h", b"h"), 3):
+        talk.resp(frame(TEXT, deflater.message(text), rsv=4), at=second)
+    assert [kind for _, kind, *_ in beats(run(talk))] == ["sockjs"] * 2
+
+
+def test_a_message_that_is_a_heartbeat_is_not_the_application_speaking() -> None:
+    talk = upgraded().orig(of_client(TEXT, b"hi"), at="2s")
+    for second in (12, 22, 32):
+        talk.resp(frame(TEXT, b"2"), at=second).orig(of_client(TEXT, b"3"))
+    result = run(talk.orig(of_client(TEXT, b"bye"), at="42s"))
+    assert result.flow["max_app_gap_s"] == pytest.approx(40, abs=0.1)
 
 
 def test_binary_messages_are_none() -> None:
@@ -90,3 +183,41 @@ def test_the_silence_of_the_application_leaves_control_frames_out() -> None:
         talk.resp(frame(PING), at=second).orig(of_client(PONG))
     result = run(talk.orig(of_client(TEXT, b"bye"), at="42s"))
     assert result.flow["max_app_gap_s"] == pytest.approx(40, abs=0.1)
+
+
+VALUES = (
+    "ping", "Pong", "heartbeat", "heartbeat_ack", "hb", "ka", "keep_alive", "phoenix", "phx_reply", "spot.ping", "x:hb",
+    "pings", 'a"ping', "", "a b", 12, None, True, [], {"type": "ping"}, ["pong"],
+)  # fmt: skip
+NAMES = ("type", "op", "event", "ping", "pong", "heartbeat", "spot.ping")
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES), max_size=3), st.sampled_from((",", ", ")))
+def test_json_is_read_as_a_parser_of_json_reads_it(said: dict[str, Any], comma: str) -> None:
+    text = json.dumps(said, separators=(comma, ": " if comma == ", " else ":")).encode()
+    assert said_by(np.frombuffer(text, np.uint8), len(text), KIND_TEXT) == by_parser(said, len(text))
+
+
+def by_parser(said: dict[str, Any], size: int) -> int:
+    """Return what `words.said_by` should."""
+    values, names = [], []
+
+    def look(what: Any) -> None:
+        if isinstance(what, str):
+            values.append(re.split("[:./]", what)[-1].lower())
+        for name, value in what.items() if isinstance(what, dict) else ():
+            names.append(re.split("[:./]", name)[-1])
+            look(value)
+        for value in what if isinstance(what, list) else ():
+            look(value)
+
+    look(said)
+    beat = bool({"heartbeat", "keep_alive"} & set(values))
+    if "phoenix" in values and (beat or "phx_reply" in values):
+        return words.PHOENIX_BEAT if beat else words.PHOENIX_REPLY
+    if {"pong", "heartbeat_ack"} & set(values):
+        return words.APP_PONG
+    if beat or "ping" in values or (size <= 32 and {"hb", "ka"} & set(values)):
+        return words.APP_PING
+    only = names[0] if len(names) == 1 else ""
+    return {"ping": words.APP_PING, "pong": words.APP_PONG}.get(only, words.NOTHING)

@@ -1,0 +1,144 @@
+"""Messages that are a heartbeat by what they say: recognised from their first bytes, uncompressed.
+
+Source  engine.io protocol 3 and 4 ("2" ping, "3" pong); SignalR hub protocol ({"type":6}; in MessagePack 02 91 06);
+        Phoenix channels (topic phoenix, event heartbeat, answered by phx_reply); STOMP 1.2 (a bare EOL); SockJS 0.3
+        ("o" opens, "h" beats); MQTT 5 sections 3.12, 3.13 and 6; NATS client protocol; AMQP 1.0 section 2.4.5 (an empty
+        frame). What programs made up for themselves says ping, heartbeat, pong in JSON, or nothing but the word:
+        graphql-transport-ws, Pusher, Action Cable, and most exchanges.
+Limits  A number that stands for a word (Discord's {"op":1}) says nothing here.
+"""
+
+from __future__ import annotations
+
+from analyzer.kernel import U8, routine
+from analyzer.protocols.letters import coded, letters, number
+from analyzer.protocols.websocket.state import HEAD_MAX, KIND_BINARY, KIND_TEXT
+
+# What a message says, as MESSAGE.said; `heartbeats` knows which protocol's beat or answer each is.
+(
+    NOTHING, ENGINEIO_PING, ENGINEIO_PONG, SIGNALR_PING, PHOENIX_BEAT, PHOENIX_REPLY, STOMP_EOL, SOCKJS_BEAT,
+    MQTT_PING, MQTT_PONG, NATS_PING, NATS_PONG, AMQP_EMPTY, APP_PING, APP_PONG,
+) = range(15)  # fmt: skip
+
+_LF, _QUOTE, _BACKSLASH, _COMMA, _COLON = 10, 34, 92, 44, 58
+_SIGNALR = coded(b'{"type"'), coded(b":6}\x1e")
+_MSGPACK = coded(b"\x02\x91\x06")
+_MQTT_PING, _MQTT_PONG = coded(b"\xc0\0"), coded(b"\xd0\0")
+_NATS_PING, _NATS_PONG = coded(b"PING\r\n"), coded(b"PONG\r\n")
+_AMQP_SIZE, _AMQP_REST = coded(b"\0\0\0\x08"), coded(b"\x02\0\0\0")
+_PING, _PONG, _HB, _KA = coded(b"PING"), coded(b"PONG"), coded(b"HB"), coded(b"KA")
+# Longer words by their first seven letters, and their length
+_HEARTBEAT, _KEEPALIVE, _KEEP_ALIVE_2, _KEEP_ALIVE_3 = (
+    coded(b"HEARTBE"), coded(b"KEEPALI"), coded(b"KEEP-AL"), coded(b"KEEP_AL")
+)  # fmt: skip
+_PHOENIX, _PHX_REPLY = coded(b"PHOENIX"), coded(b"PHX_REP")
+
+# What a word in quotes is
+_OTHER, _IS_PING, _IS_PONG, _IS_HEARTBEAT, _IS_PHOENIX, _IS_REPLY, _IS_SHORT = range(7)
+
+
+@routine
+def said_by(word: U8, n: int, kind: int) -> int:
+    """Return what the `n` bytes of a message say, NOTHING of most. SOCKJS_BEAT is one only where SockJS was opened."""
+    if n == 0 or n > HEAD_MAX:
+        return NOTHING
+    if kind == KIND_BINARY:
+        return _binary(word, n)
+    if kind != KIND_TEXT:
+        return NOTHING
+    first = word[0]
+    if n == 1:
+        if first == 50:
+            return ENGINEIO_PING
+        if first == 51:
+            return ENGINEIO_PONG
+        return STOMP_EOL if first == _LF else SOCKJS_BEAT if first == 104 else NOTHING
+    if first == 123 or first == 91:  # { [
+        if n == 11 and number(word, 0, 7) == _SIGNALR[0] and number(word, 7, 4) == _SIGNALR[1]:
+            return SIGNALR_PING
+        return _json(word, n)
+    if n == 4:
+        only = letters(word, 0, 4)
+        return APP_PING if only == _PING else APP_PONG if only == _PONG else NOTHING
+    return NOTHING
+
+
+@routine
+def _binary(word: U8, n: int) -> int:
+    if n == 2:
+        two = number(word, 0, 2)
+        return MQTT_PING if two == _MQTT_PING else MQTT_PONG if two == _MQTT_PONG else NOTHING
+    if n == 3:
+        return SIGNALR_PING if number(word, 0, 3) == _MSGPACK else NOTHING
+    if n == 6:
+        six = number(word, 0, 6)
+        return NATS_PING if six == _NATS_PING else NATS_PONG if six == _NATS_PONG else NOTHING
+    if n == 8 and number(word, 0, 4) == _AMQP_SIZE and number(word, 4, 4) == _AMQP_REST:
+        return AMQP_EMPTY
+    return NOTHING
+
+
+@routine
+def _meaning(code: int, size: int) -> int:
+    """Return what a word is: `code` its first seven letters, in capitals, `size` how many it has."""
+    if size == 4:
+        return _IS_PING if code == _PING else _IS_PONG if code == _PONG else _OTHER
+    if size == 2:
+        return _IS_SHORT if code in (_HB, _KA) else _OTHER
+    if size == 9 and code in (_HEARTBEAT, _KEEPALIVE):
+        return _IS_HEARTBEAT
+    if size == 10 and code in (_KEEP_ALIVE_2, _KEEP_ALIVE_3):
+        return _IS_HEARTBEAT
+    if size > 9 and code == _HEARTBEAT:  # heartbeat_ack, heartbeatResponse
+        return _IS_PONG
+    if size == 9 and code == _PHX_REPLY:
+        return _IS_REPLY
+    return _IS_PHOENIX if size == 7 and code == _PHOENIX else _OTHER
+
+
+@routine
+def _json(word: U8, n: int) -> int:
+    """Look at the words in quotes: values, and the name of a member if it is the only one ({"ping":1700000000})."""
+    at, names, named = 1, 0, NOTHING
+    ping, pong, beat, phoenix, reply = False, False, False, False, False
+    while at < n:
+        if word[at] != _QUOTE:
+            at += 1
+            continue
+        code, size = 0, 0
+        at += 1
+        while at < n and word[at] != _QUOTE:
+            b = int(word[at])
+            if b == _BACKSLASH:
+                at += 1
+                b = 0
+            if b == _COLON or b == 46 or b == 47:  # : . / end a name space: pusher:ping, spot.ping
+                code, size = 0, 0
+            else:
+                if size < 7:
+                    code = code * 256 + (b - 32 if 97 <= b <= 122 else b)
+                size += 1
+            at += 1
+        if at >= n:
+            break  # no quote ends it
+        at += 1
+        after = at
+        while after < n and word[after] == 32:
+            after += 1
+        meaning = _meaning(code, size)
+        if after < n and word[after] == _COLON:
+            names += 1
+            named = APP_PING if meaning == _IS_PING else APP_PONG if meaning == _IS_PONG else named
+            continue
+        ping = ping or meaning == _IS_PING or (meaning == _IS_SHORT and n <= 32)
+        pong = pong or meaning == _IS_PONG
+        beat = beat or meaning == _IS_HEARTBEAT
+        phoenix = phoenix or meaning == _IS_PHOENIX
+        reply = reply or meaning == _IS_REPLY
+    if phoenix and (beat or reply):
+        return PHOENIX_BEAT if beat else PHOENIX_REPLY
+    if pong:
+        return APP_PONG
+    if ping or beat:
+        return APP_PING
+    return named if names == 1 else NOTHING
