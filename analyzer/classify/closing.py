@@ -23,6 +23,7 @@ from analyzer.classify.exchange import (
 )
 from analyzer.classify.facts import Facts
 from analyzer.classify.idle_gap import OFTEN, outlived
+from analyzer.classify.keepalive import last_unanswered
 from analyzer.classify.promises import broken, with_promise
 from analyzer.classify.tls import alert_trigger, graceful_tls
 from analyzer.classify.verdict import KIND, Verdict
@@ -36,6 +37,7 @@ _CLIENT, _SERVER = 0, 1
 
 _CLEAN = tuple(KIND[k] for k in ("fin_client_first", "fin_server_first", "fin_simultaneous", "fin_half_close"))
 _STILL_OPEN = tuple(KIND[k] for k in ("open_active", "open_idle"))
+_GAVE_UP = tuple(KIND[k] for k in ("abort_keepalive", "silent_death"))
 _UNDECIDED = tuple(KIND[k] for k in ("capture_gap", "implicit_port_reuse"))
 _TRIGGER = {
     "rst_unread_data": "rst_unread",
@@ -158,8 +160,11 @@ def close_time(facts: Facts) -> tuple[I64, I64, I64]:
     return when, np.where(alone & closed, MISSING, wire), np.where(known, payload, MISSING)
 
 
-def evidence(facts: Facts) -> tuple[I64, I64]:
-    """Return (offsets, frames): last payload, FINs, RSTs with what provoked them, ICMP error, last frame of each."""
+def evidence(facts: Facts, verdict: Verdict) -> tuple[I64, I64]:
+    """Return (offsets, frames): last payload, FINs, RSTs with what provoked them, ICMP error, last frame of each flow.
+
+    And the probes that nobody answered, where these ended it.
+    """
     flow, c, s = facts.flow, facts.client, facts.server
     closed = flow["close_ts"] != 0
     columns = [
@@ -171,6 +176,9 @@ def evidence(facts: Facts) -> tuple[I64, I64]:
         flow["icmp_frame"],
         np.where(closed, 0, flow["last_frame"]),
     ]  # fmt: skip
+    probes = last_unanswered(facts, np.isin(verdict.kind, _GAVE_UP))
+    if probes.size:
+        columns.extend(probes.T)
     frames = np.sort(np.stack(columns, axis=1), axis=1)
     keep = frames > 0
     keep[:, 1:] &= frames[:, 1:] != frames[:, :-1]
@@ -227,6 +235,6 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "race": Coded(races, RACES),
         "confidence": verdict.confidence,
         "basis": Coded(verdict.inferred.astype(np.int8), ("observed", "inferred")),
-        "evidence_frames": evidence(facts),
+        "evidence_frames": evidence(facts, verdict),
         "explanation": with_promise(with_exchange(explain(facts, verdict, idle_payload), races, cut), facts),
     }

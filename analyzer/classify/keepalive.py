@@ -23,6 +23,7 @@ from analyzer.tables.build import MISSING, Coded
 
 F64 = NDArray[np.float64]
 
+MOST_SHOWN = 16  # probes as evidence: Linux gives up after nine
 _LONGEST_RTT_NS = 60_000_000_000  # what seems longer is a clock that jumped
 
 
@@ -58,6 +59,23 @@ def answers(facts: Facts) -> NDArray[np.int8]:
     waiting[known] &= ~one_sided(facts)[where[known]]
     answered[waiting & (end - rows["ts"] >= wait)] = ANSWER_NO
     return answered
+
+
+def last_unanswered(facts: Facts, chosen: Mask) -> I64:
+    """Return (n, k) the frames of each chosen flow's last probes, up to MOST_SHOWN, that nobody answered; 0 = none."""
+    rows = facts.done.probes
+    where = facts.rows_of(rows["flow_id"])
+    mine = np.flatnonzero((where >= 0) & chosen[where])
+    order = mine[np.lexsort((-rows["frame"][mine], where[mine]))]  # the last one first
+    flow, answer = where[order], answers(facts)[order]
+    begins = np.searchsorted(flow, flow)
+    answered = np.cumsum(np.isin(answer, (ANSWER_NO, ANSWER_PENDING), invert=True))
+    earlier = np.r_[0, answered][begins]
+    place = np.arange(order.size) - begins
+    kept = (answered == earlier) & (place < MOST_SHOWN)
+    shown = np.zeros((facts.n, int(place[kept].max(initial=-1)) + 1), np.int64)
+    shown[flow[kept], place[kept]] = rows["frame"][order[kept]]
+    return shown
 
 
 def keepalives(facts: Facts) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import textwrap
 from analyzer.render.card import Card
 from analyzer.render.escape import visible
 from analyzer.render.lifeline import BINS, Lifeline
-from analyzer.render.plain import many, span
+from analyzer.render.plain import frames, many, span
 
 LABEL = 18
 """Columns of the names in front of facts."""
@@ -33,8 +33,7 @@ def card_text(card: Card, width: int = 110, *, colour: bool = False) -> str:
 
     head = f"flow {card.flow_id}  {visible(card.client)} -> {visible(card.server)}"
     lines = [*([head] if len(head) <= width else _wrapped(head, width, "")), ""]  # two IPv6 addresses are long
-    frames = " ".join(map(str, card.frames[:FRAMES])) + (" ..." if len(card.frames) > FRAMES else "")
-    evidence = f" [{'frame' if len(card.frames) == 1 else 'frames'} {frames}]" if card.frames else ""
+    evidence = f" [{frames(card.frames, FRAMES)}]" if card.frames else ""
     lines = [styled(line, _BOLD) for line in lines]
     lines += _wrapped(card.verdict + evidence, width, "")
     for severity, title in card.findings:

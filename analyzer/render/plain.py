@@ -5,6 +5,7 @@ Times become whole nanoseconds: pyarrow would need pandas for them otherwise, wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,6 +51,19 @@ def size(count: float | None) -> str:
 def many(count: int, what: str) -> str:
     """Return a count with its noun: 1 probe, 2,000 probes."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def frames(numbers: Sequence[int], most: int) -> str:
+    """Return sorted frame numbers with their noun, three and more in a row as one: frame 7, frames 6 8-11 40 ..."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    shown = [part for run in runs for part in ([f"{run[0]}-{run[-1]}"] if len(run) > 2 else map(str, run))]
+    more = " ..." if len(shown) > most else ""
+    return f"frame{'' if len(numbers) == 1 else 's'} {' '.join(shown[:most])}{more}"
 
 
 def clock(ts_ns: int) -> str:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from analyzer.anomalies import CODES
 from analyzer.render.escape import visible
+from analyzer.render.plain import frames
 from analyzer.render.summary import Silence, Summary, Trouble
 
 PIPED_WIDTH = 120
@@ -247,7 +248,5 @@ def _seconds(value: float) -> str:
     return f"{value:,.1f} s" if value >= 10 else f"{value:.3f} s"
 
 
-def _frames(frames: list[int]) -> str:
-    shown = " ".join(str(frame) for frame in frames[:FRAMES_SHOWN])
-    more = " ..." if len(frames) > FRAMES_SHOWN else ""
-    return f" [frame{'' if len(frames) == 1 else 's'} {shown}{more}]" if frames else ""
+def _frames(numbers: list[int]) -> str:
+    return f" [{frames(numbers, FRAMES_SHOWN)}]" if numbers else ""

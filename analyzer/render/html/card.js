@@ -7,7 +7,15 @@
   const pairs = (rows) => element("dl", {}, ...rows.flatMap(([name, words]) => [element("dt", {}, name), element("dd", {}, words)]));
   const section = (title, ...children) => [element("h3", {}, title), ...children];
   const list = (texts) => element("ul", {}, ...texts.map((text) => element("li", {}, text)));
-  const frames = (numbers) => (numbers.length ? " [frame" + (numbers.length === 1 ? " " : "s ") + numbers.slice(0, 12).join(" ") + (numbers.length > 12 ? " ..." : "") + "]" : "");
+  function frames(numbers) {
+    const runs = [];
+    for (const number of numbers) {
+      if (runs.length && number === runs.at(-1).at(-1) + 1) runs.at(-1).push(number);
+      else runs.push([number]);
+    }
+    const shown = runs.flatMap((run) => (run.length > 2 ? [run[0] + "-" + run.at(-1)] : run));
+    return shown.length ? " [frame" + (numbers.length === 1 ? " " : "s ") + shown.slice(0, 12).join(" ") + (shown.length > 12 ? " ..." : "") + "]" : "";
+  }
 
   function whole(card, ladder) {
     return [

@@ -20,7 +20,7 @@ from analyzer.render.escape import CODES, visible
 from analyzer.render.html.choose import CARDS, LANES
 from analyzer.render.html.gather import Gathered
 from analyzer.render.ladder import ladder
-from analyzer.render.plain import clock, many, size, span
+from analyzer.render.plain import clock, frames, many, size, span
 from analyzer.render.text import INITIATORS, LOOKS, ranked_looks
 
 if TYPE_CHECKING:
@@ -59,7 +59,14 @@ def page(gathered: Gathered, spool: Spool, followed: Sequence[FlowRows], about: 
     environment = jinja2.Environment(
         autoescape=True, finalize=_shown, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"span": span, "size": size, "clock": clock, "share": _share, "count": _count}
+    environment.filters |= {
+        "span": span,
+        "size": size,
+        "clock": clock,
+        "share": _share,
+        "count": _count,
+        "frames": frames,
+    }
     environment.globals |= {"many": many}
     return environment.from_string(_asset("report.html")).render(
         g=gathered,

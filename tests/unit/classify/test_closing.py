@@ -389,6 +389,16 @@ def test_evidence_of_a_reset() -> None:
     assert row["age_s"] == pytest.approx(301.02, abs=0.001)
 
 
+def test_evidence_of_a_dead_peer_are_the_probes_that_it_left_unanswered() -> None:
+    """Those before its last answer tell nothing; of very many the last ones are enough."""
+    talk = Talk().handshake().orig(b"hi", at="1s").resp_ack().resp(b"ho").orig_ack()  # frames 4 to 7
+    talk.orig_probe(at="8s").resp_ack()
+    for second in range(16, 116, 5):
+        talk.orig_probe(at=f"{second}s", lost=True)  # 10 to 29
+    row = run(talk.orig_rst(at="121s")).close
+    assert (row["close_kind"], row["evidence_frames"]) == ("abort_keepalive", [6, 9, *range(14, 31)])
+
+
 def test_a_stale_connection_says_how_long_it_rested() -> None:
     """Said to a person: after 300 s without payload, not after the request that found out."""
     assert " after 299.9" in run(rst_to_data_stale()).close["explanation"]
