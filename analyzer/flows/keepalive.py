@@ -67,6 +67,17 @@ def is_early_byte(seg: Records, seq_rel: int, me: Records) -> bool:
 
 
 @helper
+def was_no_garbage(seg: Records, seq_rel: int, me: Records, quiet_ns: int) -> bool:
+    """More data right after a lone byte, with no answer to it in between: whoever sent it never pushes.
+
+    A probe comes when nothing is to be said; packets made by a program, of which test captures are full, have no PSH.
+    """
+    if me.nxt_known or me.bare_len != 1 or me.una_known or seg.payload_len == 0 or me.bare_byte < 0:
+        return False
+    return bool(seq_rel == me.bare_seq + 1 == me.deliver_nxt + 1 and seg.ts_ns - me.bare_ts < quiet_ns)
+
+
+@helper
 def step_over_early(seg: Records, seq_rel: int, me: Records, peer: Records) -> None:
     """Compare with what was seen of a side first, an empty segment or a lone byte.
 

@@ -171,6 +171,7 @@ SIDE = np.dtype(
         ("fin_idle_wire", I8), ("fin_idle_payload", I8), ("fin_payload_frame", I8),
         ("lost_after_peer_fin", I1),  # the peer's FIN, or an ACK after it, acknowledged what was not captured of this
         ("bare_len", I1), ("bare_sure", I1), ("bare_run", I4),  # see `note_bare`; a run of -1: no probes
+        ("bare_byte", I2),  # the lone byte itself, -1 = it was clipped
         ("late_data_after_peer_fin", I8),
         ("burst_idle", I8), ("burst_ts", I8),  # payload silence before this side's latest burst of data, and its start
         # --- rare: the first RST, as things stood just before it

@@ -11,7 +11,15 @@ from analyzer.flows.clock import moved
 from analyzer.flows.closing import is_over, note_fin, note_life_after_rst, note_rst
 from analyzer.flows.duplicates import is_duplicate_frame
 from analyzer.flows.history import advance_state, note_packet, scaled_letter
-from analyzer.flows.keepalive import answered_probe, hear_of_peer, is_early_byte, note_bare, step_over_early, take_probe
+from analyzer.flows.keepalive import (
+    answered_probe,
+    hear_of_peer,
+    is_early_byte,
+    note_bare,
+    step_over_early,
+    take_probe,
+    was_no_garbage,
+)
 from analyzer.flows.labels import count_labels, label_ack, label_sequence
 from analyzer.flows.opening import is_unheard, new_flow, note_icmp, reuses_port, set_bases, take_completeness, take_syn
 from analyzer.flows.sending import remember, take_new_sequence, take_payload, take_window
@@ -31,7 +39,7 @@ from analyzer.flows.state import (
 )
 from analyzer.flows.table import find, place_flow, was_used
 from analyzer.kernel import I32, I64, U8, Records, helper, kernel
-from analyzer.streams.inorder import drain
+from analyzer.streams.inorder import deliver_byte, drain
 
 
 @helper
@@ -49,7 +57,12 @@ def _observe(
     end = seq_rel + seg.payload_len + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)
 
     early = is_early_byte(seg, seq_rel, me)
-    step_over_early(seg, seq_rel, me, peer)
+    if early:
+        me.bare_byte = data[seg.payload_off] if seg.payload_cap > 0 else -1
+    elif was_no_garbage(seg, seq_rel, me, limits.probe_quiet):
+        deliver_byte(f, me, slot, direction, m, blocks, pages, spans)
+    else:
+        step_over_early(seg, seq_rel, me, peer)
     bits = label_sequence(seg, seq_rel, end, f, me, peer, blocks, limits)
     label.answers_frame = answered_probe(seg, ack_rel, bits, peer, probes)
     if label.answers_frame != 0 and not flags & RST:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analyzer.flows.state import SEEN_SYN, SEEN_SYN_ACK
+from analyzer.flows.state import SEEN_SYN, SEEN_SYN_ACK, TOLD
 from analyzer.kernel import U8, Records, helper, kernel, records
 
 # ------------------------------------------------------------------------------------------------ the span table
@@ -333,6 +333,26 @@ def deliver(
             if m.no_room:
                 me.dropped = 1
     return new
+
+
+@helper
+def deliver_byte(
+    f: Records, me: Records, slot: int, direction: int, m: Records, blocks: Records, pages: U8, spans: Records
+) -> None:  # fmt: skip
+    """Deliver the byte that a side began with, now that it turned out to be data (see `keepalive.was_no_garbage`)."""
+    index = _take_block(me, m, blocks)
+    if index < 0:
+        return
+    pages[index * PAGE] = me.bare_byte
+    _emit_bytes(
+        spans, m, f, slot, direction, IN_STORE, me.deliver_nxt, 1, 1, index * PAGE, me.bare_frame, me.bare_ts
+    )  # fmt: skip
+    m.blocks_held -= 1
+    blocks[index].next = m.spent_block
+    m.spent_block = index
+    me.payload_bytes += 1
+    me.deliver_nxt += 1
+    me.snd_nxt, me.nxt_known, me.bare_run = me.deliver_nxt, TOLD, -1
 
 
 @kernel
