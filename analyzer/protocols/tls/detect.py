@@ -75,5 +75,5 @@ def looks_like_tls(first: U8, at: int, n: int, midstream: int) -> int:
     length = int(first[at + 3]) * 256 + int(first[at + 4])
     kind = first[at + 5]
     if first[at] == HANDSHAKE:  # HelloRequest, ClientHello, ServerHello, HelloRetryRequest of early drafts
-        return YES if (kind <= 2 or kind == 6) and length >= 4 else NO
+        return YES if kind <= 2 or kind == 6 else NO  # a first record may be shorter than a message's header
     return YES if first[at] == ALERT and length == 2 and 1 <= kind <= 2 else NO

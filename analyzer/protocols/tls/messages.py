@@ -52,10 +52,12 @@ class Messages:
 
 
 def plausible(data: bytes) -> bool:
-    """True if a record's bytes can begin with a message in clear: what is encrypted looks like anything."""
-    if len(data) < 4 or data[0] not in HANDSHAKE:
+    """True if a record's bytes can begin with a message in clear; encrypted ones look like anything, and are many."""
+    if data[0] not in HANDSHAKE:
         return False
+    if len(data) < 4:
+        return True
     length = int.from_bytes(data[1:4], "big")
     if data[0] == 1:
-        return length >= 38 and len(data) > 5 and data[4] == 3
+        return length >= 38 and (len(data) == 4 or data[4] == 3)
     return length + 4 <= max(len(data), MAX_MESSAGE) and (length > 0 or data[0] in (0, 14))

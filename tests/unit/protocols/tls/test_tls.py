@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -209,6 +210,21 @@ def test_handshakes_over_records_and_segments() -> None:
     assert session(result)["group"] == "secp256r1"
     named = ",".join(names for _, _, names in shapes(result) if names)
     assert named == "Client Hello,Server Hello,Certificate,Server Key Exchange,Server Hello Done"
+
+
+@pytest.mark.parametrize("cuts", [(1,), (2,), (3,), (4,), (5,), (1, 2, 3), (1, 60)])
+def test_a_hello_in_pieces_that_are_shorter_than_its_header(cuts: tuple[int, ...]) -> None:
+    """A client that hides its server's name sends a record with the first byte, and one with the rest."""
+    client, *rest = w.full12()
+    edges = [0, *cuts, len(client) - 5]
+    pieces = [w.record(22, client[5:][start:end]) for start, end in pairwise(edges)]
+    row = of(talk(b"".join(pieces), *rest))
+    assert (row["sni"], row["handshake_complete"]) == ("a.example", True)
+    assert row["ja4"] == of(talk(*w.full12()))["ja4"]
+    trickled = Talk().handshake()
+    for piece in pieces:
+        trickled.orig(piece)
+    assert of(trickled.resp(rest[0]))["sni"] == "a.example"
 
 
 def test_a_hole_in_bulk_data_costs_nothing() -> None:
