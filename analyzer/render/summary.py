@@ -241,20 +241,20 @@ class Collector:
             self._addresses = [rows.take(keep).combine_chunks()]
 
     def _add_heartbeat_series(self, rows: pa.Table) -> None:
-        of = rows.group_by("protocol", use_threads=False)
-        sums = of.aggregate([([], "count_all"), ("beats", "sum"), ("period_s", "min"), ("period_s", "max")])
-        for row in sums.to_pylist():
-            made = self._made.heartbeats.setdefault(row["protocol"] or "unknown", Beating())
-            made.series += row["count_all"]
-            made.beats += row["beats_sum"] or 0
-            periods = [s for s in (made.shortest_s, made.longest_s, row["period_s_min"], row["period_s_max"]) if s]
+        protocols = pc.fill_null(rows["protocol"], "unknown")
+        for protocol in pc.unique(protocols).to_pylist():
+            mine = rows.filter(pc.equal(protocols, protocol))
+            made = self._made.heartbeats.setdefault(protocol, Beating())
+            made.series += mine.num_rows
+            made.beats += pc.sum(mine["beats"]).as_py() or 0
+            seen = pc.min_max(mine["period_s"]).as_py()
+            periods = [s for s in (made.shortest_s, made.longest_s, *seen.values()) if s]
             made.shortest_s, made.longest_s = min(periods, default=None), max(periods, default=None)
 
     def _add_heartbeats(self, rows: pa.Table) -> None:
         missed = rows.filter(pc.fill_null(rows["missed"], False))
-        for row in missed.group_by("protocol", use_threads=False).aggregate([([], "count_all")]).to_pylist():
-            made = self._made.heartbeats.setdefault(row["protocol"] or "unknown", Beating())
-            made.missed += row["count_all"]
+        for protocol, count in _counts(missed["protocol"]):
+            self._made.heartbeats.setdefault(protocol, Beating()).missed += count
 
     def _add_idle_gaps(self, rows: pa.Table) -> None:
         order = [("duration_s", "descending"), ("flow_id", "ascending"), ("start_frame", "ascending")]
@@ -275,11 +275,10 @@ class Collector:
 
     def _add_closes(self, rows: pa.Table) -> None:
         kinds = pc.fill_null(rows["close_kind"], "unknown")
-        counted = pa.table({"kind": kinds, "by": pc.fill_null(rows["initiator"], "unknown")})
-        for row in counted.group_by(["kind", "by"]).aggregate([([], "count_all")]).to_pylist():
-            self._closes[row["kind"], row["by"]] += row["count_all"]
         for kind in pc.unique(kinds).to_pylist():
             chosen = rows.filter(pc.equal(kinds, kind))
+            for initiator, count in _counts(chosen["initiator"]):
+                self._closes[kind, initiator] += count
             self._note(kind, chosen)
         races = rows.filter(pc.fill_null(pc.not_equal(rows["race"], "none"), False))
         for race in pc.unique(races["race"]).to_pylist():
@@ -346,6 +345,11 @@ class Collector:
                 client = endpoint(row["client_ip"], row["client_port"])
                 found[row["flow_id"]] = (client, endpoint(row["server_ip"], row["server_port"]))
         return found
+
+
+def _counts(words: pa.ChunkedArray) -> list[tuple[str, int]]:
+    """Return each word and how often it is there. `group_by` would do, but loads all that reads datasets."""
+    return [(row["values"], row["counts"]) for row in pc.value_counts(pc.fill_null(words, "unknown")).to_pylist()]
 
 
 def endpoint(address: str | None, port: int | None) -> str:
