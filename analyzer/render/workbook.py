@@ -60,7 +60,7 @@ def write_workbook(
         with Replacement() as files, contextlib.closing(book):
             _save(book, files.beside(path))
             files.commit()
-    except OSError:
+    except BaseException:
         _abandon(book)
         raise
 
@@ -97,12 +97,19 @@ def _save(book: Any, path: Path) -> None:
 
 
 def _abandon(book: Any) -> None:
-    """End what still writes sheets to a full disk, or openpyxl complains about each of them when it is collected."""
+    """End what still writes sheets to a full disk, or openpyxl complains about each of them when it is collected.
+
+    And remove their temporary files: openpyxl does at the interpreter's end, which the command does not wait for.
+    """
     for sheet in book.worksheets:
-        for writing in (sheet._rows, sheet._writer and sheet._writer.xf):
+        writer = sheet._writer
+        for writing in (sheet._rows, writer and writer.xf):
             with contextlib.suppress(ValueError, OSError, StopIteration):
                 if writing is not None:
                     writing.close()
+        if writer is not None:
+            with contextlib.suppress(ValueError, OSError):  # it is gone already
+                writer.cleanup()
 
 
 def _observed(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from analyzer.render import workbook
 from analyzer.render.files import TableSink
 from analyzer.render.spool import Spool
 from analyzer.render.workbook import safe_cell, write_workbook
@@ -74,3 +76,23 @@ def test_rows_beyond_a_sheet_are_left_out_and_counted(tmp_path: Path) -> None:
     book = book_of(tmp_path / "x.xlsx")
     assert len(rows_of(book["closes"])) == 21
     assert rows_of(book["left out"])[1] == ("closes", 10)
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("where", ["_write_columns", "_save"])
+def test_a_workbook_that_fails_leaves_nothing_behind(
+    error: BaseException, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(workbook, where, fail)
+    with Spool() as spool:
+        spool.write("closes", closes(10))
+        with pytest.raises(type(error)):
+            write_workbook(tmp_path / "x.xlsx", spool)
+    assert list(scratch.iterdir()) == []
+    assert not (tmp_path / "x.xlsx").exists()
