@@ -117,6 +117,15 @@ REDIS = Chat("redis", [
 ])  # fmt: skip
 
 
+REDIS_ACK = resp(b"REPLCONF", b"ACK", b"1234567")
+REDIS_REPLICA = Chat("redis", [
+    (C, resp(b"PING"), BEAT), (S, b"+PONG\r\n", ANSWER), (C, resp(b"REPLCONF", b"listening-port", b"6399")),
+    (S, b"+OK\r\n"), (C, resp(b"PSYNC", b"?", b"-1")), (S, b"+CONTINUE\r\n"), (S, resp(b"PING"), LONE),
+    (C, REDIS_ACK, LONE), (S, resp(b"SET", b"PING", b"PING")), (S, resp(b"REPLCONF", b"GETACK", b"*")),
+    (C, REDIS_ACK, LONE), (S, resp(b"PING"), LONE), (C, REDIS_ACK, LONE),
+])  # fmt: skip
+
+
 # ------------------------------------------------------------------------------------------------ brokers
 def amqp_frame(kind: int, channel: int, payload: bytes) -> bytes:
     """Return a frame of AMQP 0-9-1."""
@@ -172,6 +181,21 @@ POSTGRESQL = Chat("postgresql", [
     (S, pg(b"1") + PG_READY),
     (C, pg(b"Q", b"\0"), BEAT), (C, pg(b"X")),
 ], sizes={12: 8 + 1})  # fmt: skip
+
+
+def pg_keepalive(asks: int) -> bytes:
+    """Return a primary's keep-alive message; 1 asks for an answer."""
+    return pg(b"d", b"k" + bytes(16) + bytes([asks]))
+
+
+PG_STATUS = pg(b"d", b"r" + bytes(33))
+PG_REPLICA = Chat("postgresql", [
+    (C, PG_START), (S, pg(b"R", bytes(4)) + PG_READY), (C, pg(b"Q", b"START_REPLICATION SLOT s LOGICAL 0/0 (a 'b')\0")),
+    (S, pg(b"W", bytes(3))), (S, pg_keepalive(1), BEAT), (C, PG_STATUS, ANSWER), (C, PG_STATUS, LONE),
+    (S, pg_keepalive(0)), (C, PG_STATUS, LONE), (S, pg(b"d", b"w" + PG_STATUS * 3)), (C, PG_STATUS, LONE),
+    (S, pg(b"d", b"k" + bytes(16) + b"\n")), (S, pg_keepalive(1), BEAT),
+    (C, pg(b"d", b"h" + bytes(24))), (C, PG_STATUS, ANSWER), (S, pg_keepalive(1), BEAT),
+])  # fmt: skip
 
 
 def mysql(sequence: int, payload: bytes) -> bytes:
@@ -293,5 +317,6 @@ BGP = Chat("bgp", [
 ], paired=False)  # fmt: skip
 
 CHATS = [
-    MQTT, MQTT_5, REDIS, AMQP_0, AMQP_1, NATS, POSTGRESQL, MYSQL, ZOOKEEPER, KAFKA, IRC, XMPP, STOMP, SIP, FIX, BGP,
+    MQTT, MQTT_5, REDIS, REDIS_REPLICA, AMQP_0, AMQP_1, NATS, POSTGRESQL, PG_REPLICA, MYSQL, ZOOKEEPER, KAFKA, IRC,
+    XMPP, STOMP, SIP, FIX, BGP,
 ]  # fmt: skip

@@ -24,7 +24,6 @@ from analyzer.protocols.messages.state import (
     MORE,
     NUMBERED,
     PART,
-    POSTGRESQL,
     PROTOCOL_OF,
     SAID,
 )
@@ -59,7 +58,6 @@ def _note(
     elif NUMBERED[p.kind]:
         row.index = base + 2 * s.asked + span.dir
         s.asked += 1
-        p.unsure = 1 if p.kind == POSTGRESQL and s.asked == 1 else 0  # one SELECT 1 is a query, two are a habit
     m.n += 1
 
 

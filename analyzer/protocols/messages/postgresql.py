@@ -1,8 +1,9 @@
-"""PostgreSQL: queries that ask for nothing: an empty one, or SELECT 1.
+"""PostgreSQL: queries that ask for nothing: an empty one, or SELECT 1; and what keeps replication alive.
 
 Source  PostgreSQL documentation, chapter "Frontend/Backend Protocol" (version 3): message formats, start-up, simple and
-        extended query.
-Sees    type and length of each message, and short queries. The answer is ReadyForQuery.
+        extended query, streaming replication.
+Sees    type and length of each message, and short queries, whose answer is ReadyForQuery. In CopyData: keep-alives of
+        the primary, and the status that its standby sends when asked, or every ten seconds.
 Limits  An application may mean a SELECT 1; nothing tells it from a heartbeat.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import coded, letters, number
-from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, MORE, SAID
+from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, LONE, MORE, QUIET_NS, SAID
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 
@@ -24,6 +25,8 @@ _CLIENT_SAYS = tuple(b"QPBEDSCHFXdcfp")
 _SERVER_SAYS = tuple(b"RKSZTDC123nstNAEGHWIVvcd")
 _SELECT, _ONE = coded(b"SELECT"), coded(b" 1")
 _SHORT = 40  # a Parse or Query that may be a heartbeat, in bytes
+_COPY, _KEEPALIVE, _STATUS, _FEEDBACK = 100, 107, 114, 104  # d; k, r and h in it
+_KEEPALIVE_LENGTH, _STATUS_LENGTH, _FEEDBACK_LENGTH = 22, 38, 29  # of their CopyData
 
 # CONNECTION.a  who asked for encryption, + 1, until it is answered with one byte    CONNECTION.b  a beat is under way
 # STREAM.a  messages have types: the start-up is over    STREAM.b  what follows belongs to a beat, until Sync
@@ -31,7 +34,11 @@ _SHORT = 40  # a Parse or Query that may be a heartbeat, in bytes
 
 @routine
 def looks_like_postgresql(first: U8, at: int, n: int, midstream: int) -> int:
-    """Answer YES for a start-up, or a request to encrypt; in mid-stream for a short query that stands alone, too."""
+    """Answer YES for a start-up, or a request to encrypt; in mid-stream for what may be a beat by itself, too."""
+    if midstream and n >= 6 and first[at] == _COPY:
+        length, letter = number(first, at + 1, 4), first[at + 5]
+        keepalive = length == _KEEPALIVE_LENGTH and letter == _KEEPALIVE
+        return YES if keepalive or (length == _STATUS_LENGTH and letter == _STATUS) else NO
     if midstream and n >= 6 and first[at] == _QUERY and number(first, at + 1, 4) == n - 1:
         return YES if first[at + n - 1] == 0 and _is_nothing(first, at + 5, at + n - 1) else NO
     if n == 0:
@@ -95,6 +102,8 @@ def _take_client(s: Records, p: Records, kind: int, length: int) -> int:
         while end < length and s.head[end] != 0:
             end += 1
         p.b = 1 if at <= end and _is_nothing(s.head, at, end) else 0
+        if p.b:
+            p.unsure = 1 if s.asked == 0 else 0  # one SELECT 1 is a query, two are a habit
         s.b = p.b if kind == _PARSE else 0
         return BEAT if p.b else SAID
     aside = s.b == 1 and kind in (66, 68, 69, 72, _SYNC)  # Bind, Describe, Execute, Flush, Sync
@@ -154,6 +163,27 @@ def _take_server(s: Records, p: Records, kind: int, length: int) -> int:
 
 
 @routine
+def _take_copy(s: Records, p: Records, length: int) -> int:
+    """A CopyData as long as what keeps replication alive: the last byte of a keep-alive is 1 if it wants an answer.
+
+    A standby says how far it got after data, too; that is no beat.
+    """
+    letter, asks = int(s.head[5]), int(s.head[length])
+    if length == _FEEDBACK_LENGTH and letter == _FEEDBACK:
+        return ASIDE
+    if asks > 1 or letter != (_KEEPALIVE if length == _KEEPALIVE_LENGTH else _STATUS):
+        return SAID
+    s.proof = 1
+    if letter == _KEEPALIVE:
+        p.b = max(p.b, asks)
+        return BEAT if asks else ASIDE
+    if p.b:
+        p.b = 0
+        return ANSWER
+    return LONE if s.quiet >= QUIET_NS else ASIDE
+
+
+@routine
 def take_postgresql(s: Records, p: Records, direction: int) -> int:
     """Type (one byte) and length, which counts itself; a start-up has no type."""
     if s.a == 0 and s.head[0] == 0:
@@ -170,9 +200,20 @@ def take_postgresql(s: Records, p: Records, direction: int) -> int:
     if length < 4 or length > _MOST:
         return BROKEN
     if p.asker == 0:
-        p.asker = direction + 1 if kind in (_QUERY, _PARSE) else 2 - direction
+        standby = kind == _COPY and length == _STATUS_LENGTH
+        p.asker = direction + 1 if kind in (_QUERY, _PARSE) or standby else 2 - direction
+    from_client = p.asker == direction + 1
+    telling = length in (_STATUS_LENGTH, _FEEDBACK_LENGTH) if from_client else length == _KEEPALIVE_LENGTH
+    if kind == _COPY and telling:
+        if s.head_len < 1 + length:
+            s.want, s.left = 1 + length, 0
+            return MORE
+        s.want, s.left = WANT, 0
+        return _take_copy(s, p, length)
     s.want, s.left = WANT, length - 4
-    if p.asker == direction + 1:
+    if kind == _COPY:
+        return SAID
+    if from_client:
         if kind == _QUERY:
             s.proof = 1
         return _take_client(s, p, kind, length)

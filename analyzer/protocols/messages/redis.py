@@ -1,18 +1,21 @@
 """Redis: PING, also inline and with a message, and its answers: +PONG, the message, or what subscribers get.
 
-Source  Redis serialization protocol (RESP 2 and 3); the commands PING and SUBSCRIBE.
+Source  Redis serialization protocol (RESP 2 and 3); the commands PING and SUBSCRIBE; replication: a replica says
+        REPLCONF ACK each second, its master PING every ten, and neither is answered.
 Sees    types, lengths, and the first word of each command.
-Limits  What a master sends to its replica is not followed.
+Limits  The data set that a new replica is sent has no frame: what comes after it is read from the next segment on that
+        begins with a command.
 """
 
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import begins, coded, decimal, digits_end, letters, number
-from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, PART, SAID
+from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, LONE, PART, SAID
 from analyzer.protocols.verdict import MORE, NO, YES
 
 _PING, _PONG = coded(b"PING"), coded(b"PONG")
+_REPLCONF, _ACK = coded(b"REPLCON"), coded(b"ACK")
 _CRLF, _CRLF_BULK = coded(b"\r\n"), coded(b"\r\n$")
 _PING_LINE, _PONG_LINE = coded(b"PING\r\n"), coded(b"+PONG\r\n")
 _ARRAY, _BULK, _SIMPLE, _PUSH = 42, 36, 43, 62  # * $ + >
@@ -20,9 +23,9 @@ _LONGEST = 64  # bulk strings that may be the word PING or PONG
 
 # STREAM.phase: what the next piece is
 TOP, ELEMENT, CONTENT = 0, 1, 2
-# CONNECTION.a  length of the message of a PING whose answer is to come, + 1
+# CONNECTION.a  length of the message of a PING whose answer is to come, + 1    CONNECTION.b  the client is a replica
 # STREAM.a elements still to come, STREAM.b what the message is so far, STREAM.c length of the bulk string
-_FIRST, _OTHER, _IS_PING, _IS_PONG = 0, 1, 2, 3
+_FIRST, _OTHER, _IS_PING, _IS_PONG, _IS_REPLCONF, _IS_ACK = range(6)
 
 
 @routine
@@ -72,7 +75,9 @@ def _ended(s: Records, p: Records, from_client: bool) -> int:
         return BEAT
     if not from_client and what == _IS_PONG:
         return ANSWER
-    return SAID
+    if from_client and what == _IS_REPLCONF:
+        p.b = 1
+    return LONE if what == _IS_ACK or (what == _IS_PING and p.b) else SAID
 
 
 @routine
@@ -94,6 +99,10 @@ def _take_content(s: Records, p: Records, from_client: bool) -> int:
     if s.b == _FIRST and size == 4:
         word = letters(s.head, 0, 4)
         s.b = _IS_PING if word == _PING else _IS_PONG if word == _PONG else _OTHER
+    elif s.b == _FIRST and size == 8 and from_client:
+        s.b = _IS_REPLCONF if letters(s.head, 0, 7) == _REPLCONF else _OTHER
+    elif s.b == _IS_REPLCONF and size == 3 and letters(s.head, 0, 3) == _ACK:
+        s.b = _IS_ACK
     return _next_element(s, p, from_client)
 
 
