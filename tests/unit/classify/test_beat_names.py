@@ -71,6 +71,10 @@ BEATINGS = {
     "PostgreSQL, SELECT 1": Beating(
         "postgresql", "PostgreSQL SELECT 1", m.POSTGRESQL.steps[2:4], (C, m.pg(b"Q", b"SELECT 1\0")), m.PG_ONE
     ),
+    "SockJS": Beating("sockjs", "SockJS", [*UPGRADE, (S, frame(TEXT, b"o"))], (S, frame(TEXT, b"h"))),
+    "PostgreSQL, replication": Beating(
+        "postgresql", "PostgreSQL replication", m.PG_REPLICA.steps[:4], (S, m.pg_keepalive(1)), m.PG_STATUS
+    ),
     "ZooKeeper": Beating("zookeeper", "ZooKeeper", m.ZOOKEEPER.steps[:2], (C, m.ZK_PING), m.ZK_PONG),
     "SIP": Beating("sip", "SIP", m.SIP.steps[:2], (C, b"\r\n\r\n"), b"\r\n"),
     "XMPP": Beating("xmpp", "XMPP", m.XMPP.steps[:2], (C, b" ")),
