@@ -67,7 +67,7 @@ def names_of(units: Records, found: Series, facts: Facts, knowledge: Knowledge) 
 
 def _name(seen: _Seen, knowledge: Knowledge) -> str | None:
     """Return the candidates for a series as one text: known defaults first, then what fits by its size."""
-    due = knowledge.beats(seen.period_s)
+    due = knowledge.beats(seen.period_s, seen.side)
     if seen.where == _PLAIN or seen.sizes is None:
         return "; ".join(beat.name for beat in due if seen.where == _HIDDEN or beat.protocol in _READ) or None
     shapes = knowledge.shaped(seen.side, seen.sizes, seen.answers)

@@ -15,7 +15,7 @@ import numpy as np
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.heartbeat import ANSWER_NS
 from analyzer.kernel import I64, Records
-from analyzer.knowledge.load import Knowledge
+from analyzer.knowledge.load import SIDES, Knowledge
 from analyzer.protocols.beats import PROTOCOLS
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.kinds import DIRECTIONS
@@ -65,8 +65,8 @@ def _series(
     told = np.bincount(series, weights=known, minlength=k)
     good = np.bincount(series, weights=known & answered, minlength=k)
     names = [
-        "; ".join(beat.name for beat in knowledge.beats(ns / 1e9, PROTOCOLS[code])) if ns > 0 else ""
-        for ns, code in zip(period.tolist(), head["protocol"].tolist(), strict=True)
+        "; ".join(beat.name for beat in knowledge.beats(ns / 1e9, SIDES[way], PROTOCOLS[code])) if ns > 0 else ""
+        for ns, way, code in zip(period.tolist(), head["dir"].tolist(), head["protocol"].tolist(), strict=True)
     ]
     return {
         "flow_id": head["flow_id"],

@@ -79,6 +79,7 @@ class KnownBeat:
     system: str
     period_s: float
     protocol: str = "unknown"
+    by: str = "either"
     knob: str = ""
     source: str = ""
     checked: bool = False
@@ -166,8 +167,8 @@ class Knowledge:
         """
         return tuple(known for known in self.timeouts if known.fits(value_s, clocks, roles))
 
-    def beats(self, period_s: float, protocol: str | None = None) -> tuple[KnownBeat, ...]:
-        """Return the known heartbeats whose period is within 2 % (at least 0.1 s) of a measured one.
+    def beats(self, period_s: float, side: str, protocol: str | None = None) -> tuple[KnownBeat, ...]:
+        """Return the known heartbeats of a side whose period is within 2 % (at least 0.1 s) of a measured one.
 
         protocol  which one it was read as; an entry that names none fits any
         """
@@ -175,6 +176,7 @@ class Knowledge:
             beat
             for beat in self.heartbeats
             if abs(period_s - beat.period_s) <= max(0.1, 0.02 * beat.period_s)
+            and beat.by in ("either", side)
             and (protocol is None or beat.protocol in (protocol, "unknown"))
         )
 

@@ -64,9 +64,10 @@ def test_what_a_program_adds_it_may_not_add_in_another_version() -> None:
 
 
 def test_beats() -> None:
-    assert {beat.system for beat in SHIPPED.beats(25.01)} == {"engine.io, socket.io 4", "SockJS"}
-    assert SHIPPED.beats(27) == ()
-    assert {beat.protocol for beat in SHIPPED.beats(20, "websocket")} == {"websocket"}
+    assert {beat.system for beat in SHIPPED.beats(25.01, "server")} == {"engine.io, socket.io 4", "SockJS"}
+    assert {beat.system for beat in SHIPPED.beats(25.01, "client")} == {"engine.io, socket.io 4"}
+    assert SHIPPED.beats(27, "client") == ()
+    assert {beat.protocol for beat in SHIPPED.beats(20, "client", "websocket")} == {"websocket"}
 
 
 def test_every_shape_has_a_source_and_says_whose_it_is() -> None:
@@ -97,8 +98,8 @@ def test_own_heartbeats_and_shapes(tmp_path: Path) -> None:
         '[[shape]]\nwhat = "our ping"\nbytes = 5\nby = "client"\n'
     )
     known = Knowledge.with_file(own)
-    assert [beat.name for beat in known.beats(11.01)] == ["ours 11 s"]
-    assert [beat.name for beat in known.beats(11.01, "redis")] == ["ours 11 s"]  # it does not say of what
+    assert [beat.name for beat in known.beats(11.01, "client")] == ["ours 11 s"]
+    assert [beat.name for beat in known.beats(11.01, "client", "redis")] == ["ours 11 s"]  # it does not say of what
     assert known.shaped("client", (5, 5))[0].name(5) == "our ping (by its size)"
     assert known.shaped("server", (5, 5))[0].what != "our ping"
 
