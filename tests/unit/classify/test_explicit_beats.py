@@ -113,7 +113,7 @@ def tables(
         _by_id=(order, flow["flow_id"][order]),
     )  # fmt: skip
     facts.rows_of = partial(Facts.rows_of, cast(Facts, facts))
-    return explicit(cast(Facts, facts), cast(Knowledge, SimpleNamespace(beats=lambda period_s, protocol: [])))
+    return explicit(cast(Facts, facts), cast(Knowledge, SimpleNamespace(beats=lambda period_s, side, protocol: [])))
 
 
 def made(
