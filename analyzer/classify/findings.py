@@ -145,7 +145,8 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     code[(code < 0) & filled & (trigger == TRIGGERS.index("idle_timeout"))] = _NUMBER["keepalive.not_counted"]
     advertised = facts.app["keepalive_timeout"].astype(np.int64) - 1  # seconds; -1 = none was
     by_server = flow["close_dir"] == 1 - facts.app["requester"]
-    early = by_server & (advertised > 1) & (flow["close_idle_payload"] < (advertised - 1) * 1_000_000_000)
+    silence = np.maximum(flow["close_idle_payload"], facts.farewell.silence)  # a goodbye is payload
+    early = by_server & (advertised > 1) & (silence < (advertised - 1) * 1_000_000_000)
     code[(code < 0) & early & (trigger == TRIGGERS.index("idle_timeout"))] = _NUMBER["http.closes_early"]
     code[(code < 0) & by_server & _waited(facts, verdict)] = _NUMBER["http.wait_cut"]
     met = (verdict.kind == KIND["handshake_aborted"]) & (facts.server["syns"] == 0) & (facts.server["segments"] > 0)
@@ -183,7 +184,7 @@ def _waited(facts: Facts, verdict: Verdict) -> Mask:
 def _seconds(facts: Facts, closes: dict[str, Any]) -> Array:
     """Return the silence that matters: before the data that was too late, else before the close."""
     late = np.maximum(facts.client["burst_idle"], facts.server["burst_idle"]) / 1e9
-    before_close = closes["idle_payload_s"]
+    before_close = np.fmax(closes["idle_payload_s"], np.maximum(facts.farewell.silence, 0) / 1e9)
     used_again = np.isin(
         closes["close_kind_base"].codes, [KIND[k] for k in ("rst_to_data_stale", "abort_retransmit", "silent_death")]
     )

@@ -91,7 +91,7 @@ def behind(timeouts: dict[str, Any], peers: Sequence[str | None]) -> list[dict[s
     found = []
     for k in rows:
         front = fronts.get(peers[k] or "")
-        if front is None:
+        if front is None or peers[k] == _host(timeouts["endpoint"][k]):  # on one host it may be any program
             continue
         low, high = float(timeouts["value_s"][k]), float(timeouts["value_s"][front])
         if low >= high + _LEAST_MARGIN_S:

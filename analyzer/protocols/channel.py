@@ -77,7 +77,7 @@ APP = np.dtype(
         ("ws_close_c", I4), ("ws_close_s", I4),  # code, NO_CODE, UNSEEN_CODE; 0 = no close frame
         ("ws_close_first", I1),  # who sent the first one: 0 nobody, 1 client, 2 server
         # --- HTTP/2
-        ("goaway_c", I8), ("goaway_s", I8),  # error code of the last GOAWAY of client and server + 1; 0 = none
+        ("goaway_c", I8), ("goaway_s", I8),  # largest error code of a GOAWAY of client and server + 1; 0 = none
         ("window_wait", I8),  # longest time that a body waited for a WINDOW_UPDATE
         ("window_wait_frame", I8), ("window_open_frame", I8),  # last DATA before it; what ended it, 0 = nothing
         ("unsure", I1),  # framing of a direction is lost

@@ -119,10 +119,10 @@ def _take_goaway(
         row.text_at, row.text_len = put_text(s.kept, 8, s.kept_n, heap, m), s.kept_n - 8
     s.refused_from = row.last_stream + 1
     refuse(h, exchanges, row.last_stream, 0 if from_client else 1)
-    if from_client:
-        app.goaway_c = row.error + 1
+    if from_client:  # Node says NO_ERROR after any error
+        app.goaway_c = max(app.goaway_c, row.error + 1)
     else:
-        app.goaway_s = row.error + 1
+        app.goaway_s = max(app.goaway_s, row.error + 1)
 
 
 @routine

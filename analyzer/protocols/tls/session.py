@@ -271,10 +271,16 @@ class Session:
             self.resumption = "session_id"
 
     def take_encrypted(self, direction: int, epoch: int, ts_ns: int) -> None:
-        """An encrypted handshake record, TLS 1.2 and older: Finished, or what comes after both."""
-        if self.done_epoch and epoch == self.done_epoch and direction == self.client_dir and not self.renegotiating:
-            self.renegotiating = True
-            self.renegotiations += 1
+        """An encrypted handshake record, TLS 1.2 and older: Finished, or what comes after both.
+
+        After both a client's is a hello; that a server takes part says its next one (who refuses sends an alert).
+        """
+        if self.done_epoch and epoch == self.done_epoch:
+            if direction == self.client_dir:
+                self.renegotiating = True
+            elif self.renegotiating:
+                self.renegotiating = False
+                self.renegotiations += 1
         if epoch > self.finished[direction]:
             self.finished[direction] = epoch
             both = min(self.finished)
@@ -300,14 +306,17 @@ class Session:
 
     @property
     def offered(self) -> bool | None:
-        """Whether the client offered to resume; a session id beside TLS 1.3 is there for middleboxes only."""
+        """Whether the client offered to resume; a session id beside TLS 1.3 is there for middleboxes only.
+
+        Section D.4 of RFC 8446 has every client of 1.3 send one, also to a server that turns out to speak 1.2.
+        """
         client = self.client
         if client is None:
             return None
         if client.offer.psk:
             return not all(h.external_psks(client.psks) or (False,))
-        older = not client.offer.tls13 or (self.choice is not None and not self.tls13)
-        return bool(client.ticket or (client.session_id and older))
+        resumed = self.resumption in ("session_id", "ticket")
+        return bool(client.ticket or (client.session_id and (not client.offer.tls13 or resumed)))
 
     @property
     def resumed(self) -> str:

@@ -367,6 +367,25 @@ def test_a_backend_that_waits_longer_is_right() -> None:
     assert "timeout 65 s or more" in row["recommendation"] and "before 4.02 s" in row["recommendation"]
 
 
+def test_a_server_is_not_behind_itself() -> None:
+    """On one host any program may be the client: a capture of the loopback interface shows addresses of nobody."""
+    talks = []
+    for k in range(40):
+        talk = Talk(("127.0.0.1", 30000 + k), ("127.0.0.1", 8080)).handshake(at=7 * k).orig(b"x" * 99).resp(b"y" * 99)
+        talks.append(talk.orig_ack().wait("5s").resp_fin().orig_fin().resp_ack())
+    assert "timeout.backend_first" not in {row["code"] for row in findings(merge(*talks))}
+
+
+def test_a_promise_that_was_kept_until_the_last_words() -> None:
+    """What is said just before the close is payload; the silence that counts is the one before it."""
+    for silence, kept in ((60, True), (20, False)):
+        talk = Talk(("10.0.1.1", 40000), ("10.0.0.2", 80)).handshake()
+        talk.orig(GET, at=1).resp(PROMISE).orig_ack()
+        talk.resp(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", at=1 + silence).resp_fin()
+        rows = findings(talk.orig_fin().resp_ack())
+        assert ("http.closes_early" not in {row["code"] for row in rows}) == kept, silence
+
+
 def test_a_quiet_connection_that_is_probed_is_no_zombie() -> None:
     talk = used()
     for at in range(200, 1000, 200):

@@ -134,6 +134,12 @@ def test_goaway_with_an_error_is_not() -> None:
     assert (close["trigger"], close["graceful_app"]) == ("goaway", "no")
 
 
+def test_an_error_is_not_forgotten_by_a_goodbye_after_it() -> None:
+    """Node says NO_ERROR after any GOAWAY, when it destroys the session."""
+    close = run(H2().begin().ask(1).answer(1).resp(goaway(1, 11)).resp(goaway(1)).finish()).close
+    assert (close["trigger"], close["graceful_app"]) == ("goaway", "no")
+
+
 def test_a_request_that_was_not_finished() -> None:
     assert run(H2().begin().ask(1).answer(1).ask(3).resp(goaway(3)).finish()).close["graceful_app"] == "no"
 

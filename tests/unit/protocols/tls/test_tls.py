@@ -141,6 +141,13 @@ def test_resumption_refused() -> None:
     assert (row["resumption"], row["resumption_offered"]) == ("none", True)
 
 
+def test_a_session_id_for_middleboxes_offers_nothing() -> None:
+    """RFC 8446 section D.4: a client of 1.3 sends one, also to a server that then speaks 1.2."""
+    hello = w.client_hello(sni="a.example", session_id=b"r" * 32, versions=[0x0304, 0x0303])
+    row = of(talk(*w.full12(session_id=b"n" * 32, hello=hello)))
+    assert (row["version"], row["resumption"], row["resumption_offered"]) == ("TLS 1.2", "none", False)
+
+
 def test_psk() -> None:
     hello = w.client_hello(sni="a.example", versions=[0x0304], psk=True)
     trace = merge(talk(*w.full13()), talk(*w.full13(hello, psk=True), port=40001, t0=1_700_000_100))
@@ -163,6 +170,8 @@ def test_renegotiation() -> None:
     assert of(asked)["renegotiations"] == 0  # a HelloRequest that nobody followed
     done = asked.orig(enc).resp(enc).orig(enc + w.record(20, b"\x9f" * 25) + enc).resp(w.record(20, b"\x9f" * 25) + enc)
     assert of(done)["renegotiations"] == 1
+    refused = talk(*w.full12()).orig(enc).resp(w.record(21, b"\x9f" * 26)).orig(w.ALERT)
+    assert of(refused)["renegotiations"] == 0  # a server that does not take part answers with an alert
 
 
 # ------------------------------------------------------------------------------------------------ certificates
