@@ -9,6 +9,8 @@ from analyzer.kernel import Records, helper, routine
 from analyzer.protocols.http1.state import MAX_EXCHANGES, MAX_WAITING
 from analyzer.protocols.oddities import PIPELINE_CAP, note_odd
 
+_LOOK_BACK = 256  # rows: what a loss holds back is delivered within milliseconds
+
 
 @helper
 def _clear_texts(e: Records) -> None:
@@ -73,12 +75,55 @@ def finish_first(h: Records, app: Records, exchanges: Records, done: Records, m:
     h.waiting -= 1
     if e.request_seen and not e.request_done:
         h.gone = 1
+    if e.response_done and not e.request_seen:
+        h.orphans += 1
     count_outstanding(h, app, exchanges)
     done[m.n_done] = e
     m.n_done += 1
+    _free(index, exchanges, m)
+
+
+@helper
+def _free(index: int, exchanges: Records, m: Records) -> None:
+    e = exchanges[index]
     e.open = 0
     e.next = m.free_exchange
     m.free_exchange = index + 1
+
+
+@routine
+def adopt_orphan(h: Records, app: Records, exchanges: Records, done: Records, m: Records) -> None:
+    """A whole request that waits alone: if it was held back by a loss before it, its response may be here already.
+
+    That one came after the request, by the times of their segments, and seemed to be nobody's.
+    """
+    index = h.first - 1
+    e = exchanges[index]
+    if h.waiting != 1 or e.response_seen or not e.request_done:
+        return
+    found = -1
+    for k in range(m.n_done - 1, max(m.n_done - _LOOK_BACK, 0) - 1, -1):
+        o = done[k]
+        if o.channel == e.channel and o.flow_id == e.flow_id:
+            if o.request_seen or o.response_ts < e.request_end_ts:
+                break
+            found = k  # of several the first: the others answer what is still to come
+    if found < 0:
+        return
+    o = done[found]
+    o.request_ts, o.request_end_ts, o.request_frame, o.request_bytes = (
+        e.request_ts, e.request_end_ts, e.request_frame, e.request_bytes
+    )  # fmt: skip
+    o.request_seen, o.request_done, o.idle_before = 1, 1, e.idle_before
+    o.kind, o.minor_c, o.framing_c, o.upgrade = e.kind, e.minor_c, e.framing_c, e.upgrade
+    o.method_at, o.method_len, o.target_at, o.target_len = e.method_at, e.method_len, e.target_at, e.target_len
+    o.host_at, o.host_len = e.host_at, e.host_len
+    o.connection_c_at, o.connection_c_len = e.connection_c_at, e.connection_c_len
+    o.upgrade_c_at, o.upgrade_c_len = e.upgrade_c_at, e.upgrade_c_len
+    h.first, h.last, h.waiting = 0, 0, 0
+    h.opened -= 1
+    h.orphans -= 1
+    _free(index, exchanges, m)
 
 
 @routine

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from analyzer.kernel import U8, Records, helper, routine
 from analyzer.protocols.channel import HTTP1, HTTP2, OPAQUE, PHASE_TUNNEL, UNDECIDED, WEBSOCKET
-from analyzer.protocols.http1.exchange import count_outstanding, finish_ended, finish_first, open_exchange
+from analyzer.protocols.http1.exchange import adopt_orphan, count_outstanding, finish_ended, finish_first, open_exchange
 from analyzer.protocols.http1.head import begin_head, take_request_line, take_simple_line, version_at
 from analyzer.protocols.http1.line import decimal
 from analyzer.protocols.http1.state import (
@@ -247,6 +247,8 @@ def end_message(
     s.state = START
     if s.is_request:
         e.request_done, e.request_end_ts, e.request_bytes = 1, span.ts_ns, s.body
+        if h.orphans > 0 and h.first == s.row + 1:
+            adopt_orphan(h, app, exchanges, done, m)
     else:
         e.response_done, e.response_end_ts, e.response_bytes = 1, span.ts_ns, s.body
         h.response_end_ts, app.response_end_ts = span.ts_ns, span.ts_ns

@@ -56,6 +56,7 @@ CONNECTION = np.dtype(
         ("requester", I1),  # direction of requests + 1, 0 = not known
         ("simple", I1),  # the request was HTTP/0.9, and its answer has not begun
         ("gone", I1),  # the exchange of the request that is being read was handed to the table already
+        ("orphans", I4),  # responses that were handed to the table without a request
         ("said_close", I1),  # which side announced the close: 1 client, 2 server
         ("response_end_ts", I8),
         # --- what the client said behind its request for an upgrade (see `early`)

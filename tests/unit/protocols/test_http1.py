@@ -270,6 +270,23 @@ def test_a_hole_in_a_request_line_moves_no_answer() -> None:
     assert (result.close["trigger"], result.close["graceful_app"]) == ("idle_timeout", "yes")
 
 
+@pytest.mark.parametrize("held", [1, 2])
+def test_after_a_lost_request_the_next_ones_keep_their_answers(held: int) -> None:
+    """Where they follow at once the hole is not told yet: each answer then comes before its request is read."""
+    trace = talk().orig_drop(len(GET), at="1s").resp(OK, at="1.001s").orig_ack()
+    for k in range(5):
+        at = 1.002 + 0.002 * k if k < held else 2.0 + k
+        trace.orig(GET.replace(b"/ ", b"/%d " % k), at=f"{at:.4f}s")
+        trace.resp(OK.replace(b"200", b"%d" % (200 + k)), at=f"{at + 0.0005:.4f}s").orig_ack()
+    result = run(trace.orig_fin(at="9s").resp_fin().orig_ack())
+    asked = [row for row in exchanges(result) if row["target"]]
+    assert [(row["target"], row["status"]) for row in asked] == [(f"/{k}", 200 + k) for k in range(5)]
+    assert all(row["complete"] and not row["pipelined"] for row in asked)
+    assert all(row["ttfb_s"] == pytest.approx(0.0005, abs=1e-6) for row in asked)
+    assert [row["status"] for row in exchanges(result) if not row["target"]] == [200]
+    assert result.close["trigger"] != "request_in_flight"
+
+
 def test_after_a_lost_response_the_others_keep_their_requests() -> None:
     """Exchanges faster than a hole is waited for: the requests are read before the responses that came between them."""
     made = Talk(capture="server", rtt="1ms").handshake()
