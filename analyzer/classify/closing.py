@@ -15,6 +15,7 @@ from analyzer.classify.exchange import (
     announced_by,
     app_trigger,
     cut_short,
+    deserted,
     graceful_app,
     idle_app,
     race,
@@ -236,5 +237,7 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "confidence": verdict.confidence,
         "basis": Coded(verdict.inferred.astype(np.int8), ("observed", "inferred")),
         "evidence_frames": evidence(facts, verdict),
-        "explanation": with_promise(with_exchange(explain(facts, verdict, idle_payload), races, cut), facts),
+        "explanation": with_promise(
+            with_exchange(explain(facts, verdict, idle_payload), races, cut, deserted(facts)), facts
+        ),
     }

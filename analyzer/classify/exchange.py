@@ -49,6 +49,7 @@ _RACE_SENTENCES = {
 
 
 _CUT_SHORT = "A request had no answer yet, or not all of it."
+_DESERTED = "It waited for an answer no longer; that came later, and nobody read it."
 
 
 def knows_its_beats(app: Records) -> Mask:
@@ -74,7 +75,7 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
     """Return whether the application was finished: yes, no, unknown, n/a (nothing that is read, or not closed)."""
     app = facts.app
     http, websocket = app["reader"] == HTTP1, app["reader"] == WEBSOCKET
-    finished = (app["outstanding"] == 0) & (app["open_message"] == 0)
+    finished = (app["outstanding"] == 0) & (app["open_message"] == 0) & ~deserted(facts)
     said = (app["ws_close_c"] != 0) & (app["ws_close_s"] != 0) & (app["ws_close_c"] == app["ws_close_s"])
     http2, goodbye = app["reader"] == HTTP2, _goaway(app)
     in_error = np.maximum(app["goaway_c"], app["goaway_s"]) > _NO_ERROR
@@ -97,10 +98,21 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
     return Coded(codes, GRACE)
 
 
+def deserted(facts: Facts) -> Mask:
+    """Return where a client closed while it waited for its answer, and reset what came after all: nobody read that.
+
+    Who only shuts its sending side reads the answer, and resets nothing.
+    """
+    app = facts.app
+    reset = facts.of(app["requester"].astype(np.int64), "rst_ts") != 0
+    result: Mask = reset & (app["reader"] == HTTP1) & (app["gave_up"] == 1) & ~_lost(app)
+    return result
+
+
 def cut_short(facts: Facts, kind: I64) -> Mask:
     """Return which connections with HTTP/1 were closed before a request had its whole answer."""
     app = facts.app
-    unfinished = app["outstanding"] > 0
+    unfinished = (app["outstanding"] > 0) | deserted(facts)
     ended = (facts.flow["close_ts"] != 0) & ~np.isin(kind, _END_UNSEEN)
     result: Mask = (app["reader"] == HTTP1) & unfinished & ~_lost(app) & ended
     return result
@@ -204,6 +216,7 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
         (websocket & quiet & by_server, "idle_timeout"),  # cut without a goodbye
         (_goaway(app) & closed & ~np.isin(trigger, _GIVEN_UP), "goaway"),
         (np.isin(races, [RACES.index("race"), RACES.index("half_race")]), "request_in_flight"),
+        (deserted(facts), "request_in_flight"),
         (http & keep, ""),
         (http & (app["outstanding"] > 0) & ~_lost(app), "request_in_flight"),
         (said & (app["close_said"] == 2) & by_server & limit, "keepalive_max_reached"),
@@ -219,10 +232,14 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     return result
 
 
-def with_exchange(explanation: pa.Array, races: I64, cut: Mask) -> pa.Array:
-    """Return the explanations with a sentence about the race added, or about an exchange that was cut short."""
-    words = np.array(["", *(_RACE_SENTENCES[word] for word in RACES[1:]), _CUT_SHORT], object)
-    which = np.where(races > 0, races, np.where(cut, words.size - 1, 0))
+def with_exchange(explanation: pa.Array, races: I64, cut: Mask, left: Mask) -> pa.Array:
+    """Return the explanations with a sentence about the race added, or about an exchange that was cut short.
+
+    left (n,)  where a client had given up the exchange (see `deserted`)
+    """
+    words = np.array(["", *(_RACE_SENTENCES[word] for word in RACES[1:]), _CUT_SHORT, _DESERTED], object)
+    unfinished = np.where(left, words.size - 1, np.where(cut, words.size - 2, 0))
+    which = np.where(races > 0, races, unfinished)
     here = which > 0
     if not here.any():
         return explanation

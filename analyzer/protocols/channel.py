@@ -62,6 +62,7 @@ APP = np.dtype(
         ("responses", I4),  # responses that ended
         ("open_message", I1),  # a message is in the middle
         ("answering", I1),  # the outstanding request has the beginning of its response
+        ("gave_up", I1),  # the client's FIN came while a request had nothing of its response
         ("close_said", I1),  # 0 nobody, 1 client, 2 server: `Connection: close`, or HTTP/1.0 without keep-alive
         ("close_implied", I1),  # it was not said in words: HTTP/1.0 closes unless told otherwise
         ("requester", I1),  # direction of requests

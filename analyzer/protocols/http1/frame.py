@@ -169,6 +169,8 @@ def _take_span(
         return at
     if span.kind == SPAN_FIN:
         s.fin = 1
+        if h.requester == span.dir + 1 and app.outstanding > 0 and not app.answering:
+            app.gave_up = 1
         if (
             h.simple and h.requester == 2 - span.dir and 0 < s.carry_len < len(NAME)
         ):  # all of an answer that began like one

@@ -23,6 +23,7 @@ CERTIFICATE, SERVER_KEY, HELLO_DONE, CLIENT_KEY, FINISHED, KEY_UPDATE = 11, 12, 
 
 # RFC 7627 needs the messages up to ClientKeyExchange, a few kB; a chain of certificates may make them long.
 _MAX_TRANSCRIPT = 1 << 18
+_ASKED, _AGREED = 1, 2  # how far a renegotiation is
 
 
 class Session:
@@ -109,7 +110,7 @@ class Session:
         self.opened = False  # records were decrypted
         self.start_ts = self.end_ts = 0
         self.finished = [0, 0]  # ChangeCipherSpecs behind which each side's Finished was seen
-        self.done_epoch, self.renegotiating, self.renegotiations = 0, False, 0
+        self.done_epoch, self.renegotiating, self.renegotiations = 0, 0, 0
         self.flights, self.last_dir, self.closed_flights = 0, -1, False
 
     @property
@@ -277,15 +278,15 @@ class Session:
         """
         if self.done_epoch and epoch == self.done_epoch:
             if direction == self.client_dir:
-                self.renegotiating = True
-            elif self.renegotiating:
-                self.renegotiating = False
+                self.renegotiating = self.renegotiating or _ASKED
+            elif self.renegotiating == _ASKED:
+                self.renegotiating = _AGREED
                 self.renegotiations += 1
         if epoch > self.finished[direction]:
             self.finished[direction] = epoch
             both = min(self.finished)
             if both > self.done_epoch:
-                self.done_epoch, self.renegotiating = both, False
+                self.done_epoch, self.renegotiating = both, 0
                 if self.end_ts == 0:
                     self.end_ts = ts_ns
 

@@ -287,6 +287,19 @@ def test_after_a_lost_request_the_next_ones_keep_their_answers(held: int) -> Non
     assert result.close["trigger"] != "request_in_flight"
 
 
+def test_an_answer_to_a_client_that_had_given_up_was_read_by_nobody() -> None:
+    """A client's timeout, and a backend that answers later: its reset says that it was gone."""
+    waited = talk().orig(GET, at="1s").orig_fin(at="3s").resp_ack().resp(OK, at="4s")
+    close = run(waited.orig_rst(bare=True)).close
+    assert (close["initiator"], close["trigger"], close["graceful_app"]) == ("client", "request_in_flight", "no")
+    assert "nobody read it" in close["explanation"]
+    patient = (
+        talk().orig(GET, at="1s").orig_fin(at="1.1s").resp_ack().resp(OK, at="4s").orig_ack().resp_fin().orig_ack()
+    )
+    close = run(patient).close
+    assert (close["close_kind"], close["graceful_app"]) == ("fin_half_close", "yes")  # it shut its sending side only
+
+
 def test_after_a_lost_response_the_others_keep_their_requests() -> None:
     """Exchanges faster than a hole is waited for: the requests are read before the responses that came between them."""
     made = Talk(capture="server", rtt="1ms").handshake()
