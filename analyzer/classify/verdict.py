@@ -28,6 +28,7 @@ _CLIENT, _SERVER = 0, 1
 # at most (RFC 6298 section 5.5), so by then the next try would have come.
 _GAVE_UP = 2.5
 LEAK_SURE = 0.95  # of a half-closed connection that it is leaked: it was watched for long enough
+_MANY_FINS = 4
 _RTO_NS = 1_000_000_000  # the initial one, RFC 6298 section 2.1: what is not answered by then is sent again
 
 
@@ -138,15 +139,18 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
     case.add(has & soon & (of_x("rst_stimulus") == SENT_PROBE), "rst_to_keepalive", x, 0.95)
     case.add(has & (of_x("rst_probe_run") >= tries), "abort_keepalive", x, 0.95)
     case.add(has & x_fin, "rst_after_own_fin", x, np.where(of_x("rst_late_data") != 0, 0.95, 0.85))
+    # the waits double (RFC 6298 section 5.5); a tail loss probe in front can hide that once
+    backed_off = (of_x("rst_retries") >= tries) & (of_x("rst_doublings") >= tries - 2)
+    waiting = (of_x("rst_outstanding") > 0) & backed_off
+    # The peer came back, and closed; its FIN met no socket any more: that one had given up before.
+    case.add(has & y_fin & bare & waiting, "abort_retransmit", x, 0.9)
     case.add(has & y_fin, "rst_after_peer_fin", y, 0.95)
     # KEEPCNT may be 1 or 2: then X's own RST, after it had waited for the last answer, tells what for (definitions B2).
     waited = when - of_x("probe_ts") >= np.maximum(3 * facts.path_rtt, facts.settings.probe_quiet_ns)
     few = ~bare & (of_x("rst_probe_run") >= 1) & waited
     case.add(has & few, "abort_keepalive", x, 0.7, inferred=True)
     case.add(has & (of_x("rst_window_probe_run") >= tries), "abort_zero_window", x, 0.85)
-    # the waits double (RFC 6298 section 5.5); a tail loss probe in front can hide that once
-    backed_off = (of_x("rst_retries") >= tries) & (of_x("rst_doublings") >= tries - 2)
-    case.add(has & (of_x("rst_outstanding") > 0) & backed_off, "abort_retransmit", x, 0.9)
+    case.add(has & waiting, "abort_retransmit", x, 0.9)
     # It knew the connection and had received all of it: no socket that was gone, nobody who had forgotten it.
     received = ~bare & (of_x("rst_acks_all") == 1) & (of_x("rst_window") != 0)
     case.add(has & to_data & rested & received, "rst_unread_data", x, 0.7, inferred=True)
@@ -184,6 +188,10 @@ def _judge_fins(facts: Facts, case: _Case) -> None:
 
     x_acked = facts.of(x, "fin_acked_ts") != 0
     y_unseen = facts.of(y, "segments") == 0
+    insisted = (
+        facts.of(x, "fins") >= _MANY_FINS
+    )  # whatever the capture lacks of Y: had it answered, this would not come
+    case.add(any_fin & y_unseen & insisted, "fin_unanswered", x, 0.7, inferred=True)
     case.add(any_fin & y_unseen & (x == _CLIENT), "fin_client_first", "client", 0.6, inferred=True)
     case.add(any_fin & y_unseen, "fin_server_first", "server", 0.6, inferred=True)
     case.add(any_fin & ~x_acked & (facts.of(x, "fins") >= 3), "fin_unanswered", x, 0.9)

@@ -48,8 +48,9 @@ def is_keepalive_probe(seg: Records, seq_rel: int, me: Records, peer: Records, q
     if silence_before(seg.ts_ns, me, peer) >= quiet_ns:
         return True
     # Sooner it is one only if nothing else can be: Apple's stacks probe whenever the network changes. A second one at
-    # once is a copy of the first.
-    return bool(seg.payload_len == 0 and me.nxt_known == SENT and seg.ts_ns - me.probe_ts >= quiet_ns)
+    # once is a copy of the first. And where the peer's window is not captured it may be a window probe.
+    sure = me.nxt_known == SENT and me.una_known and peer.segments > 0
+    return bool(seg.payload_len == 0 and sure and seg.ts_ns - me.probe_ts >= quiet_ns)
 
 
 @helper

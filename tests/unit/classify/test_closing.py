@@ -399,6 +399,22 @@ def test_evidence_of_a_dead_peer_are_the_probes_that_it_left_unanswered() -> Non
     assert (row["close_kind"], row["evidence_frames"]) == ("abort_keepalive", [6, 9, *range(14, 31)])
 
 
+def test_a_peer_that_comes_back_to_close_finds_nobody() -> None:
+    """The network was down; what was repeated without an answer is why the socket was gone when the FIN came."""
+    talk = retries(used()).resp_fin(at="20s").orig_rst(at="20.001s", bare=True)
+    assert close(talk) == ("abort_retransmit", "client")
+    assert close(used().resp_fin(at="20s").orig_rst(at="20.001s", bare=True)) == ("rst_after_peer_fin", "server")
+
+
+@pytest.mark.parametrize(("times", "kind"), [(3, "fin_client_first"), (4, "fin_unanswered")])
+def test_a_fin_that_comes_again_and_again_had_no_answer_whatever_was_captured(times: int, kind: str) -> None:
+    talk = used().orig_fin(at="20s", lost=True)
+    for k in range(1, times):
+        talk.orig_retransmit(at=f"{20 + 0.2 * 2**k}s", lost=True)
+    alone = [packet for packet in talk.packets if packet[1][26:30] == bytes((10, 0, 0, 1))]
+    assert close([*alone[-times:]])[0] == kind
+
+
 def test_a_stale_connection_says_how_long_it_rested() -> None:
     """Said to a person: after 300 s without payload, not after the request that found out."""
     assert " after 299.9" in run(rst_to_data_stale()).close["explanation"]

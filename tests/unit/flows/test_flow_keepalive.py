@@ -196,6 +196,16 @@ def test_a_single_byte_that_is_pushed_is_data() -> None:
     assert result.flow["payload_bytes_c"] == 2
 
 
+def test_of_one_direction_what_comes_soon_may_be_a_window_probe() -> None:
+    """The peer's window is not to be seen, nor whether all was acknowledged."""
+    talk = used().orig(b"more", at="2s").resp_ack(win=0)
+    for at in (2.27, 2.7, 3.2):
+        talk.orig_probe(at=at).resp_ack(win=0)
+    own = [packet for packet in talk.packets if packet[1][26:30] == bytes((10, 0, 0, 1))]
+    assert run(own).probes == []
+    assert len(run(talk).probes) == 0
+
+
 def test_a_byte_that_more_data_follows_at_once_is_data() -> None:
     """Test captures are often made by programs that never set PSH."""
     text = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
