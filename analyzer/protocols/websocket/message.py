@@ -12,7 +12,7 @@ from analyzer.protocols.websocket.state import (
     PIECE_BROKEN,
     PIECE_END,
 )
-from analyzer.protocols.websocket.words import NOTHING, SOCKJS_BEAT, said_by
+from analyzer.protocols.websocket.words import NOTHING, SOCKJS_BEAT, needs, opened_by, said_by
 
 
 @routine
@@ -54,7 +54,7 @@ def end_message(
     if not s.compressed:
         e.len = s.wire
         e.head_at, e.head_len = put_text(s.word, 0, s.words, heap, m), s.words
-        if e.complete and s.words == s.wire:
+        if e.complete:
             e.said = _said(e, w, direction == c.client, s.word, s.words)
         if s.kind == KIND_TEXT and s.bad_utf8:
             e.utf8_ok = 0
@@ -75,11 +75,13 @@ def end_message(
 
 @routine
 def _said(e: Records, w: Records, by_client: bool, word: U8, n: int) -> int:
-    """Return what a whole message of `n` bytes says. SockJS opens with an `o` of the server, before anything else."""
-    if e.message_id == 0 and n == 1 and word[0] == 111 and not by_client:
-        w.sockjs = 1
-    said = said_by(word, n, e.kind)
-    return NOTHING if said == SOCKJS_BEAT and (by_client or not w.sockjs) else said
+    """Return what a message says whose first bytes, all if it is short, are `n` of `word`."""
+    if e.message_id == 0 and e.kind == KIND_TEXT:
+        w.opened = opened_by(word, n, by_client)
+    said = said_by(word, n, e.kind) if n == e.len else NOTHING
+    needed = needs(said)
+    wrong = needed > 0 and (w.opened != needed or (said == SOCKJS_BEAT and by_client))
+    return NOTHING if wrong else said
 
 
 @kernel
@@ -92,6 +94,6 @@ def read_inflated(
     """
     for k in range(rows.size):
         e, w = messages[rows[k]], connections[places[k]]
-        if e.complete and e.head_len == e.len:
+        if e.complete and e.head_at >= 0:
             word = heap[e.head_at : e.head_at + e.head_len]
             e.said = _said(e, w, e.dir == channels[w.channel].client, word, int(e.head_len))

@@ -88,7 +88,7 @@ CONNECTION = np.dtype(
         ("channel", I4),
         ("deflate", I1),  # permessage-deflate was agreed on
         ("foreign", I1),  # an extension that is not read was: reserved bits are its
-        ("sockjs", I1),  # the server opened SockJS
+        ("opened", I1),  # what its first message opened (see `words`), 0 = nothing that is known
         ("inflate_c", I1), ("inflate_s", I1),  # messages of this direction can be inflated (by flow direction)
         ("pings_c", I2), ("pings_s", I2),  # how many wait for their pong
         ("ping_rtt_c", I8), ("ping_rtt_s", I8),  # how long the last one that was answered took

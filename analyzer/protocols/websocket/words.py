@@ -3,9 +3,10 @@
 Source  engine.io protocol 3 and 4 ("2" ping, "3" pong); SignalR hub protocol ({"type":6}; in MessagePack 02 91 06);
         Phoenix channels (topic phoenix, event heartbeat, answered by phx_reply); STOMP 1.2 (a bare EOL); SockJS 0.3
         ("o" opens, "h" beats); MQTT 5 sections 3.12, 3.13 and 6; NATS client protocol; AMQP 1.0 section 2.4.5 (an empty
-        frame). What programs made up for themselves says ping, heartbeat, pong in JSON, or nothing but the word:
-        graphql-transport-ws, Pusher, Action Cable, and most exchanges.
-Limits  A number that stands for a word (Discord's {"op":1}) says nothing here.
+        frame). What programs made up for themselves says ping, heartbeat, pong in JSON, where it says what kind of
+        message it is, or nothing but the word: graphql-transport-ws, Pusher, Action Cable, and most exchanges.
+Limits  A number that stands for a word (Discord's {"op":1}) says nothing here. Beats of engine.io, SockJS and STOMP say
+        too little: they count where the connection's first message opened that protocol.
 """
 
 from __future__ import annotations
@@ -33,17 +34,28 @@ _HEARTBEAT, _KEEPALIVE, _KEEP_ALIVE_2, _KEEP_ALIVE_3 = (
 )  # fmt: skip
 _PHOENIX, _PHX_REPLY = coded(b"PHOENIX"), coded(b"PHX_REP")
 
+# What a connection's first message opened
+SOCKJS, ENGINEIO, STOMP = 1, 2, 3
+_OPEN_ENGINEIO, _PROBE = coded(b"0{"), coded(b"2probe")
+_CONNECT, _STOMP_FRAME = coded(b"CONNECT"), coded(b"STOMP")
+
+# Names of members that say what kind of message it is; those of seven letters and more by the first seven
+_KINDS_SHORT = tuple(coded(name) for name in (b"T", b"OP", b"CMD", b"MSG", b"TYPE", b"KIND", b"EVENT", b"TOPIC"))
+_KINDS_LONG = tuple(coded(name) for name in (b"ACTION", b"METHOD", b"COMMAND", b"CHANNEL", b"MSGTYPE"))
+_REPLIES = tuple(coded(name) for name in (b"RESULT", b"RET_MSG"))
+_MESSAGE, _SUBSCRIBE = coded(b"MESSAGE"), coded(b"SUBSCRI")
+
 # What a word in quotes is
 _OTHER, _IS_PING, _IS_PONG, _IS_HEARTBEAT, _IS_PHOENIX, _IS_REPLY, _IS_SHORT = range(7)
 
 
 @routine
 def said_by(word: U8, n: int, kind: int) -> int:
-    """Return what the `n` bytes of a message say, NOTHING of most. SOCKJS_BEAT is one only where SockJS was opened."""
+    """Return what the `n` bytes of a message say, NOTHING of most. See `opened_by` for the shortest."""
     if n == 0 or n > HEAD_MAX:
         return NOTHING
     if kind == KIND_BINARY:
-        return _binary(word, n)
+        return _json(word, n) if n > 8 and word[0] == 123 else _binary(word, n)
     if kind != KIND_TEXT:
         return NOTHING
     first = word[0]
@@ -61,6 +73,26 @@ def said_by(word: U8, n: int, kind: int) -> int:
         only = letters(word, 0, 4)
         return APP_PING if only == _PING else APP_PONG if only == _PONG else NOTHING
     return NOTHING
+
+
+@routine
+def opened_by(word: U8, n: int, by_client: bool) -> int:
+    """Return what a connection's first message opens: SOCKJS, ENGINEIO, STOMP, or 0."""
+    if by_client:
+        if (n >= 6 and number(word, 0, 6) == _PROBE) or (n >= 7 and number(word, 0, 7) == _CONNECT):
+            return ENGINEIO if word[0] == 50 else STOMP
+        return STOMP if n >= 5 and number(word, 0, 5) == _STOMP_FRAME else 0
+    if n == 1 and word[0] == 111:
+        return SOCKJS
+    return ENGINEIO if n >= 2 and number(word, 0, 2) == _OPEN_ENGINEIO else 0
+
+
+@routine
+def needs(said: int) -> int:
+    """Return what has to have been opened for a message to be what it seems, 0 = nothing."""
+    if said in (ENGINEIO_PING, ENGINEIO_PONG):
+        return ENGINEIO
+    return STOMP if said == STOMP_EOL else SOCKJS if said == SOCKJS_BEAT else 0
 
 
 @routine
@@ -97,10 +129,20 @@ def _meaning(code: int, size: int) -> int:
 
 
 @routine
+def _tells_kind(code: int, size: int, meaning: int) -> bool:
+    """Is this the name of a member whose value says what kind of message it is (of a pong also: what came of it)?"""
+    if size < 6:
+        return code in _KINDS_SHORT
+    long = code in _KINDS_LONG or (size in (11, 12) and code == _MESSAGE)  # messageType, message_type
+    return long or (meaning == _IS_PONG and code in _REPLIES)
+
+
+@routine
 def _json(word: U8, n: int) -> int:
     """Look at the words in quotes: values, and the name of a member if it is the only one ({"ping":1700000000})."""
-    at, names, named = 1, 0, NOTHING
+    at, names, named, name, name_size = 1, 0, NOTHING, 0, 0
     ping, pong, beat, phoenix, reply = False, False, False, False, False
+    listed = word[0] == 91
     while at < n:
         if word[at] != _QUOTE:
             at += 1
@@ -128,11 +170,15 @@ def _json(word: U8, n: int) -> int:
         meaning = _meaning(code, size)
         if after < n and word[after] == _COLON:
             names += 1
+            name, name_size = code, size
             named = APP_PING if meaning == _IS_PING else APP_PONG if meaning == _IS_PONG else named
             continue
-        ping = ping or meaning == _IS_PING or (meaning == _IS_SHORT and n <= 32)
-        pong = pong or meaning == _IS_PONG
-        beat = beat or meaning == _IS_HEARTBEAT
+        if code == _SUBSCRIBE:
+            return NOTHING  # to a channel of that name
+        told = _tells_kind(name, name_size, meaning)
+        ping = ping or (told and meaning == _IS_PING) or (meaning == _IS_SHORT and n <= 32)
+        pong = pong or (told and meaning == _IS_PONG)
+        beat = beat or ((told or listed) and meaning == _IS_HEARTBEAT)
         phoenix = phoenix or meaning == _IS_PHOENIX
         reply = reply or meaning == _IS_REPLY
     if phoenix and (beat or reply):

@@ -20,7 +20,7 @@ from tests import messages as m
 from tests.messages import C, S
 from tests.property.harness import Row, batches, run
 from tests.talk import Talk
-from tests.unit.protocols.test_websocket_heartbeats import PHOENIX_1, PHOENIX_2, SIGNALR
+from tests.unit.protocols.test_websocket_heartbeats import OPEN, PHOENIX_1, PHOENIX_2, SIGNALR
 from tests.unit.protocols.tls.wire import CLIENT, SERVER, contexts
 from tests.unit.protocols.tls.wire import Talk as Tls
 from tests.websocket import PING, PONG, TEXT, frame, of_client, request, response
@@ -51,11 +51,13 @@ BEATINGS = {
     "python websockets, server": Beating(
         "websocket", "WebSocket ping with 4 bytes", UPGRADE, (S, frame(PING, b"ping")), of_client(PONG, b"ping")
     ),
-    "engine.io 4": Beating("engineio", "engine.io", UPGRADE, (S, frame(TEXT, b"2")), of_client(TEXT, b"3")),
-    "engine.io 3": Beating("engineio", "engine.io", UPGRADE, (C, of_client(TEXT, b"2")), frame(TEXT, b"3")),
+    "engine.io 4": Beating("engineio", "engine.io", [*UPGRADE, OPEN], (S, frame(TEXT, b"2")), of_client(TEXT, b"3")),
+    "engine.io 3": Beating("engineio", "engine.io", [*UPGRADE, OPEN], (C, of_client(TEXT, b"2")), frame(TEXT, b"3")),
     "SignalR, client": Beating("signalr", "SignalR", UPGRADE, (C, of_client(TEXT, SIGNALR))),
     "SignalR, server": Beating("signalr", "SignalR", UPGRADE, (S, frame(TEXT, SIGNALR))),
-    "STOMP on a WebSocket": Beating("stomp", "STOMP", UPGRADE, (C, of_client(TEXT, b"\n"))),
+    "STOMP on a WebSocket": Beating(
+        "stomp", "STOMP", [*UPGRADE, (C, of_client(TEXT, b"CONNECT\n\n\0"))], (C, of_client(TEXT, b"\n"))
+    ),
     "HTTP/2 ping": Beating("http2", "HTTP/2 PING", PREFACE, (C, http2.ping()), http2.ping(ack=True)),
     "MQTT": Beating("mqtt", "MQTT", m.MQTT.steps[:2], (C, b"\xc0\0"), b"\xd0\0"),
     "Redis": Beating("redis", "Redis", m.REDIS.steps[:4], (C, m.resp(b"PING")), b"+PONG\r\n"),

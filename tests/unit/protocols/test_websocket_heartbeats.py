@@ -24,6 +24,8 @@ PHOENIX_1 = b'{"topic":"phoenix","event":"heartbeat","payload":{},"ref":"7"}'
 PHOENIX_2 = b'[null,"7","phoenix","heartbeat",{}]'
 REPLY_1 = b'{"event":"phx_reply","payload":{"response":{},"status":"ok"},"ref":"7","topic":"phoenix"}'
 REPLY_2 = b'[null,"7","phoenix","phx_reply",{"response":{},"status":"ok"}]'
+OPENING = b'0{"sid":"lv_VI97HAXpY6yYWAAAB","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}'
+OPEN = (S, frame(TEXT, OPENING))
 SIGNALR = b'{"type":6}\x1e'
 
 
@@ -49,15 +51,24 @@ def test_both_sides_ping() -> None:
     assert found(*said) == [(C, "websocket", 6, True), (S, "websocket", 2, True)]
 
 
-def test_engine_io_4_server_pings_and_3_client_pings() -> None:
-    assert found((S, frame(TEXT, b"2")), (C, of_client(TEXT, b"3"))) == [(S, "engineio", 1, True)]
-    assert found((C, of_client(TEXT, b"2")), (S, frame(TEXT, b"3"))) == [(C, "engineio", 1, True)]
-    assert found((S, frame(TEXT, b"2")), (S, frame(TEXT, b"2"))) == [(S, "engineio", 1, False)] * 2
+@pytest.mark.parametrize("opening", [OPEN, (C, of_client(TEXT, b"2probe"))])
+def test_engine_io_4_server_pings_and_3_client_pings(opening: tuple[str, bytes]) -> None:
+    assert found(opening, (S, frame(TEXT, b"2")), (C, of_client(TEXT, b"3"))) == [(S, "engineio", 1, True)]
+    assert found(opening, (C, of_client(TEXT, b"2")), (S, frame(TEXT, b"3"))) == [(C, "engineio", 1, True)]
+    assert found(opening, (S, frame(TEXT, b"2")), (S, frame(TEXT, b"2"))) == [(S, "engineio", 1, False)] * 2
+
+
+def test_what_says_too_little_counts_only_where_it_was_opened() -> None:
+    """Ratings, digits of a counter, keys typed into a terminal."""
+    for text in (b"2", b"3", b"\n"):
+        said = [(C, of_client(TEXT, text)), (S, frame(TEXT, text))]
+        assert found(*said, *said) == []
+        assert found((S, frame(TEXT, b"hello")), *said, *said) == []
 
 
 @pytest.mark.parametrize("text", [b"2probe", b"23", b"4", b'42["2"]', b"0{}", b"", b" 2", b"\x32\x0a"])
 def test_texts_that_only_begin_like_engine_io(text: bytes) -> None:
-    assert found((S, frame(TEXT, text)), (C, of_client(TEXT, text))) == []
+    assert found(OPEN, (S, frame(TEXT, text)), (C, of_client(TEXT, text))) == []
 
 
 def test_signalr_and_phoenix_and_stomp() -> None:
@@ -69,7 +80,10 @@ def test_signalr_and_phoenix_and_stomp() -> None:
         assert found((C, of_client(TEXT, text)), (S, frame(TEXT, reply))) == [(C, "phoenix", len(text), True)]
         elsewhere = reply.replace(b'"phoenix"', b'"rooms:1"')
         assert found((C, of_client(TEXT, text)), (S, frame(TEXT, elsewhere))) == [(C, "phoenix", len(text), False)]
-    assert found((C, of_client(TEXT, b"\n")), (S, frame(TEXT, b"\n"))) == [(C, "stomp", 1, None), (S, "stomp", 1, None)]
+    connect = (C, of_client(TEXT, b"CONNECT\naccept-version:1.2\nheart-beat:10000,10000\n\n\0" + b" " * 200))
+    assert found(connect, (C, of_client(TEXT, b"\n")), (S, frame(TEXT, b"\n"))) == [
+        (C, "stomp", 1, None), (S, "stomp", 1, None)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", [
@@ -124,6 +138,7 @@ def test_an_echo_is_an_answer_and_a_timer_of_ones_own_is_none() -> None:
 
 
 @pytest.mark.parametrize("text", [
+    b'{"text":"ping"}', b'["stdin","ping"]', b'{"game":"pong"}', b'{"op":"subscribe","channel":"heartbeat"}',
     b'{"text":"pinging"}', b'{"ping":34,"loss":0}', b'{"heartbeat":72}', b'{"name":"ka","pulse":72,"bpm":72,"x":0}',
     b'{"t":"\\"ping\\""}', b'{"t":"ping', b'"ping"', b"pings", b"[1,2]", b'{"a":"x"}' + b" " * 120 + b'"ping"',
 ])  # fmt: skip
@@ -158,7 +173,7 @@ def test_sockjs_beats_once_its_server_opened_it() -> None:
 
 
 def test_a_message_that_is_a_heartbeat_is_not_the_application_speaking() -> None:
-    talk = upgraded().orig(of_client(TEXT, b"hi"), at="2s")
+    talk = upgraded().resp(frame(TEXT, OPENING), at="1s").orig(of_client(TEXT, b"hi"), at="2s")
     for second in (12, 22, 32):
         talk.resp(frame(TEXT, b"2"), at=second).orig(of_client(TEXT, b"3"))
     result = run(talk.orig(of_client(TEXT, b"bye"), at="42s"))
@@ -166,14 +181,15 @@ def test_a_message_that_is_a_heartbeat_is_not_the_application_speaking() -> None
 
 
 def test_binary_messages_are_none() -> None:
-    assert found((S, frame(BINARY, b"2")), (C, of_client(BINARY, b"\n"))) == []
+    assert found(OPEN, (S, frame(BINARY, b"2")), (C, of_client(BINARY, b"\n"))) == []
 
 
 def test_a_message_in_fragments_and_a_compressed_one() -> None:
     parts = [(S, frame(TEXT, b'{"type"', fin=False)), (S, frame(CONTINUATION, b":6}\x1e"))]
     assert found(*parts) == [(S, "signalr", len(SIGNALR), None)]
     deflater = Deflater()
-    talk = upgraded(b"permessage-deflate").resp(frame(TEXT, deflater.message(b"2"), rsv=4), at="3s")
+    talk = upgraded(b"permessage-deflate").resp(frame(TEXT, deflater.message(OPENING), rsv=4), at="2s")
+    talk.resp(frame(TEXT, deflater.message(b"2"), rsv=4), at="3s")
     assert [(way, kind) for way, kind, *_ in beats(run(talk))] == [(S, "engineio")]
 
 
@@ -189,7 +205,7 @@ VALUES = (
     "ping", "Pong", "heartbeat", "heartbeat_ack", "hb", "ka", "keep_alive", "phoenix", "phx_reply", "spot.ping", "x:hb",
     "pings", 'a"ping', "", "a b", 12, None, True, [], {"type": "ping"}, ["pong"],
 )  # fmt: skip
-NAMES = ("type", "op", "event", "ping", "pong", "heartbeat", "spot.ping")
+NAMES = ("type", "op", "event", "result", "text", "ping", "pong", "heartbeat", "spot.ping")
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES), max_size=3), st.sampled_from((",", ", ")))
@@ -202,22 +218,28 @@ def by_parser(said: dict[str, Any], size: int) -> int:
     """Return what `words.said_by` should."""
     values, names = [], []
 
-    def look(what: Any) -> None:
+    def last(word: str) -> str:
+        return re.split("[:./]", word)[-1].lower()
+
+    def look(what: Any, name: str = "") -> None:
         if isinstance(what, str):
-            values.append(re.split("[:./]", what)[-1].lower())
-        for name, value in what.items() if isinstance(what, dict) else ():
-            names.append(re.split("[:./]", name)[-1])
-            look(value)
+            values.append((name, last(what)))
+        for inner, value in what.items() if isinstance(what, dict) else ():
+            names.append(last(inner))
+            look(value, last(inner))
         for value in what if isinstance(what, list) else ():
-            look(value)
+            look(value, name)
 
     look(said)
-    beat = bool({"heartbeat", "keep_alive"} & set(values))
-    if "phoenix" in values and (beat or "phx_reply" in values):
+    told = {value for name, value in values if name in ("type", "op", "event")}
+    answers = told | {value for name, value in values if name == "result"}
+    all_values = {value for _, value in values}
+    beat = bool({"heartbeat", "keep_alive"} & told)
+    if "phoenix" in all_values and (beat or "phx_reply" in all_values):
         return words.PHOENIX_BEAT if beat else words.PHOENIX_REPLY
-    if {"pong", "heartbeat_ack"} & set(values):
+    if {"pong", "heartbeat_ack"} & answers:
         return words.APP_PONG
-    if beat or "ping" in values or (size <= 32 and {"hb", "ka"} & set(values)):
+    if beat or "ping" in told or (size <= 32 and {"hb", "ka"} & all_values):
         return words.APP_PING
     only = names[0] if len(names) == 1 else ""
     return {"ping": words.APP_PING, "pong": words.APP_PONG}.get(only, words.NOTHING)
