@@ -79,9 +79,10 @@ def said_by(word: U8, n: int, kind: int) -> int:
 def opened_by(word: U8, n: int, by_client: bool) -> int:
     """Return what a connection's first message opens: SOCKJS, ENGINEIO, STOMP, or 0."""
     if by_client:
-        if (n >= 6 and number(word, 0, 6) == _PROBE) or (n >= 7 and number(word, 0, 7) == _CONNECT):
-            return ENGINEIO if word[0] == 50 else STOMP
-        return STOMP if n >= 5 and number(word, 0, 5) == _STOMP_FRAME else 0
+        if n >= 6 and number(word, 0, 6) == _PROBE:  # it had begun by long polling
+            return ENGINEIO
+        connects = n >= 7 and number(word, 0, 7) == _CONNECT
+        return STOMP if connects or (n >= 5 and number(word, 0, 5) == _STOMP_FRAME) else 0
     if n == 1 and word[0] == 111:
         return SOCKJS
     return ENGINEIO if n >= 2 and number(word, 0, 2) == _OPEN_ENGINEIO else 0
