@@ -109,6 +109,7 @@ def adopt_orphan(h: Records, app: Records, exchanges: Records, done: Records, m:
                 break
             found = k  # of several the first: the others answer what is still to come
     if found < 0:
+        h.orphans = 0  # nor will a later request find one
         return
     o = done[found]
     o.request_ts, o.request_end_ts, o.request_frame, o.request_bytes = (
