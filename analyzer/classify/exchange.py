@@ -154,7 +154,7 @@ def _lost(app: Records) -> Mask:
 
 
 def _goaway(app: Records) -> Mask:
-    """Return which HTTP/2 connections heard a GOAWAY. A two-step one counts as its second step, the last that came."""
+    """Return which HTTP/2 connections heard a GOAWAY."""
     either: Mask = (app["reader"] == HTTP2) & ((app["goaway_c"] != 0) | (app["goaway_s"] != 0))
     return either
 

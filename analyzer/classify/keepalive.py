@@ -65,7 +65,10 @@ def last_unanswered(facts: Facts, chosen: Mask) -> I64:
     """Return (n, k) the frames of each chosen flow's last probes, up to MOST_SHOWN, that nobody answered; 0 = none."""
     rows = facts.done.probes
     where = facts.rows_of(rows["flow_id"])
-    mine = np.flatnonzero((where >= 0) & chosen[where])
+    mine = np.flatnonzero(where >= 0)  # those of flows that go on may come first
+    mine = mine[chosen[where[mine]]]
+    if mine.size == 0:
+        return np.zeros((facts.n, 0), np.int64)
     order = mine[np.lexsort((-rows["frame"][mine], where[mine]))]  # the last one first
     flow, answer = where[order], answers(facts)[order]
     begins = np.searchsorted(flow, flow)
@@ -143,7 +146,8 @@ def timers(facts: Facts, gave_up: NDArray[np.bool_]) -> Timers:
     rows = facts.done.probes
     where = facts.rows_of(rows["flow_id"])
     prober = (facts.server["probes"] > facts.client["probes"]).astype(np.int8)
-    mine = (where >= 0) & (rows["dir"] == prober[where])
+    mine = where >= 0
+    mine[mine] = rows["dir"][mine] == prober[where[mine]]
     if not mine.any():
         return out
     rows, where = rows[mine], where[mine]

@@ -21,7 +21,7 @@ from analyzer.protocols.websocket.state import HEAD_MAX, KIND_BINARY, KIND_TEXT
     MQTT_PING, MQTT_PONG, NATS_PING, NATS_PONG, AMQP_EMPTY, APP_PING, APP_PONG,
 ) = range(15)  # fmt: skip
 
-_LF, _QUOTE, _BACKSLASH, _COMMA, _COLON = 10, 34, 92, 44, 58
+_LF, _QUOTE, _BACKSLASH, _COLON = 10, 34, 92, 58
 _SIGNALR = coded(b'{"type"'), coded(b":6}\x1e")
 _MSGPACK = coded(b"\x02\x91\x06")
 _MQTT_PING, _MQTT_PONG = coded(b"\xc0\0"), coded(b"\xd0\0")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from analyzer.flows import tracker
 from tests.property.harness import Result, run
 from tests.talk import Talk
 
@@ -494,3 +495,14 @@ def test_the_silence_before_a_probe_is_that_of_the_timer() -> None:
     talk = used().resp_probe(at="31s").orig_ack().orig_probe(at="61.02s").resp_ack()
     result = run(talk)
     assert result.probes[1]["idle_before_s"] == pytest.approx(60, abs=0.1)
+
+
+def test_probes_that_are_handed_over_before_their_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very many the settled ones come first, when no flow may be over yet."""
+    monkeypatch.setattr(tracker, "MAX_ROWS_HELD", 1)
+    talk = used()
+    for second in range(60, 660, 60):
+        talk.orig_probe(at=second).resp_ack()
+    result = run(talk.orig_fin(at="700s").resp_fin().orig_ack(), range(len(talk.packets)))
+    assert [answer for _, _, answer in probes(result)] == ["ack"] * 10
+    assert result.close["close_kind"] == "fin_client_first"
