@@ -150,7 +150,7 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     code[(code < 0) & early & (trigger == TRIGGERS.index("idle_timeout"))] = _NUMBER["http.closes_early"]
     code[(code < 0) & by_server & _waited(facts, verdict)] = _NUMBER["http.wait_cut"]
     met = (verdict.kind == KIND["handshake_aborted"]) & (facts.server["syns"] == 0) & (facts.server["segments"] > 0)
-    code[met] = _NUMBER["connect.half_open"]
+    code[met | ((code < 0) & (flow["met_old"] == 1))] = _NUMBER["connect.half_open"]
     silent = facts.end_ns - flow["last_ts"] >= facts.settings.zombie_ns
     code[(code < 0) & (verdict.kind == KIND["open_idle"]) & silent] = _NUMBER["close.zombie"]
     code[(code < 0) & broken(facts)] = _NUMBER["heartbeat.promise_broken"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from analyzer.decode.segment import ACK, RST, SYN
 from analyzer.flows.duplicates import unlike_the_last
+from analyzer.flows.silence import resume
 from analyzer.flows.state import SENT_DATA
 from analyzer.kernel import Records, helper
 
@@ -27,6 +28,12 @@ def note_close(f: Records, seg: Records, direction: int, rst: bool) -> None:
 
 
 @helper
+def is_complete(me: Records, peer: Records) -> bool:
+    """True if the FINs of both sides were acknowledged."""
+    return bool(me.fin_acked_ts != 0 and peer.fin_acked_ts != 0)
+
+
+@helper
 def is_over(now: int, f: Records, client: Records, server: Records, limits: Records) -> bool:
     """True if the flow was closed and quiet for so long that a segment now is of another one.
 
@@ -35,7 +42,7 @@ def is_over(now: int, f: Records, client: Records, server: Records, limits: Reco
     if f.close_ts == 0:
         return False
     linger = 0
-    if client.fin_acked_ts != 0 and server.fin_acked_ts != 0:
+    if is_complete(client, server):
         linger = limits.linger
     elif client.rst_ts != 0 or server.rst_ts != 0:
         linger = limits.reset_linger
@@ -62,6 +69,7 @@ def note_fin(f: Records, seg: Records, direction: int, me: Records, peer: Record
 def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Records, seq_rel: int) -> bool:
     """Count a RST; return True if it is the side's first, whose circumstances are then kept."""
     me.rsts += 1
+    me.rst_challenged = 0
     if me.rst_ts != 0:
         if seq_rel > me.last_rst_seq:
             me.rst_steps += 1
@@ -116,20 +124,38 @@ def note_life_after_own_rst(seg: Records, me: Records) -> None:
 
 
 @helper
-def note_life_after_rst(f: Records, seg: Records, direction: int, me: Records, peer: Records) -> None:
+def note_life_after_rst(
+    f: Records, seg: Records, direction: int, me: Records, peer: Records, gaps: Records
+) -> None:  # fmt: skip
     """A segment of the side that was reset, long after it must have known: the RST was lost or not believed.
+
+    Or one of the side in whose name it was sent, if the other had said that it did not believe it (a challenge ACK).
 
     RFC 5961 section 3 lets a receiver ignore a RST that is not exactly at rcv_nxt, and a firewall may drop it. What was
     under way when the RST was sent arrives within a round trip; anything later shows that the connection went on. So
     does a client's answer to a SYN-ACK that came after the RST.
+
+    After both FINs were acknowledged there is nothing that could go on: late copies are answered with resets. And what
+    a client resets before it has a SYN-ACK is what the server still holds of an older connection (RFC 9293 section
+    3.5.1); its own only begins.
     """
-    if peer.rst_ts == 0:
+    if is_complete(me, peer):
         return
-    opens = direction == 0 and f.handshake_ts == 0 and f.syn_ack_ts > peer.rst_ts
-    opens = opens and seg.flags & (SYN | RST | ACK) == ACK
-    if not opens and seg.ts_ns - peer.rst_ts < max(me.srtt + peer.srtt, _RST_GRACE_NS):
+    grace = max(me.srtt + peer.srtt, _RST_GRACE_NS)
+    old = direction == 1 and f.handshake_ts == 0 and me.syns == 0 and seg.flags & (SYN | ACK) == SYN | ACK
+    if peer.rst_ts != 0:
+        opens = direction == 0 and f.handshake_ts == 0 and f.syn_ack_ts > peer.rst_ts
+        opens = opens and seg.flags & (SYN | RST | ACK) == ACK
+        opens = opens or (old and peer.rst_seq != 1)  # else it may be a RST to this SYN-ACK, captured in wrong order
+        if not opens and seg.ts_ns - peer.rst_ts < grace:
+            return
+    elif me.rst_ts == 0 or not me.rst_challenged or seg.ts_ns - me.rst_ts < grace:
         return
-    f.rst_ignored += 1
+    if old:
+        f.met_old = 1
+    else:
+        f.rst_ignored += 1
+    resume(f, gaps)
     me.rst_ts, me.rst_frame, peer.rst_ts, peer.rst_frame = 0, 0, 0, 0
     if f.close_rst == 0:
         return  # a FIN came first and still stands

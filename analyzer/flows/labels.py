@@ -90,6 +90,8 @@ def count_labels(bits: int, seg: Records, f: Records, me: Records, peer: Records
             f.gap_stall_ts = seg.ts_ns
     if bits & OUT_OF_ORDER:
         me.out_of_order += 1
+    if bits & CHALLENGE_ACK and peer.last_kind == SENT_RST:
+        peer.rst_challenged = 1
     if bits & DUPLICATE_ACK:
         me.duplicate_acks += 1
         me.dup_ack_run += 1

@@ -47,7 +47,7 @@ def new_flow(seg: Records, flows: Records, sides: Records, free: I32, m: Records
     f.ip_version, f.role_source = seg.ip_version, source
     f.link, f.vlan, f.vlan_inner, f.tunnel, f.file = seg.link, seg.vlan, seg.vlan_inner, seg.tunnel, seg.file
     f.ended, f.live = LIVE, 1
-    f.gap_row, f.gap_dir = -1, -1
+    f.gap_row, f.gap_dir, f.kept_row = -1, -1, -1
     for d in range(2):
         side = sides[2 * slot + d]
         side.isn, side.other_isn, side.rwnd, side.wscale, side.mss = -1, -1, -1, -1, -1

@@ -12,6 +12,10 @@ from __future__ import annotations
 from analyzer.flows.state import (
     AFTER_HALF_CLOSE,
     END_DATA,
+    END_RST,
+    GAP_KEPT,
+    GAP_OPEN,
+    GAP_VOID,
     SERVER_WAIT,
     STALLED_UNACKED,
     STALLED_ZERO_WINDOW,
@@ -67,6 +71,8 @@ def note_active(
     stalled  something was being retransmitted when it came
     """
     now = seg.ts_ns
+    if how == END_RST:
+        keep(f, seg, gaps)
     if f.active_ts != 0:
         silence = now - f.active_ts
         f.max_payload_gap = max(f.max_payload_gap, silence)
@@ -82,9 +88,11 @@ def note_active(
             if how == END_DATA:
                 if f.gaps_waiting == MOST_WAITING:
                     _forget_waiting(f, gaps)
-                row.open, row.answered_at, row.before = 1, end, f.gap_row
+                row.open, row.answered_at, row.before = GAP_OPEN, end, f.gap_row
                 f.gap_row = m.n_gaps
                 f.gaps_waiting += 1
+            elif how == END_RST:
+                row.open, f.kept_row = GAP_KEPT, m.n_gaps
             m.n_gaps += 1
     begin(f, seg, direction, client, server)
 
@@ -98,6 +106,32 @@ def begin(f: Records, seg: Records, direction: int, client: Records, server: Rec
     f.gap_half_closed = 1 if client.fin_seq != 0 or server.fin_seq != 0 else 0
     f.gap_stall_ts, f.gap_closed_ns = 0, 0
     f.gap_zero_ts = seg.ts_ns if client.rwnd == 0 or server.rwnd == 0 else 0
+
+
+@helper
+def keep(f: Records, seg: Records, gaps: Records) -> None:
+    """A RST ends the silence that runs, unless it is ignored: remember how things stood, so that it can go on."""
+    if f.kept_row >= 0:
+        gaps[f.kept_row].open = 0
+    f.kept_row, f.kept_by = -1, seg.frame
+    f.kept_ts, f.kept_frame, f.kept_dir, f.kept_half_closed = f.active_ts, f.active_frame, f.gap_dir, f.gap_half_closed
+    f.kept_wire, f.kept_fills, f.kept_stall_ts = f.gap_wire, f.gap_fills, f.gap_stall_ts
+    f.kept_closed_ns = f.gap_closed_ns + (seg.ts_ns - f.gap_zero_ts if f.gap_zero_ts != 0 else 0)
+
+
+@helper
+def resume(f: Records, gaps: Records) -> None:
+    """The RST was ignored (RFC 5961): if nothing else moved the conversation since, the silence before it goes on."""
+    if f.kept_by == 0 or f.kept_by != f.active_frame:
+        return
+    if f.kept_row >= 0:
+        gaps[f.kept_row].open = GAP_VOID
+        f.kept_row = -1
+    f.kept_by = 0
+    f.active_ts, f.active_frame, f.gap_dir, f.gap_half_closed = f.kept_ts, f.kept_frame, f.kept_dir, f.kept_half_closed
+    f.gap_wire, f.gap_fills = max(f.gap_wire, f.kept_wire), f.gap_fills + f.kept_fills
+    f.gap_stall_ts = max(f.gap_stall_ts, f.kept_stall_ts)
+    f.gap_closed_ns += f.kept_closed_ns
 
 
 @helper

@@ -7,6 +7,8 @@ number (RFC 9293 section 3.4), so the first payload byte of a flow that was seen
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 # ---------------------------------------------------------------- labels of one segment (definitions B1-B3)
@@ -61,9 +63,18 @@ RTT_SAMPLES = 64  # kept per direction; when full every second one goes and the 
 
 I8, I4, I2, I1, U1 = np.int64, np.int32, np.int16, np.int8, np.uint8
 
+_LINE = 64
+
+
+def _lined(fields: list[Any]) -> np.dtype[Any]:
+    """Return a record of these fields that fills whole cache lines, so that the first of them stays on one."""
+    room = -np.dtype(fields, align=True).itemsize % _LINE
+    return np.dtype([*fields, ("_to_line", U1, (room,))] if room else fields, align=True)
+
+
 # The kernels are bound by memory, not by arithmetic: thousands of flows interleave, so each segment finds its flow's
 # state cold. What every segment touches therefore stands first and together (lines of 64 bytes), the rare after it.
-FLOW = np.dtype(
+FLOW = _lined(
     [
         # --- line 0: the key (dir 0 sends from `client`) and small flags
         ("client_hi", I8), ("client_lo", I8), ("server_hi", I8), ("server_lo", I8),
@@ -100,16 +111,18 @@ FLOW = np.dtype(
         ("ended_ts", I8),  # when it was replaced or given up
         ("history", U1, (HISTORY_MAX,)),
         ("told", I1),  # its close was announced while the capture ran
-        ("_to_line", U1, (39,)),
-    ],
-    align=True,
+        # --- rare: the silence that a RST ended, in case that it is ignored (see `silence.keep`)
+        ("kept_half_closed", I1), ("kept_dir", I1), ("kept_fills", I4), ("kept_row", I8), ("kept_by", I8),
+        ("kept_ts", I8), ("kept_frame", I8), ("kept_wire", I8), ("kept_stall_ts", I8), ("kept_closed_ns", I8),
+        ("met_old", I1),  # its SYN met an older connection of the same ports, which the client then reset
+    ]
 )  # fmt: skip
 
 # How a side's snd_nxt is known. After two new bytes or more in one segment (SENT) no ordinary ACK of its sender can be
 # one below it; after a single byte, or if only the peer's ACK tells (TOLD), one that was overtaken can.
 TOLD, SENT = 1, 2
 
-SIDE = np.dtype(
+SIDE = _lined(
     [
         # --- line 0: sequence space
         ("isn", I8),  # raw number that is 0 here, -1 = direction not seen and not acknowledged
@@ -177,6 +190,7 @@ SIDE = np.dtype(
         # --- rare: the first RST, as things stood just before it
         ("rsts", I4), ("rst_frame", I8), ("rst_seq", I8), ("rst_ack", I8), ("rst_window", I4),
         ("rst_flags", I2), ("rst_stimulus", I1), ("rst_unread", I1), ("rst_late_data", I1),
+        ("rst_challenged", I1),  # answered with a challenge ACK, and this side sent no RST since
         ("rst_stimulus_ts", I8), ("rst_stimulus_frame", I8), ("rst_stimulus_ack", I8), ("rst_burst_idle", I8),
         ("rst_burst_ts", I8),
         ("rst_idle_payload", I8), ("rst_outstanding", I8), ("rst_peer_outstanding", I8),
@@ -189,9 +203,7 @@ SIDE = np.dtype(
         ("rst_unlike", I1),
         # --- rare: out-of-order store
         ("ooo_blocks", I4), ("dropped", I4), ("ooo_bytes", I8),
-        ("_to_line", U1, (8,)),
-    ],
-    align=True,
+    ]
 )  # fmt: skip
 
 # ---------------------------------------------------------------- rows
@@ -213,6 +225,9 @@ PROBE = np.dtype(
      ("slot", I4), ("length", I4), ("dir", I1), ("answered", I1), ("open", I1)],
     align=True,
 )  # fmt: skip
+
+# of a gap's row: its data waits to be answered; a RST ended it that may be ignored; it was, so there is no such gap
+GAP_OPEN, GAP_KEPT, GAP_VOID = 1, 2, 3
 
 # class and ended_by of a gap
 GAP_CLASSES = ("think_time", "server_wait", "stream_pause", "websocket_idle", "tunnel_idle", "stalled_unacked",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from analyzer.decode.segment import ACK, FIN, ICMP_QUOTE, NOTHING, RST, SYN
 from analyzer.flows.acknowledge import check_hole, take_ack
 from analyzer.flows.clock import moved
-from analyzer.flows.closing import is_over, note_fin, note_life_after_rst, note_rst
+from analyzer.flows.closing import is_complete, is_over, note_fin, note_life_after_rst, note_rst
 from analyzer.flows.duplicates import is_duplicate_frame
 from analyzer.flows.history import advance_state, note_packet, scaled_letter
 from analyzer.flows.keepalive import (
@@ -79,7 +79,7 @@ def _observe(
     if flags & RST:
         first_rst = note_rst(f, seg, direction, me, peer, seq_rel)
     else:
-        note_life_after_rst(f, seg, direction, me, peer)
+        note_life_after_rst(f, seg, direction, me, peer, gaps)
     note_wire(f, now)
     if peer.segments == 0:
         hear_of_peer(seg, ack_rel, me, probes)
@@ -120,7 +120,7 @@ def _observe(
     server = peer if direction == 0 else me
     if new > 0:
         note_active(f, seg, slot, direction, END_DATA, end, client, server, gaps, m, limits.idle_min, stalled)
-    elif first_rst:
+    elif first_rst and not is_complete(me, peer):
         note_active(f, seg, slot, direction, END_RST, end, client, server, gaps, m, limits.idle_min, stalled)
     elif first_fin:
         note_active(f, seg, slot, direction, END_FIN, end, client, server, gaps, m, limits.idle_min, stalled)

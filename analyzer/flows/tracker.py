@@ -231,7 +231,8 @@ class FlowTracker:
         chosen[here] = True
         probes, gaps = self.probes[: self.meta[0]["n_probes"]], self.gaps[: self.meta[0]["n_gaps"]]
         done = self.look_at(here)
-        probes, gaps = self._certain(probes[chosen[probes["slot"]]]), gaps[chosen[gaps["slot"]]]
+        probes = self._certain(probes[chosen[probes["slot"]]])
+        gaps = gaps[chosen[gaps["slot"]] & (gaps["open"] != state.GAP_VOID)]
         return done._replace(probes=probes, gaps=gaps), taken(done.sides, self.samples)
 
     def collect(self) -> tuple[Finished, Records]:
@@ -336,13 +337,17 @@ class FlowTracker:
         go = self._split(rows, chosen)
         taken, kept = chosen_rows(rows, go), chosen_rows(rows, ~go)
         copy_rows(self.gaps, kept)
-        waiting = np.flatnonzero(kept["open"] == 1)
+        self.flows["kept_row"][taken["slot"][taken["open"] == state.GAP_KEPT]] = -1
+        doubted = np.flatnonzero(kept["open"] == state.GAP_KEPT)
+        self.flows["kept_row"][kept["slot"][doubted]] = doubted
+        waiting = np.flatnonzero(kept["open"] == state.GAP_OPEN)
         self.flows["gap_row"][kept["slot"][waiting]] = waiting  # the latest of a flow stands last
         place = np.cumsum(~go) - 1
         chained = waiting[kept["before"][waiting] >= 0]
         self.gaps["before"][chained] = place[kept["before"][chained]]
         m["n_gaps"] = kept.shape[0]
-        return taken
+        void = taken["open"] == state.GAP_VOID
+        return chosen_rows(taken, ~void) if void.any() else taken
 
     def release(self, chosen: I32) -> None:
         """Give the slots back."""

@@ -465,3 +465,20 @@ def test_every_code_is_complete() -> None:
         assert code.severity in SEVERITIES and code.reference and code.title
         assert len(code.explanation) > 60 and len(code.recommendation) > 40
         assert code.seconds or not re.search(r"{(low|median|high|half|third|plus5|minus1)}", code.recommendation)
+
+
+# ------------------------------------------------------------------------------------------ resets that end nothing
+@pytest.mark.parametrize("again", [20.03, 21.0])
+def test_a_client_that_met_its_old_connection(again: float) -> None:
+    """It rebooted, or a NAT gave its port to another: RFC 9293 section 3.5.1. Nothing was injected."""
+    old = used()
+    new = Talk(("10.0.1.1", 40000), isn=(9_000_000, 8_000_000)).syn(at=20)
+    new.resp_ack(seq=-5_999_990, ack=-7_999_991, at=20.02, lost=True).orig_rst(bare=True, seq=-7_999_991)
+    second = Talk(("10.0.1.1", 40000), isn=(9_000_000, 8_000_000)).syn(at=again).syn_ack().ack().orig(b"hi").resp(b"ok")
+    rows = findings(merge(old, new, second))
+    assert [(row["code"], row["flow_ids"]) for row in rows] == [("connect.half_open", "1")]
+
+
+def test_a_reset_after_a_complete_close_is_not_said_to_be_ignored() -> None:
+    talk = used().orig_fin(at="2s").resp_fin().orig_ack().resp_retransmit(at="4s").orig_rst(bare=True, at="4.001s")
+    assert findings(talk.resp_retransmit(at="9s").orig_rst(bare=True, at="9.001s")) == []

@@ -179,3 +179,49 @@ def test_a_reordered_segment_does_not_end_a_silence_twice() -> None:
     talk = used().orig(b"a", at="9s").orig(b"b", at="9.0001s").resp_ack()
     (one, first), (two, second) = talk.packets[6:8]
     assert len(gaps([*talk.packets[:6], (one, second), (two, first), talk.packets[8]])) == 1
+
+
+# ------------------------------------------------------------------------------------------------ ignored resets
+def forged(talk: Talk, at: float) -> Talk:
+    """Send a RST beyond what its receiver expects, and the challenge ACK (RFC 5961 section 3.2)."""
+    return talk.resp_rst(bare=True, seq=60_000, at=at, lost=True).orig_ack()
+
+
+@pytest.mark.parametrize("at", [1.5, 7.0])
+def test_an_ignored_reset_does_not_end_a_silence(at: float) -> None:
+    """A capture beside the server, which has no such RST, shows the same silence and the same timeout."""
+    plain = run(used().resp_fin(at=13).orig_fin().resp_ack())
+    result = run(forged(used(), at).resp_fin(at=13).orig_fin().resp_ack())
+    (row,), (expected,) = result.gaps, plain.gaps
+    for name in ("class", "ended_by", "duration_s", "start_frame", "survived"):
+        assert row[name] == expected[name]
+    for name in ("close_kind", "initiator", "trigger", "idle_payload_s"):
+        assert result.close[name] == plain.close[name]
+
+
+def test_probes_around_an_ignored_reset_fill_one_silence() -> None:
+    talk = forged(used().orig_probe(at=5).resp_ack(), at=7).orig_probe(at=10).resp_ack()
+    row = gap(talk.orig(b"next", at=14).resp(b"ok").orig_ack())
+    assert (row["fill_count"], row["filled_by"], row["duration_s"]) == (2, "keepalive", pytest.approx(13.48, abs=0.01))
+
+
+def test_a_closed_window_around_an_ignored_reset() -> None:
+    talk = used().resp(b"x" * 1000, at=2).orig_ack(win=0)
+    talk = forged(talk, at=6).resp_probe(at=9).orig_ack(win=0)
+    row = gaps(talk.orig_ack(win=500, at=9.5).resp(b"more", at=9.6).orig_ack())[-1]
+    assert (row["class"], row["duration_s"]) == ("stalled_zero_window", pytest.approx(7.6))
+
+
+def test_what_came_before_a_reset_was_known_to_be_ignored_ended_the_silence() -> None:
+    rows = gaps(forged(used(), at=7).orig(b"next", at=7.1).resp(b"ok").orig_ack().orig(b"again", at=20).resp_ack())
+    assert [round(row["duration_s"]) for row in rows] == [6, 13]
+
+
+def test_a_reset_that_counts_ends_its_silence() -> None:
+    assert gap(used().resp_rst(at=7))["ended_by"] == "rst_server"
+
+
+def test_a_reset_after_a_complete_close_ends_no_silence() -> None:
+    """A late copy, answered by a socket that is gone."""
+    talk = used().orig_fin(at="1s").resp_fin().orig_ack().resp_retransmit(at="4s").orig_rst(bare=True, at="4.001s")
+    assert gaps(talk.resp_retransmit(at="9s").orig_rst(bare=True, at="9.001s")) == []
