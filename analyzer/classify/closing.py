@@ -26,10 +26,10 @@ from analyzer.classify.facts import Facts
 from analyzer.classify.idle_gap import OFTEN, outlived
 from analyzer.classify.keepalive import last_unanswered
 from analyzer.classify.promises import broken, with_promise
-from analyzer.classify.tls import alert_trigger, graceful_tls
-from analyzer.classify.verdict import KIND, Verdict
+from analyzer.classify.tls import alert_trigger, graceful_tls, only_alert_late
+from analyzer.classify.verdict import KIND, Verdict, late_bytes
 from analyzer.decode.segment import ACK
-from analyzer.flows.state import SENT_AGAIN, SENT_DATA, SENT_FIN
+from analyzer.flows.state import END_FIN, SENT_AGAIN, SENT_DATA, SENT_FIN, THINK_TIME
 from analyzer.kernel import I64, Mask
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, RACES, TRIGGERS
@@ -68,7 +68,11 @@ def timed_out(facts: Facts, verdict: Verdict) -> Mask:
     flow, c, s = facts.flow, facts.client, facts.server
     by_server = np.isin(verdict.kind, _PATIENT) & (verdict.initiator == _SERVER) & (flow["close_dir"] == _SERVER)
     answered = (s["payload_ts"] > c["payload_ts"]) & (c["payload_ts"] != 0)
-    acknowledged = c["snd_nxt"] <= np.maximum(c["snd_una"], c["fin_seq"])
+    gaps = facts.done.gaps
+    thought = (gaps["ended_by"] == END_FIN + _SERVER) & (gaps["gap_class"] == THINK_TIME) & (facts.gap_row >= 0)
+    answered[facts.gap_row[thought]] = True  # whatever the client said after the FIN
+    parting = only_alert_late(facts, np.maximum(verdict.resetter, 0))
+    acknowledged = (c["snd_nxt"] <= np.maximum(c["snd_una"], c["fin_seq"])) | parting
     by_timer = by_server & answered & (flow["close_idle_payload"] >= _LONG_NS) & acknowledged
     # A goodbye after a silence is said by a timer, however short: a program that ends has no reason to wait.
     parted = facts.farewell.side == _SERVER
@@ -81,9 +85,7 @@ def reset_at_once(facts: Facts, verdict: Verdict) -> Mask:
     x = np.maximum(verdict.resetter, 0)
     answered = np.isin(facts.of(x, "rst_stimulus"), (SENT_DATA, SENT_AGAIN))
     after_fin = facts.of(x, "rst_stimulus_ts") > facts.of(x, "fin_ts")
-    y = 1 - x
-    said = np.where(facts.of(y, "fin_seq") != 0, facts.of(y, "fin_seq") - 1, facts.of(y, "snd_nxt"))
-    crossed = said > facts.of(x, "fin_ack")  # data was on its way when the FIN was sent
+    crossed = late_bytes(facts, x) > 0  # data was on its way when the FIN was sent
     result: Mask = (verdict.kind == KIND["rst_after_own_fin"]) & (facts.of(x, "rst_late_data") == 0) & ~crossed
     return result & ~(answered & after_fin)
 
@@ -199,10 +201,10 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
     for kind, word in _TRIGGER.items():
         trigger[verdict.kind == KIND[kind]] = TRIGGERS.index(word)
     trigger[reset_at_once(facts, verdict)] = TRIGGERS.index("unknown")
-    # The other side's answer to a goodbye is no use of a closed connection.
-    trigger[(verdict.kind == KIND["rst_after_own_fin"]) & (facts.farewell.side == verdict.initiator)] = TRIGGERS.index(
-        "unknown"
-    )
+    # The other side's goodbye is no use of a closed connection.
+    x = np.maximum(verdict.resetter, 0)
+    goodbye = (facts.farewell.side == verdict.initiator) | only_alert_late(facts, x)
+    trigger[(verdict.kind == KIND["rst_after_own_fin"]) & goodbye] = TRIGGERS.index("unknown")
     races = race(facts, verdict.base)
     trigger = app_trigger(facts, trigger, verdict.initiator, races, verdict.kind)
     trigger = alert_trigger(facts, trigger, verdict.kind)

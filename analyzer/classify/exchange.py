@@ -174,6 +174,11 @@ def race(facts: Facts, kind: I64) -> I64:
     heard = facts.of(server, "fin_acked_ts")
     stale = fin & (heard != 0) & ((heard + rtt <= app["request_ts"]) | (heard == app["request_ts"]))  # acked with it
     crossed = fin & missed & (fin_ts <= app["request_ts"] + rtt)
+    # Some servers wait for the answer to their close_notify before they send a FIN (asyncio's do).
+    bye = np.where(client == 0, app["tls_bye_s"], app["tls_bye_c"])
+    refused = (bye != 0) & (bye < app["request_ts"])
+    stale |= refused & (bye + rtt < app["request_ts"])
+    crossed |= refused
 
     rst = facts.of(server, "rst_ts") != 0
     reset_ack = facts.of(server, "rst_ack")

@@ -109,8 +109,8 @@ _CODES = (
     Code(
         "http.stale_reuse", "warning",
         "{flows} requests on connections whose close the client had already received",
-        "The client's kernel had acknowledged the server's FIN before the request was sent. The pool does not "
-        "notice closed connections.",
+        "The client's kernel had received the server's FIN, or its close_notify of TLS, before the request was sent. "
+        "The pool does not notice closed connections.",
         "Let the pool check a connection for a pending close before it is used, and expire idle ones before the "
         "server's timeout (observed: {low} s).",
         "RFC 9112 section 9.5", "silence before the server's close",

@@ -64,6 +64,10 @@ SENTENCES = {
 
 _NO_PAYLOAD = "Still open when the capture ended; it carried no payload in all of it."
 _ALONE = "The {who} closed in order (FIN) after {idle} s without payload; what the {other} said is not in the capture."
+_UNREAD = (
+    "A reset in the name of the {who} after {idle} s without payload, the {other}'s data being unanswered: consistent "
+    "with a timeout of the {who} or of a middlebox, or with a process that ended with that data unread."
+)
 _AT_ONCE = "The {who} closed (FIN) and reset at once: the {other} had sent nothing in between."
 _PARTED = (
     "The {parting} broke a silence of {quiet} s with a last message; the {who} closed in order (FIN) right after it."
@@ -81,6 +85,7 @@ _ORPHAN = (
     "The {who} closed in order (FIN) and did not wait for the {other} to close too: when it did, a reset answered its "
     "FIN."
 )
+_ALERT_ONLY = "The {who} closed (FIN), then reset when the {other}'s last TLS alert came: no data was lost."
 _LATER = "The {who} closed (FIN) and reset later: the {other} had neither closed nor sent anything in between."
 _LONG_OPEN = (
     "The {who} closed in order (FIN); the {other} kept its side open for long, then reset: often a leaked socket "
@@ -106,6 +111,7 @@ _SILENCE = " after {idle} s without payload"  # left out where the capture does 
 
 assert set(SENTENCES) == set(CLOSE_KINDS)
 
+_SERVER = INITIATORS.index("server")
 _WHO = pa.array([who if who in ("client", "server") else "other side" for who in INITIATORS])
 _OTHER = pa.array([{"client": "server", "server": "client"}.get(who, "other side") for who in INITIATORS])
 
@@ -156,8 +162,9 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
     """Yield each sentence with the flows that it is said of. untold (n,)  the silence before the end is not known"""
     from analyzer.classify.closing import answers_late_fin, left_open, reset_at_once
     from analyzer.classify.idle_gap import stalled_at_end
+    from analyzer.classify.tls import only_alert_late
 
-    x = np.where(verdict.initiator == INITIATORS.index("server"), 1, 0)
+    x = np.where(verdict.initiator == _SERVER, 1, 0)
     alone = facts.of(1 - x, "segments") == 0
     closed = facts.of(np.maximum(verdict.resetter, 0), "fin_seq") != 0
     parted = facts.farewell.side >= 0
@@ -167,8 +174,14 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
         "fin_client_first": [(_ALONE, alone), (_CLOSED_LATE, leaked), (_PARTED, parted)],
         "fin_server_first": [(_ALONE, alone), (_CLOSED_LATE, leaked), (_PARTED, parted)],
         "fin_unanswered": [(_ONCE, facts.of(x, "fins") == 1)],
-        "rst_after_own_fin": [(_ORPHAN, answers_late_fin(facts, x)), (_LATER, later), (_AT_ONCE, unprovoked)],
+        "rst_after_own_fin": [
+            (_ORPHAN, answers_late_fin(facts, x)),
+            (_LATER, later),
+            (_AT_ONCE, unprovoked),
+            (_ALERT_ONLY, only_alert_late(facts, x)),
+        ],
         "rst_after_peer_fin": [(_LONG_OPEN, leaked)],
+        "rst_on_idle": [(_UNREAD, (verdict.resetter == _SERVER) & (facts.server["rst_unread"] != 0))],
         "rst_to_data_stale": [(_GONE, closed)],
         "rst_to_keepalive": [(_PROBED, closed)],
         "rst_abort": [(_ALERTED, facts.app["tls_alert"] == 1)],

@@ -13,12 +13,14 @@ from __future__ import annotations
 import numpy as np
 
 from analyzer.classify.facts import Facts
-from analyzer.kernel import I64
+from analyzer.classify.verdict import late_bytes
+from analyzer.kernel import I64, Mask
 from analyzer.protocols.channel import TLS_CLOSE
 from analyzer.tables.build import Coded
 from analyzer.tables.tcp import CLOSE_KINDS, GRACE, INITIATORS, TRIGGERS
 
 _STILL_OPEN = tuple(CLOSE_KINDS.index(k) for k in ("open_active", "open_idle"))
+_NAMED = [TLS_CLOSE.index("yes"), TLS_CLOSE.index("inferred")]
 _CLIENT, _SERVER = INITIATORS.index("client"), INITIATORS.index("server")
 
 
@@ -28,7 +30,7 @@ def graceful_tls(facts: Facts, kind: I64, initiator: I64) -> Coded:
     client, server = app["tls_close_c"].astype(np.int64), app["tls_close_s"].astype(np.int64)
     worst = np.maximum(client, server)
     asked = np.where(initiator == _CLIENT, client, np.where(initiator == _SERVER, server, worst))
-    said = np.isin(asked, [TLS_CLOSE.index("yes"), TLS_CLOSE.index("inferred")])
+    said = np.isin(asked, _NAMED)
     codes = np.select(
         [
             (app["tls"] == 0) | np.isin(kind, _STILL_OPEN),
@@ -46,4 +48,14 @@ def alert_trigger(facts: Facts, trigger: I64, kind: I64) -> I64:
     """Return the triggers with `tls_alert` where a fatal alert came before the close."""
     alerted = (facts.app["tls_alert"] == 1) & ~np.isin(kind, _STILL_OPEN)
     result: I64 = np.where(alerted, TRIGGERS.index("tls_alert"), trigger)
+    return result
+
+
+def only_alert_late(facts: Facts, x: I64) -> Mask:
+    """Return where all that came for x (n,) after its FIN was the other side's alert: goodbye, or that x said none."""
+    app, y = facts.app, 1 - x
+    late = late_bytes(facts, x)
+    goodbye = np.isin(np.where(y == _CLIENT, app["tls_close_c"], app["tls_close_s"]), _NAMED)
+    one = late == np.where(y == _CLIENT, app["tls_last_c"], app["tls_last_s"])  # its last record, and no other
+    result: Mask = (late > 0) & one & (goodbye | (app["tls_late_alert"] == 1))
     return result

@@ -144,6 +144,9 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
     waiting = (of_x("rst_outstanding") > 0) & backed_off
     # The peer came back, and closed; its FIN met no socket any more: that one had given up before.
     case.add(has & y_fin & bare & waiting, "abort_retransmit", x, 0.9)
+    # It went on for a while after that FIN: then its reset is no answer to it.
+    went_on = (of_x("late_data_after_peer_fin") > 0) & (when - of_x("payload_ts") >= facts.settings.idle_min_ns)
+    case.add(has & y_fin & went_on, "rst_abort", x, 0.7, inferred=True)
     case.add(has & y_fin, "rst_after_peer_fin", y, 0.95)
     # KEEPCNT may be 1 or 2: then X's own RST, after it had waited for the last answer, tells what for (definitions B2).
     waited = when - of_x("probe_ts") >= np.maximum(3 * facts.path_rtt, facts.settings.probe_quiet_ns)
@@ -257,4 +260,12 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
 def window_probes_missed(side: Records, peer_last_ts: I64) -> I64:
     """Return how many zero-window probes a side had sent when the capture ended since its peer last said anything."""
     result: I64 = np.where(peer_last_ts > side["window_probe_ts"], 0, side["window_probe_misses"])
+    return result
+
+
+def late_bytes(facts: Facts, x: I64) -> I64:
+    """Return how many bytes of the other side came, or were under way, after what the FIN of x (n,) acknowledged."""
+    y = 1 - x
+    said = np.where(facts.of(y, "fin_seq") != 0, facts.of(y, "fin_seq") - 1, facts.of(y, "snd_nxt"))
+    result: I64 = said - facts.of(x, "fin_ack")
     return result

@@ -87,6 +87,9 @@ APP = np.dtype(
         ("tls_close_c", I1), ("tls_close_s", I1),
         ("tls_truncated", I1),  # TCP ended in the middle of a record
         ("tls_alert", I1),  # a fatal alert was read that came before the close
+        ("tls_late_alert", I1),  # one that came after it
+        ("tls_last_c", I4), ("tls_last_s", I4),  # bytes of the last record of client and server
+        ("tls_bye_c", I8), ("tls_bye_s", I8),  # when a close_notify was read, 0 = none was
         ("tls_bled", I1),  # a heartbeat's answer was longer than its request
         ("tls_adds", I1),  # bytes of a record that are not its plaintext, 0 = not known, DECRYPTED = it was read
     ],

@@ -88,7 +88,7 @@ def _guess(of: Over, direction: int, complete: Mask) -> I8:
 def close_notify(of: Over, direction: int, complete: Mask) -> I8:
     """Return whether each connection's direction said goodbye: codes of CLOSE_WORDS; complete: its handshake was."""
     s = of.sides[direction]
-    read = np.array([session.close_read[direction] for session in of.sessions], np.bool_)
+    read = np.array([session.close_ts[direction] != 0 for session in of.sessions], np.bool_)
     alert, data = s["last_type"] == ALERT, s["last_type"] == DATA
     short = s["last_length"] == np.where(of.ccm_8, ALERT_LENGTH_CCM_8, ALERT_LENGTH)
     rules = (

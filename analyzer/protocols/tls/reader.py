@@ -249,12 +249,13 @@ class Tls:
             sessions.append(session)
         sides = chosen_rows(self.streams, pair[0::2]), chosen_rows(self.streams, pair[1::2])
         flows, connections = chosen_rows(self.shared.flows, slots), chosen_rows(self.connections, mine)
-        columns = session_columns(over(sessions, sides, connections, flows))
+        ended = over(sessions, sides, connections, flows)
+        columns = session_columns(ended)
         whole = own["stream_id"] < 0  # others are a tunnel's
         note_cut_messages(self.shared.apps, slots, columns, whole, flows["close_ts"] != 0)
         self.done.append(columns)
         self.n_done += len(sessions)
-        tell_apps(self.shared.apps, slots, columns, sessions, whole, flows)
+        tell_apps(self.shared.apps, slots, columns, ended, whole)
         for slot, sni, alpn in zip(slots.tolist(), columns["sni"], columns["alpn"], strict=True):
             before = self.names.get(slot)
             self.names[slot] = (sni, alpn) if before is None else (before[0] or sni, before[1] or alpn)

@@ -169,23 +169,24 @@ def note_cut_messages(apps: Records, slots: I64, columns: SessionColumns, own: M
     columns["truncated"] |= inside & ~np.isin(said, (CLOSE_WORDS.index("yes"), CLOSE_WORDS.index("inferred")))
 
 
-def tell_apps(
-    apps: Records, slots: I64, columns: SessionColumns, sessions: Sequence[Session], own: Mask, flows: Records
-) -> None:
+def tell_apps(apps: Records, slots: I64, columns: SessionColumns, of: Over, own: Mask) -> None:
     """Tell the classifiers what they ask of TLS: the APP fields whose names begin with tls_.
 
-    own  (n,) of `slots` and sessions: those that are the connection's own TLS, not a tunnel's in it    flows  (n,) FLOW
+    own  (n,) of `slots` and sessions: those that are the connection's own TLS, not a tunnel's in it
     """
     here = slots[own]
     code_of = np.array([TLS_CLOSE.index(word) for word in CLOSE_WORDS], np.int8)
-    for name, column in (("tls_close_c", "close_notify_c"), ("tls_close_s", "close_notify_s")):
-        apps[name][here] = code_of[columns[column][own]]
+    byes = np.array([session.close_ts for session in of.sessions], np.int64).reshape(-1, 2)
+    for side, letter in enumerate("cs"):
+        apps[f"tls_close_{letter}"][here] = code_of[columns[f"close_notify_{letter}"][own]]
+        apps[f"tls_last_{letter}"][here] = of.sides[side]["last_length"][own] + HEADER_BYTES
+        apps[f"tls_bye_{letter}"][here] = byes[own, side]
     apps["tls_truncated"][here] = columns["truncated"][own]
-    fatal = np.array([session.fatal_ts if session.fatal else -1 for session in sessions], np.int64)
-    before = (fatal >= 0) & ((flows["close_ts"] == 0) | (fatal <= flows["close_ts"]))
-    apps["tls_alert"][here] = before[own]
+    fatal = np.array([session.fatal_ts if session.fatal else -1 for session in of.sessions], np.int64)
+    before = (fatal >= 0) & ((of.flows["close_ts"] == 0) | (fatal <= of.flows["close_ts"]))
+    apps["tls_alert"][here], apps["tls_late_alert"][here] = before[own], ((fatal >= 0) & ~before)[own]
     apps["tls_bled"][here] = columns["heartbleed_suspected"][own]
-    apps["tls_adds"][here] = np.array([_adds(session) for session in sessions], np.int8)[own]
+    apps["tls_adds"][here] = np.array([_adds(session) for session in of.sessions], np.int8)[own]
 
 
 def _adds(session: Session) -> int:

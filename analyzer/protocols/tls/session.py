@@ -43,7 +43,7 @@ class Session:
         "client",
         "client_auth",
         "client_dir",
-        "close_read",
+        "close_ts",
         "closed_flights",
         "done_epoch",
         "end_ts",
@@ -105,7 +105,7 @@ class Session:
         self.client_auth = False
         self.alert: str | None = None
         self.fatal, self.fatal_ts = False, 0
-        self.close_read = [False, False]  # close_notify, by direction
+        self.close_ts = [0, 0]  # of the close_notify that was read, by direction; 0 = none was
         self.key_updates = [0, 0]  # read, by direction
         self.opened = False  # records were decrypted
         self.start_ts = self.end_ts = 0
@@ -252,7 +252,7 @@ class Session:
     def take_alert(self, level: int, description: int, name: str, direction: int, ts_ns: int) -> None:
         """An alert that could be read."""
         if description == 0:
-            self.close_read[direction] = True
+            self.close_ts[direction] = self.close_ts[direction] or ts_ns
         elif self.alert is None:
             self.alert = name
         if level == 2 and description != 0 and not self.fatal:

@@ -186,6 +186,23 @@ def test_a_handshake_without_its_syn_may_be_aborted_too() -> None:
     assert first(run(Talk().syn_ack(ack=1).orig_rst(bare=True, seq=1)))["close_kind"] == "handshake_aborted"
 
 
+def test_an_abort_long_after_the_clients_half_close_is_the_servers() -> None:
+    """It had gone on sending for two seconds: what ended the connection was not the client's FIN."""
+    talk = Talk().handshake().orig(GET).orig_fin().resp_ack().resp(b"x" * 1000, at=0.1).orig_ack()
+    row = first(run(talk.resp(b"y" * 1000, at=1.0).orig_ack().resp_rst(at=3.0)))
+    assert (row["close_kind"], row["initiator"], row["graceful_tcp"]) == ("rst_abort", "server", "no")
+
+
+def test_a_reset_right_after_the_last_answer_to_a_half_close_is_an_answer_to_it() -> None:
+    talk = Talk().handshake().orig(GET).orig_fin().resp_ack().resp(OK, at=1.0).orig_ack().resp_rst()
+    assert first(run(talk))["close_kind"] == "rst_after_peer_fin"
+
+
+def test_a_reset_while_a_request_waits_names_its_causes() -> None:
+    row = first(run(asked().orig(GET, at=1).resp_ack().resp_rst(at=5)))
+    assert row["close_kind"] == "rst_on_idle" and "ended with that data unread" in row["explanation"]
+
+
 # ------------------------------------------------------------------------------------------------ odd captures
 def test_a_capture_that_begins_with_a_probe_misses_nothing() -> None:
     talk = Talk().handshake().orig(b"hello").resp(b"w").orig_ack()

@@ -1,0 +1,87 @@
+"""Goodbyes of TLS around a close: they lose nothing, and a request that comes after one was sent too late."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from pathlib import Path
+
+import pytest
+
+from analyzer.anomalies import Ledger
+from analyzer.engine import Engine
+from analyzer.settings import Settings
+from tests import tlswire as w
+from tests.property.harness import batches, run
+from tests.talk import Talk
+from tests.unit.protocols.tls.wire import CLIENT, SERVER, contexts
+from tests.unit.protocols.tls.wire import Talk as Tls
+
+pytestmark = pytest.mark.usefixtures("compiled")
+
+GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def told(talk: Talk, direction: int, chunk: bytes, at: float | None = None) -> None:
+    """Send bytes and acknowledge them."""
+    say, ack = (talk.orig, talk.resp_ack) if direction == CLIENT else (talk.resp, talk.orig_ack)
+    if at is None:
+        say(chunk)
+    else:
+        say(chunk, at=at)
+    ack()
+
+
+def asked() -> Talk:
+    """TLS 1.2 without keys: a handshake, a question and its answer by 1 s."""
+    talk = Talk(server=("10.0.0.2", 443)).handshake()
+    for number, turn in enumerate([*w.full12(), w.data(200), w.data(400)]):
+        told(talk, number % 2, turn)
+    return talk
+
+
+@pytest.mark.parametrize(("last", "trigger"), [(w.ALERT, "idle_timeout"), (w.data(60), "data_after_close")])
+def test_what_comes_after_the_fin(last: bytes, trigger: str) -> None:
+    """The client says goodbye to a server that has closed without: its reset loses nothing."""
+    talk = asked().resp_fin(at=66).orig_ack().orig(last).resp_rst(bare=True)
+    row = run(talk).close
+    assert (row["close_kind"], row["trigger"]) == ("rst_after_own_fin", trigger)
+    assert ("no data was lost" in row["explanation"]) == (trigger == "idle_timeout")
+
+
+def test_a_request_and_a_goodbye_after_the_fin() -> None:
+    talk = asked().resp_fin(at=66).orig_ack().orig(w.data(60)).orig(w.ALERT).resp_rst(bare=True)
+    assert run(talk).close["trigger"] == "data_after_close"
+
+
+def goodbye(tls: Tls) -> bytes:
+    """Let the server say close_notify; return the record."""
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.server.unwrap()
+    return tls.outgoing[SERVER].read()
+
+
+def race(folder: Path, version: ssl.TLSVersion, wait: float) -> str:
+    """The server says close_notify and waits with its FIN for the client's (asyncio does); the client asks again."""
+    client, server, log = contexts(folder, version)
+    tls = Tls(client, server)
+    tls.say(CLIENT, GET)
+    tls.say(SERVER, OK)
+    talk = Talk(server=("10.0.0.2", 443), capture="server").handshake()
+    for direction, chunk in tls.chunks:
+        told(talk, direction, chunk)
+    tls.say(CLIENT, GET)
+    talk.resp(goodbye(tls), at=10).orig_ack(at=10.021)
+    talk.orig(tls.chunks[-1][1], at=10 + wait).orig_fin().resp_fin().orig_ack()
+    engine = Engine(Settings(), Ledger())
+    engine.learn(log.read_bytes())
+    chunks = [chunk for batch in batches(talk.packets) for chunk in engine.feed(batch)] + list(engine.finish())
+    (word,) = [word for name, rows in chunks if name == "closes" for word in rows["race"].to_pylist()]
+    return str(word)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(("wait", "word"), [(0.6, "stale_reuse"), (0.018, "race")])
+def test_a_request_after_the_servers_goodbye(tmp_path: Path, version: ssl.TLSVersion, wait: float, word: str) -> None:
+    assert race(tmp_path, version, wait) == word
