@@ -319,7 +319,7 @@ class Engine:
         from analyzer.classify.beats import inferred, kinds
         from analyzer.classify.closing import closes
         from analyzer.classify.endpoints import Endpoints
-        from analyzer.classify.explicit_beats import explicit
+        from analyzer.classify.explicit_beats import answered_in_other_words, explicit
         from analyzer.classify.facts import Facts
         from analyzer.classify.findings import Findings
         from analyzer.classify.flow import flows
@@ -345,6 +345,7 @@ class Engine:
         if self._findings is None:
             self._findings = Findings(limit)
         self._findings.add(facts, verdict, close_columns)
+        facts.beats = answered_in_other_words(facts.beats, units)
         beats_read, series_read = explicit(facts, self._timeouts.knowledge)
         yield "heartbeats", to_arrow("heartbeats", beats_read)
         yield "heartbeat_series", to_arrow("heartbeat_series", series_read)

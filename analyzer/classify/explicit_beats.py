@@ -13,14 +13,48 @@ from typing import Any
 import numpy as np
 
 from analyzer.classify.facts import Array, Facts
-from analyzer.classify.heartbeat import ANSWER_NS
+from analyzer.classify.heartbeat import ANSWER_NS, MERGE, REGULAR, SMALL
 from analyzer.kernel import I64, Records
 from analyzer.knowledge.load import SIDES, Knowledge
-from analyzer.protocols.beats import PROTOCOLS
+from analyzer.protocols.beats import ECHO_NS, PROTOCOLS
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.kinds import DIRECTIONS
 
 LEAST_WAIT_NS = 1_000_000_000
+_APP = PROTOCOLS.index("app")
+_LEAST_ANSWERS = 3  # that no word tells
+
+
+def answered_in_other_words(beats: Records, units: Records) -> Records:
+    """Return the beats, those that a program made up with the answers that no word tells (OCPP's Heartbeat).
+
+    What the other side says right after a beat is its answer if it does so after most of them, in messages of one size.
+    units  UNIT rows of the same flows: a beat in the middle of data has none, so its answer is not known.
+    """
+    mute = np.flatnonzero((beats["protocol"] == _APP) & (beats["paired"] == 0))
+    if mute.size == 0 or units.size == 0:
+        return beats
+    by_frame = np.argsort(units["frame"], kind="stable")
+    place = np.minimum(np.searchsorted(units["frame"][by_frame], beats["frame"][mute]), units.size - 1)
+    unit = units[by_frame[place]]
+    there = (unit["frame"] == beats["frame"][mute]) & (unit["dir"] == beats["dir"][mute])
+    mute, unit = mute[there], unit[there]
+    _, series = np.unique(beats["flow_id"][mute] << 1 | beats["dir"][mute], return_inverse=True)
+    k = int(series.max(initial=-1)) + 1
+    count = np.bincount(series, minlength=k)
+    told = unit["answer_ts"] > 0
+    soon = told & (unit["answer_ts"] - unit["ts"] <= ECHO_NS) & (unit["answer_size"] <= SMALL)
+    usual = _quantile(unit["answer_size"][soon].astype(np.int64), series[soon], k, 0.5)
+    alike = np.abs(unit["answer_size"] - usual[series]) <= MERGE
+    good = np.bincount(series, weights=soon & alike, minlength=k)
+    habit = (good >= _LEAST_ANSWERS) & (good * 2 >= count) & (good >= REGULAR * np.bincount(series[told], minlength=k))
+    mine = habit[series]
+    beats = beats.copy()
+    beats["paired"][mute[mine]] = 1
+    has = mine & told & alike
+    for name in ("answer_ts", "answer_frame"):
+        beats[name][mute[has]] = unit[name][has]
+    return beats
 
 
 def explicit(facts: Facts, knowledge: Knowledge) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -42,11 +42,18 @@ def unanswered(facts: Facts, verdict: Verdict, graceful_app: Array, beats: dict[
     inferred = np.array(beats["method"].names)[beats["method"].codes[due[start]]] == "inferred"
     here = facts.rows_of(flow_id[start])
     closed = facts.flow["close_ts"][here] != 0
-    other = np.where(beats["dir"].codes[due[start]] == 0, INITIATORS.index("server"), INITIATORS.index("client"))
-    leaves = facts.app["ws_close_first"][here] == other + 1  # who says goodbye is alive, whatever it answers
+    beater = beats["dir"].codes[due[start]].astype(np.int64)
+    other = np.where(beater == 0, INITIATORS.index("server"), INITIATORS.index("client"))
+    goodbye = facts.app["ws_close_first"][here]
+    leaves = goodbye == other + 1  # who says goodbye is alive, whatever it answers
+    byes = np.stack([facts.app["tls_bye_c"][here], facts.app["tls_bye_s"][here]])
+    mine, theirs = byes[beater, np.arange(here.size)], byes[1 - beater, np.arange(here.size)]
+    gave_up = (goodbye == beater + 1) | (facts.farewell.side[here] == beater)  # whoever's FIN then comes first
+    gave_up |= (mine != 0) & ((theirs == 0) | (mine < theirs))
+    leaves |= (verdict.initiator[here] == other) & ~gave_up
     # Some peers never answer: if both programs then end in order, nobody missed anything.
     never = ~np.maximum.reduceat(good, start)
-    parted = (never & (graceful_app[here] == GRACE.index("yes"))) | leaves | (verdict.initiator[here] == other)
+    parted = (never & (graceful_app[here] == GRACE.index("yes"))) | leaves
     enough = waited & (run >= np.where(inferred, _LEAST_INFERRED, 1))
     chosen = np.flatnonzero(enough & closed & ~parted)
     here, first = here[chosen], due[first[chosen]]

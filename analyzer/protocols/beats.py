@@ -157,18 +157,50 @@ def _by_number(rows: Records) -> Records:
 
 
 def _by_order(rows: Records, *, paired: bool) -> Records:
-    """Return beats with the first answer of the other side before the next beat."""
+    """Return beats with their answers: TCP keeps the order, so the oldest beat that waits has the next answer."""
     asker = rows["dir"] ^ rows["answer"]  # both sides may beat
-    rows = rows[np.lexsort((rows["frame"], rows["ts"], asker, rows["flow_id"]))]
+    order = np.lexsort((rows["frame"], rows["ts"], asker, rows["flow_id"]))
+    rows, asker = rows[order], asker[order]
     beats = np.flatnonzero(rows["answer"] == 0)
-    if not paired:
+    if not paired or beats.size == 0:
         none = np.zeros(beats.size, np.bool_)
         return _beats(rows[beats], rows[beats], none, none)
-    following = np.minimum(beats + 1, max(rows.size - 1, 0))
-    answer = rows[following] if rows.size else rows[beats]
-    mine = rows[beats]
-    has = (answer["answer"] == 1) & (answer["flow_id"] == mine["flow_id"]) & (answer["dir"] != mine["dir"])
-    return _beats(mine, answer, has, np.ones(beats.size, np.bool_))
+    answer = _in_turn(rows, asker)[beats]
+    return _beats(rows[beats], rows[answer], answer >= 0, np.ones(beats.size, np.bool_))
+
+
+def _in_turn(rows: Records, asker: NDArray[np.int8]) -> I64:
+    """Return where each beat's answer is, -1 = it has none; rows stand by flow, asker and time.
+
+    A peer that was busy answers late, but all of them. Once one is never answered the rest cannot be told by order:
+    from the beat on after which one always waits, an answer is that of the beat right before it.
+    """
+    n, at = rows.size, np.arange(rows.size)
+    new = np.ones(n, np.bool_)
+    new[1:] = (rows["flow_id"][1:] != rows["flow_id"][:-1]) | (asker[1:] != asker[:-1])
+    group, start = np.cumsum(new) - 1, np.flatnonzero(new)
+    beat = rows["answer"] == 0
+    step = np.where(beat, 1, -1)
+    total = np.cumsum(step)
+    level = total - (total - step)[start][group]  # beats less answers so far
+    far = 2 * n + 1  # groups apart, so that one minimum runs over all
+    lowest = np.minimum(np.minimum.accumulate(level - group * far) + group * far, 0)
+    before = np.where(new, 0, np.r_[0, lowest[:-1]])
+    waiting = level - lowest  # answers that nobody had asked for do not count
+    counts = ~beat & (level >= before)
+    idle = np.maximum.accumulate(
+        np.where(waiting == 0, at, np.where(new, at - 1, -1))
+    )  # latest time that nobody waited
+    last = np.r_[start[1:], n] - 1
+    settled = (at <= idle[last][group]) & (beat | counts)
+    asked, told = np.flatnonzero(settled & beat), np.flatnonzero(settled & counts)
+    found: I64 = np.full(n, -1)
+    found[asked] = told
+    left = np.flatnonzero(beat & ~settled)
+    following = np.minimum(left + 1, n - 1)
+    near = (group[following] == group[left]) & ~beat[following]
+    found[left[near]] = following[near]
+    return found
 
 
 def _by_habit(rows: Records) -> Records:

@@ -89,7 +89,7 @@ APP = np.dtype(
         ("tls_alert", I1),  # a fatal alert was read that came before the close
         ("tls_late_alert", I1),  # one that came after it
         ("tls_last_c", I4), ("tls_last_s", I4),  # bytes of the last record of client and server
-        ("tls_bye_c", I8), ("tls_bye_s", I8),  # when a close_notify was read, 0 = none was
+        ("tls_bye_c", I8), ("tls_bye_s", I8),  # when close_notify was said, 0 = it was not
         ("tls_bled", I1),  # a heartbeat's answer was longer than its request
         ("tls_adds", I1),  # bytes of a record that are not its plaintext, 0 = not known, DECRYPTED = it was read
     ],

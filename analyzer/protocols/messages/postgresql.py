@@ -20,16 +20,17 @@ _VERSION_3_0, _VERSION_3_9 = 196608, 196617
 _SSL, _GSS = 80877103, 80877104
 _STARTUP_MAX = 10000  # as the server's MAX_STARTUP_PACKET_LENGTH
 _MOST = 1 << 30
-_QUERY, _PARSE, _SYNC, _READY, _AUTHENTICATION = 81, 80, 83, 90, 82  # Q P S Z R
-_CLIENT_SAYS = tuple(b"QPBEDSCHFXdcfp")
-_SERVER_SAYS = tuple(b"RKSZTDC123nstNAEGHWIVvcd")
+_QUERY, _PARSE, _BIND, _SYNC, _READY, _AUTHENTICATION = 81, 80, 66, 83, 90, 82  # Q P B S Z R
+_CLIENT_SAYS = tuple(b"QPBEDSCHFXcfp")
+_SERVER_SAYS = tuple(b"RKSZTDC123nstNAEGHWIVvc")
 _SELECT, _ONE = coded(b"SELECT"), coded(b" 1")
-_SHORT = 40  # a Parse or Query that may be a heartbeat, in bytes
+_SHORT = 48  # a Query, Parse or Bind that may be a heartbeat, in bytes
 _COPY, _KEEPALIVE, _STATUS, _FEEDBACK = 100, 107, 114, 104  # d; k, r and h in it
 _KEEPALIVE_LENGTH, _STATUS_LENGTH, _FEEDBACK_LENGTH = 22, 38, 29  # of their CopyData
 
 # CONNECTION.a  who asked for encryption, + 1, until it is answered with one byte    CONNECTION.b  a beat is under way
 # STREAM.a  messages have types: the start-up is over    STREAM.b  what follows belongs to a beat, until Sync
+# STREAM.c  name (see `_name`) of the prepared statement that is SELECT 1, 0 = none: pools prepare it once
 
 
 @routine
@@ -84,29 +85,60 @@ def _take_opening(s: Records, p: Records, direction: int) -> int:
 
 
 @routine
+def _end(b: U8, at: int, limit: int) -> int:
+    """Return where the string that begins at `at` ends."""
+    while at < limit and b[at] != 0:
+        at += 1
+    return at
+
+
+@routine
+def _name(b: U8, at: int, end: int) -> int:
+    """Return a number for a statement's name; 0 for the nameless one, which the next Parse replaces."""
+    value = 0
+    for k in range(at, end):
+        value = (value * 257 + int(b[k])) & 0xFFFFFFFFFFFF
+    return value
+
+
+@routine
+def _asks_nothing(s: Records, kind: int, length: int) -> bool:
+    """Is this Query, Parse or Bind, all in s.head, a query that asks for nothing?
+
+    A Parse that names its statement only prepares it: the Bind that uses it asks.
+    """
+    if kind == _QUERY:
+        return _is_nothing(s.head, 5, _end(s.head, 5, length))
+    first = _end(s.head, 5, length)
+    second = _end(s.head, first + 1, length)
+    if kind == _BIND:  # portal, statement
+        return bool(s.c != 0 and _name(s.head, first + 1, second) == s.c)
+    nothing = second <= length and _is_nothing(s.head, first + 1, second)
+    name = _name(s.head, 5, first)
+    if nothing and name != 0:
+        s.c = name
+    elif s.c == name:
+        s.c = 0
+    return nothing and name == 0
+
+
+@routine
 def _take_client(s: Records, p: Records, kind: int, length: int) -> int:
     """What a client says; a query that asks for nothing is a beat, with all messages up to Sync."""
     if kind not in _CLIENT_SAYS:
         return BROKEN
-    if kind in (_QUERY, _PARSE) and length <= _SHORT:
+    bound = kind == _BIND and s.b == 0 and s.c != 0
+    if (kind in (_QUERY, _PARSE) or bound) and length <= _SHORT:
         if s.head_len < 1 + length:
             s.want, s.left = 1 + length, 0
             return MORE
         s.want, s.left = WANT, 0
-        at = 5
-        if kind == _PARSE:
-            while at < length and s.head[at] != 0:  # the name of the prepared statement
-                at += 1
-            at += 1
-        end = at
-        while end < length and s.head[end] != 0:
-            end += 1
-        p.b = 1 if at <= end and _is_nothing(s.head, at, end) else 0
+        p.b = 1 if _asks_nothing(s, kind, length) else 0
         if p.b:
             p.unsure = 1 if s.asked == 0 else 0  # one SELECT 1 is a query, two are a habit
-        s.b = p.b if kind == _PARSE else 0
+        s.b = 0 if kind == _QUERY else p.b
         return BEAT if p.b else SAID
-    aside = s.b == 1 and kind in (66, 68, 69, 72, _SYNC)  # Bind, Describe, Execute, Flush, Sync
+    aside = s.b == 1 and kind in (_BIND, 68, 69, 72, _SYNC)  # Bind, Describe, Execute, Flush, Sync
     if not aside or kind == _SYNC:
         s.b = 0
     if not aside:
@@ -117,32 +149,7 @@ def _take_client(s: Records, p: Records, kind: int, length: int) -> int:
 @routine
 def _take_server(s: Records, p: Records, kind: int, length: int) -> int:
     """What a server says; ReadyForQuery ends the answer to anything."""
-    if kind not in (
-        82,
-        75,
-        83,
-        90,
-        84,
-        68,
-        67,
-        49,
-        50,
-        51,
-        110,
-        115,
-        116,
-        78,
-        65,
-        69,
-        71,
-        72,
-        87,
-        73,
-        86,
-        118,
-        99,
-        100,
-    ):
+    if kind not in _SERVER_SAYS:
         return BROKEN
     if kind == _READY:
         if length != 5:

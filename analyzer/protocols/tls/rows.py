@@ -178,9 +178,11 @@ def tell_apps(apps: Records, slots: I64, columns: SessionColumns, of: Over, own:
     code_of = np.array([TLS_CLOSE.index(word) for word in CLOSE_WORDS], np.int8)
     byes = np.array([session.close_ts for session in of.sessions], np.int64).reshape(-1, 2)
     for side, letter in enumerate("cs"):
-        apps[f"tls_close_{letter}"][here] = code_of[columns[f"close_notify_{letter}"][own]]
+        said = columns[f"close_notify_{letter}"]
+        apps[f"tls_close_{letter}"][here] = code_of[said[own]]
         apps[f"tls_last_{letter}"][here] = of.sides[side]["last_length"][own] + HEADER_BYTES
-        apps[f"tls_bye_{letter}"][here] = byes[own, side]
+        guessed = np.where(said == CLOSE_WORDS.index("inferred"), of.sides[side]["last_ts"], 0)
+        apps[f"tls_bye_{letter}"][here] = np.where(byes[:, side] != 0, byes[:, side], guessed)[own]
     apps["tls_truncated"][here] = columns["truncated"][own]
     fatal = np.array([session.fatal_ts if session.fatal else -1 for session in of.sessions], np.int64)
     before = (fatal >= 0) & ((of.flows["close_ts"] == 0) | (fatal <= of.flows["close_ts"]))

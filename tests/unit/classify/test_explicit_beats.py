@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analyzer.classify.explicit_beats import explicit, longest_run
 from analyzer.classify.facts import Facts
@@ -69,6 +71,69 @@ def test_by_order_the_first_answer_before_the_next_beat() -> None:
         (3.1, 0, 1, 0, 0),
     )
     assert paired(rows) == [(1, 1, 1.1, True), (2, 1, None, True), (3, 1, 3.1, True)]
+
+
+def test_by_order_a_peer_that_was_busy_answers_all() -> None:
+    """A blocked event loop: three beats wait, then three answers come at once."""
+    rows = control(
+        ENGINEIO,
+        (1, 0, 0, 0, 0), (1.1, 1, 1, 0, 0), (2, 0, 0, 0, 0), (3, 0, 0, 0, 0), (4, 0, 0, 0, 0),
+        (4.5, 1, 1, 0, 0), (4.6, 1, 1, 0, 0), (4.7, 1, 1, 0, 0), (5, 0, 0, 0, 0), (5.1, 1, 1, 0, 0),
+    )  # fmt: skip
+    assert [answer for _, _, answer, _ in paired(rows)] == [1.1, 4.5, 4.6, 4.7, 5.1]
+
+
+def test_by_order_every_answer_later_than_the_next_beat() -> None:
+    beats = [(k, 0, 0, 0, 0) for k in range(1, 6)]
+    rows = control(ENGINEIO, *sorted(beats + [(k + 1.4, 1, 1, 0, 0) for k in range(1, 6)]))
+    assert [answer for _, _, answer, _ in paired(rows)] == [2.4, 3.4, 4.4, 5.4, 6.4]
+
+
+def test_by_order_one_that_was_never_answered_leaves_the_next_their_own() -> None:
+    rows = control(ENGINEIO, (1, 0, 0, 0, 0), (2, 0, 0, 0, 0), (2.1, 1, 1, 0, 0), (3, 0, 0, 0, 0), (3.1, 1, 1, 0, 0))
+    assert [answer for _, _, answer, _ in paired(rows)] == [None, 2.1, 3.1]
+
+
+def test_by_order_an_answer_that_nobody_asked_for() -> None:
+    rows = control(ENGINEIO, (0.5, 1, 1, 0, 0), (1, 0, 0, 0, 0), (1.1, 1, 1, 0, 0), (1.2, 1, 1, 0, 0), (2, 0, 0, 0, 0))
+    assert [answer for _, _, answer, _ in paired(rows)] == [1.1, None]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0, 1]), st.sampled_from([0, 1])), max_size=40))
+def test_by_order_as_a_queue_does_it(said: list[tuple[int, int, int]]) -> None:
+    """Of any flows, directions and order: as one that keeps a queue for each asker."""
+    parts = [
+        control(ENGINEIO, (1 + k, way, answer, 0, 0), flow_id=flow_id) for k, (flow_id, way, answer) in enumerate(said)
+    ]
+    expected = []
+    for flow_id in range(3):
+        for asker in (0, 1):
+            mine = [
+                (1 + k, answer) for k, (f, way, answer) in enumerate(said) if f == flow_id and way ^ answer == asker
+            ]
+            expected += [(ts, asker, answer) for ts, answer in by_queue(mine)]
+    got = [(ts, way, answer) for ts, way, answer, _ in paired(*parts, flows=(0, 1, 2))]
+    assert got == sorted(expected, key=lambda row: row[:2])
+
+
+def by_queue(said: list[tuple[int, int]]) -> list[tuple[int, int | None]]:
+    """Return (beat, its answer) of one asker's beats (0) and answers (1), plainly."""
+    queue: list[int] = []
+    drained, answers = 0, {}
+    for k, (ts, answer) in enumerate(said):
+        if not answer:
+            queue.append(ts)
+        elif queue:
+            answers[queue.pop(0)] = ts
+        if not queue:
+            drained = k + 1
+    rest = said[drained:]
+    for (ts, answer), (after, answers_it) in zip(rest, [*rest[1:], (0, 0)], strict=False):
+        if not answer:
+            answers.pop(ts, None)
+            if answers_it:
+                answers[ts] = after
+    return [(ts, answers.get(ts)) for ts, answer in said if not answer]
 
 
 def test_by_order_both_sides_may_beat_at_once() -> None:

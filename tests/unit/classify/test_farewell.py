@@ -146,3 +146,40 @@ def test_an_answer_after_the_asker_has_closed_is_none(late: bool) -> None:
     (series,) = result.rows("heartbeat_series")
     assert (series["answered_share"], series["longest_missed_run"]) == (0.75, 1)
     assert "heartbeat.unanswered" in codes(result)
+
+
+def gives_up(*, by: str, fin: str) -> Talk:
+    """A client whose pings are no longer answered; `by` says goodbye, the FIN of `fin` comes first."""
+    talk = upgraded()
+    for second in (2, 4, 6, 8):
+        talk.orig(of_client(PING), at=second)
+        talk = talk.resp(frame(PONG)).orig_ack() if second < 6 else talk.resp_ack()
+    if by == "client":
+        talk.orig(of_client(CLOSE, code(1011, "keepalive ping timeout")), at=10).resp(frame(CLOSE, code(1011)))
+    else:
+        talk.resp(frame(CLOSE, code(1001)), at=10).orig(of_client(CLOSE, code(1001)))
+    if fin == "client":
+        return talk.orig_fin().resp_fin().orig_ack()
+    return talk.resp_fin().orig_fin().resp_ack()
+
+
+@pytest.mark.parametrize("fin", ["client", "server"])
+def test_who_gave_up_on_beats_is_who_said_goodbye_first(fin: str) -> None:
+    """RFC 6455 section 7.1.1: the server's FIN is to be the first, whoever had enough."""
+    assert "heartbeat.unanswered" in codes(run(gives_up(by="client", fin=fin)))
+    assert "heartbeat.unanswered" not in codes(run(gives_up(by="server", fin=fin)))
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_who_gave_up_in_tls_without_keys(first: str) -> None:
+    talk = Talk(server=("10.0.0.2", 443)).handshake()
+    for number, turn in enumerate(w.full12()):
+        (talk.orig if number % 2 == 0 else talk.resp)(turn)
+    for k in range(9):
+        talk.orig(w.data(40), at=5 + 5 * k)
+        talk = talk.resp(w.data(44)).orig_ack() if k < 6 else talk.resp_ack()
+    say, answer = (talk.orig, talk.resp) if first == "client" else (talk.resp, talk.orig)
+    say(w.ALERT, at=50)
+    answer(w.ALERT)
+    result = run(talk.resp_fin().orig_fin().resp_ack())
+    assert ("heartbeat.unanswered" in codes(result)) == (first == "client")

@@ -16,6 +16,7 @@ from analyzer.protocols.websocket.state import KIND_TEXT
 from analyzer.protocols.websocket.words import said_by
 from tests.messages import C, S, beats
 from tests.property.harness import run
+from tests.talk import Talk
 from tests.websocket import BINARY, CONTINUATION, PING, PONG, TEXT, Deflater, frame, of_client, upgraded
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -122,6 +123,37 @@ def test_a_server_that_pings_and_hears_nothing_misses_nothing() -> None:
     assert found(*ticks) == [(S, "app", 36, None)] * 4  # Action Cable
     assert found(*[(S, frame(TEXT, b'[1,"hb"]'))] * 3) == [(S, "app", 8, None)] * 3
     assert found(*[(S, frame(TEXT, b'{"type":"ka"}'))] * 3) == [(S, "app", 13, None)] * 3
+
+
+def asking(answers: int, answer: bytes, *, after: float = 0.02, ask: bytes = b'[2,"7","Heartbeat",{}]') -> Talk:
+    """Six beats of a charge point (OCPP), some of them answered."""
+    talk = upgraded()
+    for k in range(6):
+        talk.orig(of_client(TEXT, ask), at=2 + 2 * k).resp_ack()
+        if k < answers:
+            talk.resp(frame(TEXT, answer), at=2 + 2 * k + after).orig_ack()
+    return talk.wait("10s").orig_fin().resp_fin().orig_ack()
+
+
+OCPP = b'[3,"7",{"currentTime":"2026-11-27T17:00:00Z"}]'
+
+
+def test_an_answer_that_no_word_tells() -> None:
+    assert [row[3] for row in beats(run(asking(6, OCPP)))] == [True] * 6
+    assert [row[3] for row in beats(run(asking(4, OCPP)))] == [True] * 4 + [False] * 2
+    assert [row[3] for row in beats(run(asking(4, b'{"type":"ack"}', ask=b'{"type":"heartbeat"}')))][4:] == [False] * 2
+
+
+def test_what_comes_some_time_after_a_beat_is_no_answer() -> None:
+    assert [row[3] for row in beats(run(asking(6, OCPP, after=0.9)))] == [None] * 6, "the server's own ticks"
+    assert [row[3] for row in beats(run(asking(2, OCPP)))] == [None] * 6, "two may be by chance"
+
+
+def test_data_of_all_sizes_after_beats_is_no_answer() -> None:
+    talk = upgraded()
+    for k in range(6):
+        talk.orig(of_client(TEXT, b'{"type":"heartbeat"}'), at=2 + 2 * k).resp(frame(TEXT, b"x" * (20 + 30 * k)))
+    assert [row[3] for row in beats(run(talk.wait("10s").orig_fin().resp_fin().orig_ack()))] == [None] * 6
 
 
 def test_an_echo_is_an_answer_and_a_timer_of_ones_own_is_none() -> None:

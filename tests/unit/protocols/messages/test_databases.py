@@ -61,6 +61,39 @@ def test_queries_that_ask_for_something(query: bytes) -> None:
     assert beats(run(talk)) == []
 
 
+def prepare(name: bytes, query: bytes) -> bytes:
+    return pg(b"P", name + b"\0" + query + b"\0\0\0") + pg(b"D", b"S" + name + b"\0") + pg(b"H")
+
+
+def execute(name: bytes) -> bytes:
+    return pg(b"B", b"\0" + name + b"\0" + b"\0\1\0\1\0\0\0\1\0\1") + pg(b"E", b"\0\0\0\0\1") + pg(b"S")
+
+
+def pool(*said: bytes) -> Talk:
+    """Return a client that says this, a second apart."""
+    talk = Talk().handshake().orig(PG_START).resp(PG_AUTH)
+    for second, one in enumerate(said, 2):
+        talk.orig(one, at=second).resp(pg(b"1") if one.endswith(pg(b"H")) else pg(b"2") + PG_READY)
+    return talk.wait("10s").orig_fin().resp_fin().orig_ack()
+
+
+@pytest.mark.parametrize("name", [b"__asyncpg_stmt_1__", b"_pg3_0", b"S_1"])
+def test_select_1_in_a_prepared_statement(name: bytes) -> None:
+    """Prepared once, executed by its name: asyncpg at once, psycopg 3 and pgjdbc after five times."""
+    ask = execute(name)
+    size = 1 + 4 + 1 + len(name) + 1 + 10
+    assert beats(run(pool(prepare(name, b"SELECT 1"), ask, ask, ask))) == [(C, "postgresql", size, True)] * 3
+    other = prepare(b"b", b"SELECT now()") + execute(b"b")
+    mixed = pool(prepare(name, b"SELECT 1"), ask, other, ask, execute(b"b"), ask)
+    assert beats(run(mixed)) == [(C, "postgresql", size, True)] * 3
+    renamed = prepare(name, b"UPDATE t") + execute(name)
+    assert len(beats(run(pool(prepare(name, b"SELECT 1"), ask, ask, renamed, ask)))) == 2
+
+
+def test_a_parse_whose_name_does_not_end() -> None:
+    assert beats(run(pool(*[pg(b"P", b"x" * 30) + pg(b"S")] * 3))) == []
+
+
 def test_postgresql_that_turns_to_tls_is_left_to_it() -> None:
     hello = bytes.fromhex("16030100d8010000d40303") + bytes(0xD8 - 6)
     result = run(Talk().handshake().orig(struct.pack("!II", 8, 80877103)).resp(b"S").orig(hello))
