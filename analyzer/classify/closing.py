@@ -14,8 +14,6 @@ import numpy as np
 from analyzer.classify.exchange import (
     announced_by,
     app_trigger,
-    cut_short,
-    deserted,
     graceful_app,
     idle_app,
     race,
@@ -210,7 +208,6 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
     trigger = alert_trigger(facts, trigger, verdict.kind)
     idle = timed_out(facts, verdict) | broken(facts)
     trigger[(trigger == TRIGGERS.index("unknown")) & idle] = TRIGGERS.index("idle_timeout")
-    cut = cut_short(facts, verdict.kind)
     age = np.maximum(when - flow["first_ts"], 0) / 1e9  # a clock may have been set back
     return {
         "flow_id": flow["flow_id"],
@@ -240,6 +237,6 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "basis": Coded(verdict.inferred.astype(np.int8), ("observed", "inferred")),
         "evidence_frames": evidence(facts, verdict),
         "explanation": with_promise(
-            with_exchange(explain(facts, verdict, idle_payload), races, cut, deserted(facts)), facts
+            with_exchange(facts, explain(facts, verdict, idle_payload), races, verdict.kind), facts
         ),
     }

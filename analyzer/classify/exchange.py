@@ -49,6 +49,7 @@ _RACE_SENTENCES = {
 
 
 _CUT_SHORT = "A request had no answer yet, or not all of it."
+_HALF_ASKED = "The client had not sent all of its request."
 _DESERTED = "It waited for an answer no longer; that came later, and nobody read it."
 
 
@@ -106,6 +107,16 @@ def deserted(facts: Facts) -> Mask:
     app = facts.app
     reset = facts.of(app["requester"].astype(np.int64), "rst_ts") != 0
     result: Mask = reset & (app["reader"] == HTTP1) & (app["gave_up"] == 1) & ~_lost(app)
+    return result
+
+
+def half_asked(facts: Facts, kind: I64) -> Mask:
+    """Return which connections with HTTP/1 a server closed, or answered for good, before it had all of a request."""
+    app = facts.app
+    by_server = facts.flow["close_dir"] == 1 - app["requester"]
+    ended = (facts.flow["close_ts"] != 0) & ~np.isin(kind, _END_UNSEEN) & by_server
+    waits = (app["outstanding"] > 0) | (app["close_said"] == 2)
+    result: Mask = (app["reader"] == HTTP1) & (app["asking"] == 1) & waits & ~_lost(app) & ended
     return result
 
 
@@ -211,7 +222,7 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     idle = np.maximum(idle, parted.silence)  # the silence before the last words
     # pings of HTTP/2 are no requests, and a silence that was survived again and again is no timer's
     quiet = (idle >= facts.settings.idle_min_ns) & (outlived(facts, idle) < OFTEN)
-    said = done & (app["close_said"] != 0) & (app["close_implied"] == 0)
+    said = (done | half_asked(facts, kind)) & (app["close_said"] != 0) & (app["close_implied"] == 0)
     left = app["keepalive_max"].astype(np.int64) - 1  # -1 = none was advertised
     limit = ((left >= 0) & (left <= 1)) | (app["responses"] == left) | np.isin(app["responses"], _KNOWN_LIMITS)
     unread = trigger == TRIGGERS.index("rst_unread")  # of what HTTP has read and found to be whole
@@ -237,13 +248,11 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     return result
 
 
-def with_exchange(explanation: pa.Array, races: I64, cut: Mask, left: Mask) -> pa.Array:
-    """Return the explanations with a sentence about the race added, or about an exchange that was cut short.
-
-    left (n,)  where a client had given up the exchange (see `deserted`)
-    """
-    words = np.array(["", *(_RACE_SENTENCES[word] for word in RACES[1:]), _CUT_SHORT, _DESERTED], object)
-    unfinished = np.where(left, words.size - 1, np.where(cut, words.size - 2, 0))
+def with_exchange(facts: Facts, explanation: pa.Array, races: I64, kind: I64) -> pa.Array:
+    """Return the explanations with a sentence about the race added, or about an exchange that was cut short."""
+    words = np.array(["", *(_RACE_SENTENCES[word] for word in RACES[1:]), _CUT_SHORT, _HALF_ASKED, _DESERTED], object)
+    cases = [deserted(facts), half_asked(facts, kind), cut_short(facts, kind)]
+    unfinished = np.select(cases, [words.size - 1, words.size - 2, words.size - 3], 0)
     which = np.where(races > 0, races, unfinished)
     here = which > 0
     if not here.any():

@@ -164,6 +164,16 @@ _CODES = (
         "RFC 9112 section 8",
     ),
     Code(
+        "http.request_unfinished", "warning",
+        "{flows} connections closed by the server, which waited for the rest of a request",
+        "The client had sent a part of a request, and no more for {span} s: the server's timeout for the head or the "
+        "body of a request ran out (408, or a close without a word). The server was waiting for the client.",
+        "Look at the client, and at the path from it: an upload that stalled, a program that was suspended, a body "
+        "shorter than its Content-Length, a proxy that holds requests back. For slow uploads raise the server's "
+        "timeout (nginx: client_header_timeout, client_body_timeout; haproxy: timeout http-request).",
+        "RFC 9110 section 15.5.9", "silence of the client before the close",
+    ),
+    Code(
         "close.stale_connection", "warning",
         "{flows} connections were reset when they were used after a silence",
         "New data was answered with a reset: the other side, or a box on the path, had dropped the connection "
@@ -256,6 +266,16 @@ _CODES = (
         "consumer that is slow or blocked, one stream that fills the connection's window for all, or windows (65,535 "
         "bytes unless set) that are too small for the path.",
         "RFC 9113 sections 5.2 and 6.9", "the longest wait of each connection",
+    ),
+    Code(
+        "http2.unserved", "warning",
+        "{flows} connections on which GOAWAY left requests unserved",
+        "The server announced the end of the connection (GOAWAY) while requests were on their way. Those above its "
+        "last stream were not processed: a limit of requests or of age, or a shutdown, met a busy client.",
+        "Let the client send them again on a new connection: that is safe whatever their method. A server that "
+        "announces its end in two steps (first GOAWAY with stream 2^31-1, the real one a round trip later) loses none; "
+        "raise its limit of requests per connection (nginx: keepalive_requests).",
+        "RFC 9113 section 6.8",
     ),
     Code(
         "reset.middlebox", "warning",

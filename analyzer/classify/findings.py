@@ -18,7 +18,7 @@ from analyzer.classify import giving_up
 from analyzer.classify.bursts import CLOSE, bursts, closes_of
 from analyzer.classify.closing import left_open
 from analyzer.classify.endpoints import endpoint_names
-from analyzer.classify.exchange import cut_short
+from analyzer.classify.exchange import cut_short, half_asked
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.finding_codes import CODES, SEVERITIES
 from analyzer.classify.giving_up import GAVE_UP, gave_up
@@ -90,6 +90,7 @@ class Findings:
         self._parts.add(_rows(facts, ignored, number, unknown, unsure, frames))
         self._parts.add(_stalls(facts, verdict))
         self._parts.add(_window_waits(facts))
+        self._parts.add(_unserved(facts))
         self._parts.add(_gateway_timeouts(facts))
         self._closes.add(closes_of(facts, verdict))
         self._served.add(served(facts, verdict))
@@ -158,7 +159,9 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     code[calm] = _NUMBER["http2.enhance_your_calm"]
     code[facts.app["tls_bled"] == 1] = _NUMBER["tls.heartbleed"]
     code[left_open(facts, verdict)] = _NUMBER["close.half_closed_leak"]
-    code[(code < 0) & by_server & cut_short(facts, verdict.kind)] = _NUMBER["http.cut_short"]
+    half = half_asked(facts, verdict.kind)
+    code[(code < 0) & half & (_unasked_ns(facts) >= _LEAST_WAIT_NS)] = _NUMBER["http.request_unfinished"]
+    code[(code < 0) & by_server & cut_short(facts, verdict.kind) & ~half] = _NUMBER["http.cut_short"]
     races = closes["race"].codes
     told = facts.app["close_said"] == 2  # a client that goes on after `Connection: close` races nobody (RFC 9112 9.6)
     for race, name in _BY_RACE.items():
@@ -181,6 +184,12 @@ def _waited(facts: Facts, verdict: Verdict) -> Mask:
     return result
 
 
+def _unasked_ns(facts: Facts) -> I64:
+    """Return how long before the close the requester had said its last."""
+    result: I64 = facts.flow["close_ts"] - facts.of(facts.app["requester"].astype(np.int64), "payload_ts")
+    return result
+
+
 def _seconds(facts: Facts, closes: dict[str, Any]) -> Array:
     """Return the silence that matters: before the data that was too late, else before the close."""
     late = np.maximum(facts.client["burst_idle"], facts.server["burst_idle"]) / 1e9
@@ -192,6 +201,7 @@ def _seconds(facts: Facts, closes: dict[str, Any]) -> Array:
     result: Array = np.where(used_again, late, before_close)
     result = np.where(broken(facts), limit_s(facts), result)
     result = np.where(closes["close_kind"].codes == KIND["open_idle"], closes["idle_wire_s"], result)
+    result = np.where(half_asked(facts, closes["close_kind"].codes), _unasked_ns(facts) / 1e9, result)
     # A request that met the server's close tells of the server's patience, any other of the silence before it.
     races = closes["race"].codes
     met = np.isin(races, [RACES.index(word) for word in ("race", "stale_reuse")])
@@ -246,6 +256,16 @@ def _window_waits(facts: Facts) -> Rows:
     number = np.full(here.size, _NUMBER["http2.window_stall"])
     rows = _rows(facts, here, number, waited / 1e9, np.full(facts.n, 0.9), None)
     for k, name in enumerate(("window_wait_frame", "window_open_frame")):
+        rows["frames"][:, k] = facts.app[name][here]
+    return rows
+
+
+def _unserved(facts: Facts) -> Rows:
+    """Connections of HTTP/2 with requests that the server's GOAWAY left out, one row each."""
+    here = np.flatnonzero(facts.app["unserved"] > 0)
+    number = np.full(here.size, _NUMBER["http2.unserved"])
+    rows = _rows(facts, here, number, np.full(facts.n, np.nan), np.full(facts.n, 0.9), None)
+    for k, name in enumerate(("unserved_frame", "goaway_frame")):
         rows["frames"][:, k] = facts.app[name][here]
     return rows
 

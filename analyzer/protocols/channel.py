@@ -61,6 +61,7 @@ APP = np.dtype(
         ("outstanding", I4),  # requests whose response has not ended
         ("responses", I4),  # responses that ended
         ("open_message", I1),  # a message is in the middle
+        ("asking", I1),  # it is a request, answered already or not
         ("answering", I1),  # the outstanding request has the beginning of its response
         ("gave_up", I1),  # the client's FIN came while a request had nothing of its response
         ("close_said", I1),  # 0 nobody, 1 client, 2 server: `Connection: close`, or HTTP/1.0 without keep-alive
@@ -79,6 +80,8 @@ APP = np.dtype(
         ("ws_close_first", I1),  # who sent the first one: 0 nobody, 1 client, 2 server
         # --- HTTP/2
         ("goaway_c", I8), ("goaway_s", I8),  # largest error code of a GOAWAY of client and server + 1; 0 = none
+        ("unserved", I4),  # requests above the last stream that the server's GOAWAY still serves
+        ("unserved_frame", I8), ("goaway_frame", I8),  # the latest of them; the server's last GOAWAY
         ("window_wait", I8),  # longest time that a body waited for a WINDOW_UPDATE
         ("window_wait_frame", I8), ("window_open_frame", I8),  # last DATA before it; what ended it, 0 = nothing
         ("unsure", I1),  # framing of a direction is lost

@@ -143,7 +143,9 @@ def _read(
 def _set_phase(app: Records, h: Records, requests: Records, responses: Records, exchanges: Records) -> None:
     """Whose turn is it now?"""
     answered = h.gone or requests.row == 0 or exchanges[requests.row].response_done
-    asking = requests.state != START and requests.state != LOST and not answered
+    begun = requests.state != START and requests.state != LOST
+    app.asking = 1 if begun or requests.carry_len > 0 else 0
+    asking = begun and not answered
     answering = responses.state != START and responses.state != LOST
     app.open_message = 1 if asking or answering or requests.carry_len > 0 or responses.carry_len > 0 else 0
     app.unsure = 1 if requests.state == LOST or responses.state == LOST else 0

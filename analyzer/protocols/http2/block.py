@@ -120,7 +120,7 @@ def end_stream(
     e = exchanges[index]
     end_side(s, h, app, e, from_client)
     if e.request_done and e.response_done:
-        leave(index, h, exchanges, done, m)
+        leave(index, h, app, exchanges, done, m)
 
 
 @routine

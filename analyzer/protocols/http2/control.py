@@ -122,7 +122,7 @@ def _take_goaway(
     if from_client:  # Node says NO_ERROR after any error
         app.goaway_c = max(app.goaway_c, row.error + 1)
     else:
-        app.goaway_s = max(app.goaway_s, row.error + 1)
+        app.goaway_s, app.goaway_frame = max(app.goaway_s, row.error + 1), row.frame
 
 
 @routine
@@ -150,7 +150,7 @@ def take_control(
             e = exchanges[index]
             end_wait(h, app, e, True, s.ts, s.frame)
             end_wait(h, app, e, False, s.ts, s.frame)
-            leave(index, h, exchanges, done, m)
+            leave(index, h, app, exchanges, done, m)
     elif s.type == WINDOW_UPDATE and s.length == 4:
         row.increment = number(s.kept, 0, 4) & 0x7FFFFFFF
         row.waited = widen(s, h, app, exchanges, direction == h.client, row.increment)

@@ -139,10 +139,13 @@ def end_side(s: Records, h: Records, app: Records, e: Records, of_request: bool)
 
 
 @routine
-def leave(index: int, h: Records, exchanges: Records, done: Records, m: Records) -> None:
+def leave(index: int, h: Records, app: Records, exchanges: Records, done: Records, m: Records) -> None:
     """Take a stream out of the connection and hand it to the table, ended or not."""
     e = exchanges[index]
     _weigh(h, e, -1)
+    if e.refused and e.request_seen and not e.response_seen and not e.pushed:
+        app.unserved += 1
+        app.unserved_frame = e.request_frame
     if e.newer > 0:
         exchanges[e.newer - 1].older = e.older
     else:
@@ -220,4 +223,4 @@ def close_http2(
         while h.newest > 0:
             for by_client in (True, False):  # a window that never opened again held it back to the end
                 end_wait(h, app, exchanges[h.newest - 1], by_client, last_ts, 0)
-            leave(int(h.newest) - 1, h, exchanges, done, m)
+            leave(int(h.newest) - 1, h, app, exchanges, done, m)

@@ -206,6 +206,8 @@ CASES: dict[str, Callable[[], Any]] = {
     "close.half_closed_leak": lambda: closes.later(used().resp_fin(at=2).orig_ack(), 100),
     "stall.zero_window": stalled,
     "http2.window_stall": window_used_up,
+    "http.request_unfinished": lambda: http().orig(GET[:20], at=2).resp_ack().resp_fin(at=62).orig_fin().resp_ack(),
+    "http2.unserved": lambda: http2.H2().begin().ask(1).ask(3).ask(5).answer(1).resp(http2.goaway(1)).finish(),
     "tls.heartbleed": bled,
     "reset.middlebox": injected,
     "heartbeat.unanswered": lambda: pinging(answered=3).orig_fin(at=45).resp_fin().orig_ack(),
@@ -482,3 +484,48 @@ def test_a_client_that_met_its_old_connection(again: float) -> None:
 def test_a_reset_after_a_complete_close_is_not_said_to_be_ignored() -> None:
     talk = used().orig_fin(at="2s").resp_fin().orig_ack().resp_retransmit(at="4s").orig_rst(bare=True, at="4.001s")
     assert findings(talk.resp_retransmit(at="9s").orig_rst(bare=True, at="9.001s")) == []
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        http2.H2().begin().ask(1).ask(3).answer(1).answer(3).resp(http2.goaway(3)).finish(),
+        http2.H2()
+        .begin()
+        .ask(1)
+        .resp(http2.goaway(2**31 - 1))
+        .ask(3)
+        .resp(http2.goaway(3))
+        .answer(1)
+        .answer(3)
+        .finish(),
+        http2.H2().begin().ask(1).orig(http2.goaway(0)).answer(1).finish(),
+    ],
+    ids=["all served", "two steps", "of the client"],
+)
+def test_a_goaway_that_leaves_nothing_unserved(talk: Talk) -> None:
+    assert "http2.unserved" not in [row["code"] for row in findings(talk)]
+
+
+def test_a_request_that_came_after_the_goaway() -> None:
+    talk = http2.H2().begin().ask(1).answer(1).resp(http2.goaway(1)).ask(3).finish()
+    assert "http2.unserved" in [row["code"] for row in findings(talk)]
+
+
+HALF = b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n"
+TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+def test_a_request_that_is_never_finished() -> None:
+    """Its body stalls, and the server says so before it closes: it was not the server that failed to answer."""
+    talk = http().orig(HALF + bytes(1000), at=2).resp_ack().resp(TIMED_OUT, at=32).resp_fin().orig_fin().resp_ack()
+    result = run(talk)
+    (row,) = result.rows("findings")
+    assert row["code"] == "http.request_unfinished" and "no more for 30 s" in row["explanation"]
+    assert result.close["explanation"].endswith("The client had not sent all of its request.")
+
+
+def test_a_body_that_is_refused_at_once_is_not_waited_for() -> None:
+    large = TIMED_OUT.replace(b"408 Request Timeout", b"413 Content Too Large")
+    talk = http().orig(HALF + bytes(1000), at=2).resp_ack().resp(large).resp_fin().orig_fin().resp_ack()
+    assert findings(talk) == []
