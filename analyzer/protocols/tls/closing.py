@@ -77,11 +77,18 @@ def _guess(of: Over, direction: int, complete: Mask) -> I8:
     """Return what a last record as long as an alert says: a goodbye if it came right before the end.
 
     Before the handshake is complete it is an error, and an application may send records of that length again and again.
+    A server that answers the client's Finished with nothing else may have refused its certificate.
     """
-    s, flows = of.sides[direction], of.flows
-    soon = flows["close_ts"] - s["last_ts"] <= np.maximum(2 * flows["handshake_rtt"], _SOON_NS)
+    s, peer, flows = of.sides[direction], of.sides[1 - direction], of.flows
+    at_once = np.maximum(2 * flows["handshake_rtt"], _SOON_NS)
+    soon = flows["close_ts"] - s["last_ts"] <= at_once
     only = s["short_alert"] <= 1
-    guess: I8 = np.select([~complete, of.closed & (soon | only)], [NO, INFERRED], UNKNOWN).astype(np.int8)
+    by_server = np.array([session.client_dir != direction for session in of.sessions], np.bool_)
+    finished = peer["data_after_peer_ts"]
+    refuses = by_server & (s["data_after_peer_ts"] == 0) & only & (s["last_ts"] - finished <= at_once)
+    refuses &= (finished != 0) & ((peer["short_alert"] == 0) | (peer["last_ts"] > s["last_ts"]))
+    cases = [~complete, refuses, of.closed & (soon | only)]
+    guess: I8 = np.select(cases, [NO, UNKNOWN, INFERRED], UNKNOWN).astype(np.int8)
     return guess
 
 

@@ -88,6 +88,16 @@ def test_a_record_of_an_alerts_length_is_none_unless_it_is_the_last() -> None:
     assert still_open["close_notify_c"] == "unknown"
 
 
+def test_an_alert_that_answers_the_clients_finished_may_refuse_its_certificate() -> None:
+    """TLS 1.3 hides which alert it is: certificate_required, or a goodbye."""
+    refused = of(talk(*w.full13()).resp(w.data(19)).resp_fin().orig_fin())
+    assert (refused["close_notify_s"], refused["handshake_complete"]) == ("unknown", True)
+    ticket = talk(*w.full13()).resp(w.data(250)).resp(w.data(19)).resp_fin().orig_fin()
+    answered = talk(*w.full13()).orig(w.data(19)).resp(w.data(19)).orig_fin().resp_fin()
+    later = talk(*w.full13()).resp(w.data(19), at="9s").resp_fin().orig_fin()
+    assert [of(one)["close_notify_s"] for one in (ticket, answered, later)] == ["inferred"] * 3
+
+
 def test_hello_retry() -> None:
     first = w.client_hello(sni="a.example", versions=[0x0304], psk=True, early=True)
     retry = w.record(22, w.server_hello(cipher=0x1301, tls13=True, random=w.RETRY)) + w.CCS
