@@ -96,15 +96,16 @@ def close_notify(of: Over, direction: int, complete: Mask) -> I8:
     """Return whether each connection's direction said goodbye: codes of CLOSE_WORDS; complete: its handshake was."""
     s = of.sides[direction]
     read = np.array([session.close_ts[direction] != 0 for session in of.sessions], np.bool_)
+    last_read = of.opened & ~np.array([session.sealed[direction] for session in of.sessions], np.bool_)
     alert, data = s["last_type"] == ALERT, s["last_type"] == DATA
     short = s["last_length"] == np.where(of.ccm_8, ALERT_LENGTH_CCM_8, ALERT_LENGTH)
     rules = (
         (read, YES),
         ((s["state"] == LOST) | (s["missing"] != 0), UNKNOWN),  # its last records were not captured
         ((s["records"] == 0) | (s["state"] == BODY) | (s["head_n"] > 0), NO),
-        (alert & ((s["epoch"] == 0) | of.tls13 | of.opened), NO),  # it was read, and said something else
+        (alert & ((s["epoch"] == 0) | of.tls13 | last_read), NO),  # it was read, and said something else
         (alert, np.where(of.closed, INFERRED, UNKNOWN)),
-        (data & of.tls13 & of.opened, NO),
+        (data & of.tls13 & last_read, NO),
         (data & of.tls13 & short, _guess(of, direction, complete)),
         (data & ~of.known, UNKNOWN),  # which version it is was not seen
     )

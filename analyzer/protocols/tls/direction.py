@@ -179,7 +179,7 @@ class Traffic:
                     continue  # only application keys are updated
             elif opened := self._try(phase, secret, kind, version, body):
                 return opened
-            if phase == last and self.current is not None and self.phase == last:
+            if phase == last and self.phase == last and (self.current is not None or self.guesses):
                 for suite in self.suites:
                     if opened := self._try(last, next_secret(suite, secret), kind, version, body):
                         return opened

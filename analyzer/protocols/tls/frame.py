@@ -120,7 +120,8 @@ def _end_record(
     m: Records,
 ) -> None:  # fmt: skip
     """The last byte of a record: count it, and make it a row if it is listed or kept."""
-    if s.epoch == 0 and ((s.content_type == ALERT and s.length > 2) or (s.content_type == CCS and s.length > 1)):
+    sealed = (s.content_type == ALERT and s.length > 2) or (s.content_type == CCS and s.length > 1)
+    if s.epoch == 0 and (sealed or s.content_type == DATA):
         s.epoch = 1  # such ones are encrypted: the capture lacks the ChangeCipherSpec
     listed = s.content_type != DATA or m.list_data != 0
     if not s.sure:

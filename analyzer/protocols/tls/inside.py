@@ -161,6 +161,10 @@ class Inside:
             session.opened = True
             rows["decrypted"][opened] = 1
             rows["inner_type"][opened] = kind[kind > 0]
+        if opened.size < part.size or True in session.sealed:
+            for direction in (0, 1):
+                mine = kind[rows["dir"][part] == direction]
+                session.sealed[direction] = bool(mine[-1] == 0) if mine.size else session.sealed[direction]
         begin, lost = 0, rows["lost"][part] == 1
         for place in [*np.flatnonzero((kind != DATA) | lost).tolist(), part.size]:
             if begin < place:

@@ -68,6 +68,7 @@ class Session:
         "resumed_sure",
         "resumption",
         "retry",
+        "sealed",
         "slot",
         "sni",
         "start_ts",
@@ -108,6 +109,7 @@ class Session:
         self.close_ts = [0, 0]  # of the close_notify that was read, by direction; 0 = none was
         self.key_updates = [0, 0]  # read, by direction
         self.opened = False  # records were decrypted
+        self.sealed = [False, False]  # but not the last one of a direction
         self.start_ts = self.end_ts = 0
         self.finished = [0, 0]  # ChangeCipherSpecs behind which each side's Finished was seen
         self.done_epoch, self.renegotiating, self.renegotiations = 0, 0, 0

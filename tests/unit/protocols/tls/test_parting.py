@@ -12,8 +12,9 @@ from analyzer.anomalies import Ledger
 from analyzer.engine import Engine
 from analyzer.settings import Settings
 from tests import tlswire as w
+from tests.fuzz.seeds import read_packets
 from tests.property.harness import batches, run
-from tests.talk import Talk
+from tests.talk import Packet, Talk
 from tests.unit.protocols.tls.wire import CLIENT, SERVER, contexts
 from tests.unit.protocols.tls.wire import Talk as Tls
 
@@ -85,3 +86,30 @@ def race(folder: Path, version: ssl.TLSVersion, wait: float) -> str:
 @pytest.mark.parametrize(("wait", "word"), [(0.6, "stale_reuse"), (0.018, "race")])
 def test_a_request_after_the_servers_goodbye(tmp_path: Path, version: ssl.TLSVersion, wait: float, word: str) -> None:
     assert race(tmp_path, version, wait) == word
+
+
+FOLDER = Path(__file__).parents[4] / "captures"
+
+
+def said(packets: list[Packet], keys: bytes) -> list[tuple[str, str]]:
+    """Return close_notify of client and server of each connection."""
+    engine = Engine(Settings(), Ledger())
+    engine.learn(keys)
+    chunks = [chunk for batch in batches(packets) for chunk in engine.feed(batch)] + list(engine.finish())
+    rows = [row for name, table in chunks if name == "tls_sessions" for row in table.to_pylist()]
+    return [(row["close_notify_c"], row["close_notify_s"]) for row in sorted(rows, key=lambda row: row["flow_id"])]
+
+
+@pytest.mark.parametrize("name", ["tls12_full", "tls12_ticket", "tls13_full", "tls13_key_update", "tls13_resumed"])
+def test_a_lost_frame_leaves_no_goodbye_unsaid(name: str) -> None:
+    """With keys, of the whole capture; whichever segment is missing, "no" would be a claim that nothing supports."""
+    keys = (FOLDER / f"{name}.keys").read_bytes()
+    packets = [(packet.ts_ns, packet.data) for packet in read_packets(FOLDER / f"{name}.pcap")]
+    whole = said(packets, keys)
+    assert whole and "yes" in whole[0]
+    for number, (_, frame) in enumerate(packets):
+        if len(frame) < 80:
+            continue  # no payload
+        for before, after in zip(whole, said(packets[:number] + packets[number + 1 :], keys), strict=True):
+            for then, now in zip(before, after, strict=True):
+                assert then == now or now in ("inferred", "unknown"), (number + 1, before, after)
