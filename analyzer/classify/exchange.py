@@ -32,6 +32,7 @@ _END_UNSEEN = (*_STILL_OPEN, *(CLOSE_KINDS.index(k) for k in ("half_closed_open"
 _ABNORMAL = 1006  # RFC 6455 section 7.4.1: closed without a close frame
 _DROPPED = tuple(CLOSE_KINDS.index(k) for k in ("abort_retransmit", "silent_death"))
 _GIVEN_UP = tuple(TRIGGERS.index(k) for k in ("rto", "probe_miss"))
+_ALERT_AND_FIN = 32  # bytes; no request is so short under TLS
 _NO_ERROR = 1  # of APP.goaway_c and goaway_s
 _STALE = CLOSE_KINDS.index("rst_to_data_stale")
 # Limits on requests per connection that servers ship with: Apache 100, nginx 1000 (100 before 1.19.10)
@@ -84,8 +85,8 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
         [
             np.isin(kind, _STILL_OPEN),
             _in_tunnel(app),
-            http & finished,
-            _lost(app),
+            http & finished & ~_lost(facts),
+            _lost(facts),
             http,
             websocket & said,
             websocket,
@@ -106,7 +107,7 @@ def deserted(facts: Facts) -> Mask:
     """
     app = facts.app
     reset = facts.of(app["requester"].astype(np.int64), "rst_ts") != 0
-    result: Mask = reset & (app["reader"] == HTTP1) & (app["gave_up"] == 1) & ~_lost(app)
+    result: Mask = reset & (app["reader"] == HTTP1) & (app["gave_up"] == 1) & ~_lost(facts)
     return result
 
 
@@ -116,7 +117,7 @@ def half_asked(facts: Facts, kind: I64) -> Mask:
     by_server = facts.flow["close_dir"] == 1 - app["requester"]
     ended = (facts.flow["close_ts"] != 0) & ~np.isin(kind, _END_UNSEEN) & by_server
     waits = (app["outstanding"] > 0) | (app["close_said"] == 2)
-    result: Mask = (app["reader"] == HTTP1) & (app["asking"] == 1) & waits & ~_lost(app) & ended
+    result: Mask = (app["reader"] == HTTP1) & (app["asking"] == 1) & waits & ~_lost(facts) & ended
     return result
 
 
@@ -125,7 +126,7 @@ def cut_short(facts: Facts, kind: I64) -> Mask:
     app = facts.app
     unfinished = (app["outstanding"] > 0) | deserted(facts)
     ended = (facts.flow["close_ts"] != 0) & ~np.isin(kind, _END_UNSEEN)
-    result: Mask = (app["reader"] == HTTP1) & unfinished & ~_lost(app) & ended
+    result: Mask = (app["reader"] == HTTP1) & unfinished & ~_lost(facts) & ended
     return result
 
 
@@ -158,9 +159,16 @@ def _in_tunnel(app: Records) -> Mask:
     return tunnel
 
 
-def _lost(app: Records) -> Mask:
-    """Return where the framing of HTTP/1 was lost (missing bytes, a snap length): what still waits is not known."""
-    lost: Mask = (app["reader"] == HTTP1) & (app["unsure"] == 1)
+def _unseen(facts: Facts) -> Mask:
+    """Return where more was acknowledged at the end than was captured: not only a FIN, or an alert of TLS."""
+    beyond = facts.both("snd_nxt") - facts.both("sent_nxt")
+    result: Mask = np.any(beyond > np.where(facts.app["tls"] == 1, _ALERT_AND_FIN, 1), axis=0)
+    return result
+
+
+def _lost(facts: Facts) -> Mask:
+    """Return where HTTP/1 misses something (missing bytes, a snap length): what still waits is not known."""
+    lost: Mask = (facts.app["reader"] == HTTP1) & ((facts.app["unsure"] == 1) | _unseen(facts))
     return lost
 
 
@@ -176,7 +184,7 @@ def race(facts: Facts, kind: I64) -> I64:
     http = np.isin(app["reader"], (HTTP1, HTTP2)) & (app["requests"] > 0)
     client = app["requester"].astype(np.int64)
     server = 1 - client
-    waiting = http & (app["outstanding"] > 0) & (app["answering"] == 0) & (app["responses"] > 0) & ~_lost(app)
+    waiting = http & (app["outstanding"] > 0) & (app["answering"] == 0) & (app["responses"] > 0) & ~_lost(facts)
     rtt = np.maximum(facts.path_rtt, 0)
 
     fin = facts.of(server, "fin_seq") != 0
@@ -216,6 +224,7 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     http = np.isin(app["reader"], (HTTP1, HTTP2)) & closed
     websocket = (app["reader"] == WEBSOCKET) & closed
     done = http & ~_in_tunnel(app) & (app["outstanding"] == 0) & (app["open_message"] == 0) & (app["responses"] > 0)
+    done &= ~_lost(facts)
     parted = facts.farewell
     by_server = (initiator == 1 - app["requester"]) | (parted.side == 1 - app["requester"].astype(np.int64))
     idle = np.where(app["reader"] == HTTP2, flow["close_ts"] - app["app_ts"], flow["close_idle_payload"])
@@ -234,7 +243,7 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
         (np.isin(races, [RACES.index("race"), RACES.index("half_race")]), "request_in_flight"),
         (deserted(facts), "request_in_flight"),
         (http & keep, ""),
-        (http & (app["outstanding"] > 0) & ~_lost(app), "request_in_flight"),
+        (http & (app["outstanding"] > 0) & ~_lost(facts), "request_in_flight"),
         (said & (app["close_said"] == 2) & by_server & limit, "keepalive_max_reached"),
         (said, "connection_close_header"),
         (done & ~quiet, "response_complete"),

@@ -203,6 +203,17 @@ def test_a_reset_while_a_request_waits_names_its_causes() -> None:
     assert row["close_kind"] == "rst_on_idle" and "ended with that data unread" in row["explanation"]
 
 
+@pytest.mark.parametrize("size", [0, len(GET)])
+def test_a_request_that_the_capture_lacks(size: int) -> None:
+    """The server acknowledged it, and never answered: that the client was silent cannot be said."""
+    talk = asked()
+    if size:
+        talk.orig(GET, at="1s", unseen=True).resp_ack()
+    row = first(run(talk.resp_fin(at="9s").orig_ack().orig_fin().resp_ack()))
+    expected = ("unknown", "unknown") if size else ("idle_timeout", "yes")
+    assert (row["trigger"], row["graceful_app"]) == expected
+
+
 # ------------------------------------------------------------------------------------------------ odd captures
 def test_a_capture_that_begins_with_a_probe_misses_nothing() -> None:
     talk = Talk().handshake().orig(b"hello").resp(b"w").orig_ack()
