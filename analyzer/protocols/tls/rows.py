@@ -166,7 +166,7 @@ def note_cut_messages(apps: Records, slots: I64, columns: SessionColumns, own: M
     app = apps[slots]
     said = np.where(app["requester"] == 0, columns["close_notify_s"], columns["close_notify_c"])
     inside = own & closed & (app["reader"] == HTTP1) & (app["outstanding"] > 0) & (app["answering"] == 1)
-    columns["truncated"] |= inside & ~np.isin(said, (CLOSE_WORDS.index("yes"), CLOSE_WORDS.index("inferred")))
+    columns["truncated"] |= inside & np.equal(said, CLOSE_WORDS.index("no"))  # unknown: it may have been lost
 
 
 def tell_apps(apps: Records, slots: I64, columns: SessionColumns, of: Over, own: Mask) -> None:

@@ -4,7 +4,7 @@ Source  engine.io protocol 3 and 4 ("2" ping, "3" pong); SignalR hub protocol ({
         Phoenix channels (topic phoenix, event heartbeat, answered by phx_reply); STOMP 1.2 (a bare EOL); SockJS 0.3
         ("o" opens, "h" beats); MQTT 5 sections 3.12, 3.13 and 6; NATS client protocol; AMQP 1.0 section 2.4.5 (an empty
         frame). What programs made up for themselves says ping, heartbeat, pong in JSON, where it says what kind of
-        message it is, or nothing but the word: graphql-transport-ws, Pusher, Action Cable, and most exchanges.
+        message it is, or nothing but the word, or IRC's line: graphql-transport-ws, Pusher, Action Cable, exchanges.
 Limits  A number that stands for a word (Discord's {"op":1}) says nothing here. Beats of engine.io, SockJS and STOMP say
         too little: they count where the connection's first message opened that protocol.
 """
@@ -27,6 +27,7 @@ _MSGPACK = coded(b"\x02\x91\x06")
 _MQTT_PING, _MQTT_PONG = coded(b"\xc0\0"), coded(b"\xd0\0")
 _NATS_PING, _NATS_PONG = coded(b"PING\r\n"), coded(b"PONG\r\n")
 _AMQP_SIZE, _AMQP_REST = coded(b"\0\0\0\x08"), coded(b"\x02\0\0\0")
+_COLON_AFTER = coded(b" :")  # IRC in WebSocket: PING :tmi.twitch.tv
 _PING, _PONG, _HB, _KA = coded(b"PING"), coded(b"PONG"), coded(b"HB"), coded(b"KA")
 # Longer words by their first seven letters, and their length
 _HEARTBEAT, _KEEPALIVE, _KEEP_ALIVE_2, _KEEP_ALIVE_3 = (
@@ -69,7 +70,8 @@ def said_by(word: U8, n: int, kind: int) -> int:
         if n == 11 and number(word, 0, 7) == _SIGNALR[0] and number(word, 7, 4) == _SIGNALR[1]:
             return SIGNALR_PING
         return _json(word, n)
-    if n == 4:
+    irc = n > 6 and number(word, 4, 2) == _COLON_AFTER
+    if n == 4 or irc:
         only = letters(word, 0, 4)
         return APP_PING if only == _PING else APP_PONG if only == _PONG else NOTHING
     return NOTHING

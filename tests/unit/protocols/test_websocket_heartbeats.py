@@ -105,6 +105,8 @@ APP_PINGS = [
     (b'{"type":"keep-alive"}', b'{"type":"pong"}'),
     (b"ping", b"pong"),
     (b"PING", b"PONG"),
+    (b"PING :tmi.twitch.tv\r\n", b"PONG :tmi.twitch.tv\r\n"),
+    (b"PING :tmi.twitch.tv\r\n", b"PONG"),
 ]
 
 

@@ -92,11 +92,12 @@ FOLDER = Path(__file__).parents[4] / "captures"
 
 
 def said(packets: list[Packet], keys: bytes) -> list[tuple[str, str]]:
-    """Return close_notify of client and server of each connection."""
+    """Return close_notify of client and server of each connection, none of which was cut."""
     engine = Engine(Settings(), Ledger())
     engine.learn(keys)
     chunks = [chunk for batch in batches(packets) for chunk in engine.feed(batch)] + list(engine.finish())
     rows = [row for name, table in chunks if name == "tls_sessions" for row in table.to_pylist()]
+    assert not any(row["truncated"] for row in rows)
     return [(row["close_notify_c"], row["close_notify_s"]) for row in sorted(rows, key=lambda row: row["flow_id"])]
 
 
