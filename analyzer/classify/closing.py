@@ -68,7 +68,9 @@ def timed_out(facts: Facts, verdict: Verdict) -> Mask:
     answered = (s["payload_ts"] > c["payload_ts"]) & (c["payload_ts"] != 0)
     gaps = facts.done.gaps
     thought = (gaps["ended_by"] == END_FIN + _SERVER) & (gaps["gap_class"] == THINK_TIME) & (facts.gap_row >= 0)
-    answered[facts.gap_row[thought]] = True  # whatever the client said after the FIN
+    thinking = np.zeros(facts.n, np.bool_)
+    thinking[facts.gap_row[thought]] = True
+    answered |= thinking & (s["fin_ack"] > 1)  # whatever the client said after the FIN, if it had said anything before
     parting = only_alert_late(facts, np.maximum(verdict.resetter, 0))
     acknowledged = (c["snd_nxt"] <= np.maximum(c["snd_una"], c["fin_seq"])) | parting
     by_timer = by_server & answered & (flow["close_idle_payload"] >= _LONG_NS) & acknowledged

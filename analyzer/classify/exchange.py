@@ -117,6 +117,7 @@ def half_asked(facts: Facts, kind: I64) -> Mask:
     by_server = facts.flow["close_dir"] == 1 - app["requester"]
     ended = (facts.flow["close_ts"] != 0) & ~np.isin(kind, _END_UNSEEN) & by_server
     waits = (app["outstanding"] > 0) | (app["close_said"] == 2)
+    waits &= facts.of(1 - app["requester"].astype(np.int64), "zero_windows") == 0  # else it did not let it
     result: Mask = (app["reader"] == HTTP1) & (app["asking"] == 1) & waits & ~_lost(facts) & ended
     return result
 

@@ -15,7 +15,7 @@ import numpy as np
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.idle_gap import OFTEN, outlived
 from analyzer.classify.promises import broken
-from analyzer.classify.verdict import KIND, Verdict
+from analyzer.classify.verdict import KIND, Verdict, late_bytes
 from analyzer.kernel import I64, Mask, distinct
 from analyzer.tables.tcp import GRACE, INITIATORS, TRIGGERS
 
@@ -46,10 +46,14 @@ def unanswered(facts: Facts, verdict: Verdict, graceful_app: Array, beats: dict[
     other = np.where(beater == 0, INITIATORS.index("server"), INITIATORS.index("client"))
     goodbye = facts.app["ws_close_first"][here]
     leaves = goodbye == other + 1  # who says goodbye is alive, whatever it answers
+    of_flow = np.zeros(facts.n, np.int64)
+    of_flow[here] = beater
     byes = np.stack([facts.app["tls_bye_c"][here], facts.app["tls_bye_s"][here]])
     mine, theirs = byes[beater, np.arange(here.size)], byes[1 - beater, np.arange(here.size)]
-    gave_up = (goodbye == beater + 1) | (facts.farewell.side[here] == beater)  # whoever's FIN then comes first
-    gave_up |= (mine != 0) & ((theirs == 0) | (mine < theirs))
+    answers = (late_bytes(facts, 1 - of_flow)[here] > 0) & (verdict.initiator[here] == other)  # the other's FIN
+    gave_up = (goodbye == beater + 1) & ~answers  # whoever's FIN then comes first
+    gave_up |= facts.farewell.side[here] == beater
+    gave_up |= (mine != 0) & (mine <= facts.flow["close_ts"][here]) & ((theirs == 0) | (mine < theirs))
     leaves |= (verdict.initiator[here] == other) & ~gave_up
     # Some peers never answer: if both programs then end in order, nobody missed anything.
     never = ~np.maximum.reduceat(good, start)

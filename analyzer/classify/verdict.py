@@ -145,7 +145,8 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
     # The peer came back, and closed; its FIN met no socket any more: that one had given up before.
     case.add(has & y_fin & bare & waiting, "abort_retransmit", x, 0.9)
     # It went on for a while after that FIN: then its reset is no answer to it.
-    went_on = (of_x("late_data_after_peer_fin") > 0) & (when - of_x("payload_ts") >= facts.settings.idle_min_ns)
+    went_on = (of_x("late_data_after_peer_fin") > 0) & (of_x("rst_outstanding") <= 0)
+    went_on &= when - of_x("payload_ts") >= facts.settings.idle_min_ns
     case.add(has & y_fin & went_on, "rst_abort", x, 0.7, inferred=True)
     case.add(has & y_fin, "rst_after_peer_fin", y, 0.95)
     # KEEPCNT may be 1 or 2: then X's own RST, after it had waited for the last answer, tells what for (definitions B2).

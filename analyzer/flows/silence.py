@@ -72,6 +72,8 @@ def note_active(
     """
     now = seg.ts_ns
     if how == END_RST:
+        if f.kept_by != 0 and f.kept_by == f.active_frame:
+            return  # the other side's RST ended it already
         keep(f, seg, gaps)
     if f.active_ts != 0:
         silence = now - f.active_ts

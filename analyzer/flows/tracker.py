@@ -335,9 +335,10 @@ class FlowTracker:
         m = self.meta[0]
         rows = self.gaps[: m["n_gaps"]]
         go = self._split(rows, chosen)
+        doubted = np.flatnonzero(go & (rows["open"] == state.GAP_KEPT))  # one per flow: they wait for its end
+        go[doubted] = np.isin(rows["slot"][doubted], chosen)
         taken, kept = chosen_rows(rows, go), chosen_rows(rows, ~go)
         copy_rows(self.gaps, kept)
-        self.flows["kept_row"][taken["slot"][taken["open"] == state.GAP_KEPT]] = -1
         doubted = np.flatnonzero(kept["open"] == state.GAP_KEPT)
         self.flows["kept_row"][kept["slot"][doubted]] = doubted
         waiting = np.flatnonzero(kept["open"] == state.GAP_OPEN)

@@ -25,7 +25,7 @@ from analyzer.protocols.http1.early import drop_bytes, drop_piece, fill_row, giv
 from analyzer.protocols.http1.events import read_events
 from analyzer.protocols.http1.exchange import finish_first
 from analyzer.protocols.http1.line import LINE_MAX, drop_carry, take_line
-from analyzer.protocols.http1.message import begin_simple_response, end_message
+from analyzer.protocols.http1.message import REQUEST_TIMEOUT, begin_simple_response, end_message
 from analyzer.protocols.http1.state import (
     BODY_CLOSE,
     BODY_LENGTH,
@@ -144,7 +144,9 @@ def _set_phase(app: Records, h: Records, requests: Records, responses: Records, 
     """Whose turn is it now?"""
     answered = h.gone or requests.row == 0 or exchanges[requests.row].response_done
     begun = requests.state != START and requests.state != LOST
-    app.asking = 1 if begun or requests.carry_len > 0 else 0
+    waits = requests.expect and requests.body == 0  # for 100 (Continue)
+    refused = answered and responses.status != REQUEST_TIMEOUT
+    app.asking = 1 if (begun and not waits and not refused) or requests.carry_len > 1 else 0  # 1: perhaps of CR LF
     asking = begun and not answered
     answering = responses.state != START and responses.state != LOST
     app.open_message = 1 if asking or answering or requests.carry_len > 0 or responses.carry_len > 0 else 0

@@ -33,6 +33,7 @@ from analyzer.protocols.http1.state import (
 from analyzer.protocols.oddities import LENGTH_AND_CHUNKED, ORPHAN_RESPONSE, note_odd
 
 GATEWAY_TIMEOUT = 504  # RFC 9110 section 15.6.5
+REQUEST_TIMEOUT = 408  # section 15.5.9
 MAX_SWITCHES = 16  # tunnels in tunnels of one connection: each costs a look at all that is inside
 HOST_MAX = 262  # a DNS name has 253 characters at most, and a port may follow
 

@@ -145,7 +145,7 @@ def leave(index: int, h: Records, app: Records, exchanges: Records, done: Record
     _weigh(h, e, -1)
     if e.refused and e.request_seen and not e.response_seen and not e.pushed:
         app.unserved += 1
-        app.unserved_frame = e.request_frame
+        app.unserved_frame = max(app.unserved_frame, e.request_frame)
     if e.newer > 0:
         exchanges[e.newer - 1].older = e.older
     else:

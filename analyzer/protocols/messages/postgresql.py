@@ -20,7 +20,7 @@ _VERSION_3_0, _VERSION_3_9 = 196608, 196617
 _SSL, _GSS = 80877103, 80877104
 _STARTUP_MAX = 10000  # as the server's MAX_STARTUP_PACKET_LENGTH
 _MOST = 1 << 30
-_QUERY, _PARSE, _BIND, _SYNC, _READY, _AUTHENTICATION = 81, 80, 66, 83, 90, 82  # Q P B S Z R
+_QUERY, _PARSE, _BIND, _CLOSE, _SYNC, _READY, _AUTHENTICATION = 81, 80, 66, 67, 83, 90, 82  # Q P B C S Z R
 _CLIENT_SAYS = tuple(b"QPBEDSCHFXcfp")
 _SERVER_SAYS = tuple(b"RKSZTDC123nstNAEGHWIVvc")
 _SELECT, _ONE = coded(b"SELECT"), coded(b" 1")
@@ -103,7 +103,7 @@ def _name(b: U8, at: int, end: int) -> int:
 
 @routine
 def _asks_nothing(s: Records, kind: int, length: int) -> bool:
-    """Is this Query, Parse or Bind, all in s.head, a query that asks for nothing?
+    """Is this Query, Parse, Bind or Close, all in s.head, a query that asks for nothing?
 
     A Parse that names its statement only prepares it: the Bind that uses it asks.
     """
@@ -111,6 +111,9 @@ def _asks_nothing(s: Records, kind: int, length: int) -> bool:
         return _is_nothing(s.head, 5, _end(s.head, 5, length))
     first = _end(s.head, 5, length)
     second = _end(s.head, first + 1, length)
+    if kind == _CLOSE:  # S or P, and the name
+        s.c = 0 if s.head[5] == 83 and _name(s.head, 6, _end(s.head, 6, length)) == s.c else s.c
+        return False
     if kind == _BIND:  # portal, statement
         return bool(s.c != 0 and _name(s.head, first + 1, second) == s.c)
     nothing = second <= length and _is_nothing(s.head, first + 1, second)
@@ -127,13 +130,18 @@ def _take_client(s: Records, p: Records, kind: int, length: int) -> int:
     """What a client says; a query that asks for nothing is a beat, with all messages up to Sync."""
     if kind not in _CLIENT_SAYS:
         return BROKEN
-    bound = kind == _BIND and s.b == 0 and s.c != 0
-    if (kind in (_QUERY, _PARSE) or bound) and length <= _SHORT:
+    named = s.c != 0 and (kind == _CLOSE or (kind == _BIND and s.b == 0))
+    if kind == _PARSE and length > _SHORT:
+        s.c = 0  # it may give the name to another query
+    if (kind in (_QUERY, _PARSE) or named) and length <= _SHORT:
         if s.head_len < 1 + length:
             s.want, s.left = 1 + length, 0
             return MORE
         s.want, s.left = WANT, 0
-        p.b = 1 if _asks_nothing(s, kind, length) else 0
+        nothing = _asks_nothing(s, kind, length)
+        if kind == _CLOSE:
+            return ASIDE if s.b else SAID
+        p.b = 1 if nothing else 0
         if p.b:
             p.unsure = 1 if s.asked == 0 else 0  # one SELECT 1 is a query, two are a habit
         s.b = 0 if kind == _QUERY else p.b

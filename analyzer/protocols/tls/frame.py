@@ -127,7 +127,8 @@ def _end_record(
     if not s.sure:
         s.state = HEADER
         return
-    if listed or s.kept_at >= 0:
+    # One whose bytes are not all there has a number, too: those after it are opened with theirs.
+    if listed or s.kept_at >= 0 or (m.keep_data != 0 and h.want != STEPPED_OVER):
         row = rows[m.n_rows]
         row.flow_id, row.channel, row.dir = span.flow_id, span.channel, span.dir
         row.content_type, row.version, row.length = s.content_type, s.version, s.length

@@ -203,6 +203,13 @@ def test_a_reset_while_a_request_waits_names_its_causes() -> None:
     assert row["close_kind"] == "rst_on_idle" and "ended with that data unread" in row["explanation"]
 
 
+def test_a_client_that_never_spoke_was_not_silent_for_too_long() -> None:
+    silent = Talk().handshake().resp_fin(at=30).orig_ack().orig_fin().resp_ack()
+    pushed = Talk().handshake().resp(b"x" * 400, at=1).orig_ack().resp(b"y" * 900, at=3).orig_ack()
+    for talk in (silent, pushed.resp_fin(at=15).orig_ack().orig_fin().resp_ack()):
+        assert first(run(talk))["trigger"] == "unknown"
+
+
 @pytest.mark.parametrize("size", [0, len(GET)])
 def test_a_request_that_the_capture_lacks(size: int) -> None:
     """The server acknowledged it, and never answered: that the client was silent cannot be said."""

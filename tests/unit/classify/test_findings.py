@@ -525,6 +525,19 @@ def test_a_request_that_is_never_finished() -> None:
     assert result.close["explanation"].endswith("The client had not sent all of its request.")
 
 
+def parted(talk: Talk, at: float, answer: bytes) -> list[str]:
+    return [row["code"] for row in findings(talk.resp(answer, at=at).resp_fin().orig_fin().resp_ack())]
+
+
+def test_a_client_that_may_not_send_the_rest_is_not_waited_for() -> None:
+    """It waits for 100 (Continue), or for the window to open; or all is there, and an empty line more."""
+    expects = HALF.replace(b"Host", b"Expect: 100-continue\r\nHost")
+    assert parted(http().orig(expects, at=2).resp_ack(), 5, TIMED_OUT.replace(b"408", b"401")) == []
+    full = http().orig(HALF + bytes(1000), at=2).resp_ack(win=0)
+    assert "http.request_unfinished" not in parted(full, 9, TIMED_OUT.replace(b"408", b"503"))
+    assert parted(http().orig(GET + b"\r", at=2).resp_ack(), 5, TIMED_OUT.replace(b"408", b"200")) == []
+
+
 def test_a_body_that_is_refused_at_once_is_not_waited_for() -> None:
     large = TIMED_OUT.replace(b"408 Request Timeout", b"413 Content Too Large")
     talk = http().orig(HALF + bytes(1000), at=2).resp_ack().resp(large).resp_fin().orig_fin().resp_ack()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from analyzer.flows import tracker
 from analyzer.settings import Settings
 from tests.property.harness import Row, Trace, run
 from tests.talk import Talk, merge
@@ -215,6 +216,21 @@ def test_a_closed_window_around_an_ignored_reset() -> None:
 def test_what_came_before_a_reset_was_known_to_be_ignored_ended_the_silence() -> None:
     rows = gaps(forged(used(), at=7).orig(b"next", at=7.1).resp(b"ok").orig_ack().orig(b"again", at=20).resp_ack())
     assert [round(row["duration_s"]) for row in rows] == [6, 13]
+
+
+def test_resets_in_both_names_that_were_ignored() -> None:
+    """Injectors reset both ends."""
+    talk = used().resp_rst(bare=True, seq=60_000, at=7, lost=True).orig_rst(bare=True, seq=60_000, lost=True)
+    talk.client.snd_nxt, talk.server.snd_nxt = 8, 9
+    result = run(talk.orig_ack().resp_ack(at=7.1).resp_fin(at=13).orig_fin().resp_ack())
+    assert [round(row["duration_s"]) for row in result.gaps] == [12]
+
+
+def test_rows_that_are_handed_over_early_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = forged(used(), 7).resp_fin(at=13).orig_fin().resp_ack()
+    usual = run(talk).gaps
+    monkeypatch.setattr(tracker, "MAX_ROWS_HELD", 0)
+    assert run(talk, range(1, 20)).gaps == usual
 
 
 def test_a_reset_that_counts_ends_its_silence() -> None:

@@ -90,6 +90,15 @@ def test_select_1_in_a_prepared_statement(name: bytes) -> None:
     assert len(beats(run(pool(prepare(name, b"SELECT 1"), ask, ask, renamed, ask)))) == 2
 
 
+@pytest.mark.parametrize("query", [b"UPDATE t", b"SELECT * FROM orders WHERE id = $1 AND customer = $2"])
+def test_a_name_that_is_given_away(query: bytes) -> None:
+    ask, closed = execute(b"S_1"), pg(b"C", b"SS_1\0")
+    again = closed + prepare(b"S_1", query)
+    assert len(beats(run(pool(prepare(b"S_1", b"SELECT 1"), ask, ask, again, ask, ask)))) == 2
+    other = pg(b"C", b"SS_2\0") + ask
+    assert len(beats(run(pool(prepare(b"S_1", b"SELECT 1"), ask, other, ask)))) == 3
+
+
 def test_a_parse_whose_name_does_not_end() -> None:
     assert beats(run(pool(*[pg(b"P", b"x" * 30) + pg(b"S")] * 3))) == []
 

@@ -88,6 +88,31 @@ def test_a_request_after_the_servers_goodbye(tmp_path: Path, version: ssl.TLSVer
     assert race(tmp_path, version, wait) == word
 
 
+@pytest.mark.parametrize("records", [False, True])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_record_of_which_a_part_is_missing_has_its_number(
+    tmp_path: Path, version: ssl.TLSVersion, records: bool
+) -> None:
+    """What comes after it is opened, whether records are asked for or not."""
+    client, server, log = contexts(tmp_path, version)
+    tls = Tls(client, server)
+    talk = Talk(server=("10.0.0.2", 443)).handshake()
+    for _ in range(3):
+        tls.say(CLIENT, GET)
+        tls.say(SERVER, OK)
+    answers = [number for number, (direction, _) in enumerate(tls.chunks) if direction == SERVER]
+    for number, (direction, chunk) in enumerate(tls.chunks):
+        if number == answers[-2]:
+            talk.resp(chunk[:10]).resp(chunk[10:], unseen=True).orig_ack()
+        else:
+            told(talk, direction, chunk)
+    engine = Engine(Settings(), Ledger(), records=records)
+    engine.learn(log.read_bytes())
+    chunks = [chunk for batch in batches(talk.packets) for chunk in engine.feed(batch)] + list(engine.finish())
+    rows = [row for name, table in chunks if name == "http_requests" for row in table.to_pylist()]
+    assert [row["status"] for row in rows] == [200, None, 200]
+
+
 FOLDER = Path(__file__).parents[4] / "captures"
 
 
