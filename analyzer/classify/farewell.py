@@ -19,10 +19,9 @@ from analyzer.classify.facts import Facts
 from analyzer.classify.idle_gap import IDLE
 from analyzer.flows.state import END_DATA, THINK_TIME
 from analyzer.kernel import I64, Mask
-from analyzer.protocols.channel import TLS_CLOSE, WEBSOCKET
+from analyzer.protocols.channel import TLS_GOODBYE, WEBSOCKET
 
 _SOON_NS = 250_000_000  # between the words and the close, besides two round trips: the other side may answer
-_NAMED = (TLS_CLOSE.index("yes"), TLS_CLOSE.index("inferred"))
 
 
 class Farewell(NamedTuple):
@@ -58,7 +57,7 @@ def _named(facts: Facts, at: I64, side: I64) -> Mask:
     """Return where a protocol knows the words of `side` to be a goodbye."""
     app = facts.app[at]
     client = side == 0
-    tls = np.isin(np.where(client, app["tls_close_c"], app["tls_close_s"]), _NAMED)
+    tls = np.isin(np.where(client, app["tls_close_c"], app["tls_close_s"]), TLS_GOODBYE)
     http2 = np.where(client, app["goaway_c"], app["goaway_s"]) != 0
     websocket = app["ws_close_first"] == side + 1
     named: Mask = tls | http2 | websocket

@@ -43,18 +43,8 @@ def unanswered(facts: Facts, verdict: Verdict, graceful_app: Array, beats: dict[
     here = facts.rows_of(flow_id[start])
     closed = facts.flow["close_ts"][here] != 0
     beater = beats["dir"].codes[due[start]].astype(np.int64)
-    other = np.where(beater == 0, INITIATORS.index("server"), INITIATORS.index("client"))
-    goodbye = facts.app["ws_close_first"][here]
-    leaves = goodbye == other + 1  # who says goodbye is alive, whatever it answers
-    of_flow = np.zeros(facts.n, np.int64)
-    of_flow[here] = beater
-    byes = np.stack([facts.app["tls_bye_c"][here], facts.app["tls_bye_s"][here]])
-    mine, theirs = byes[beater, np.arange(here.size)], byes[1 - beater, np.arange(here.size)]
-    answers = (late_bytes(facts, 1 - of_flow)[here] > 0) & (verdict.initiator[here] == other)  # the other's FIN
-    gave_up = (goodbye == beater + 1) & ~answers  # whoever's FIN then comes first
-    gave_up |= facts.farewell.side[here] == beater
-    gave_up |= (mine != 0) & (mine <= facts.flow["close_ts"][here]) & ((theirs == 0) | (mine < theirs))
-    leaves |= (verdict.initiator[here] == other) & ~gave_up
+    leaves = facts.app["ws_close_first"][here] == 2 - beater  # who says goodbye is alive, whatever it answers
+    leaves |= (verdict.initiator[here] == 1 - beater) & ~_said_goodbye(facts, here, beater)
     # Some peers never answer: if both programs then end in order, nobody missed anything.
     never = ~np.maximum.reduceat(good, start)
     parted = (never & (graceful_app[here] == GRACE.index("yes"))) | leaves
@@ -62,6 +52,19 @@ def unanswered(facts: Facts, verdict: Verdict, graceful_app: Array, beats: dict[
     chosen = np.flatnonzero(enough & closed & ~parted)
     here, first = here[chosen], due[first[chosen]]
     return here, (facts.flow["close_ts"][here] - beats["ts"][first]) / 1e9, beats["frame"][first]
+
+
+def _said_goodbye(facts: Facts, here: I64, side: I64) -> Mask:
+    """Return where `side` (k,) of flows `here` parted before the other's FIN, which may then come first."""
+    at, other = np.arange(here.size), 1 - side
+    late = np.stack([late_bytes(facts, np.full(facts.n, x)) for x in (0, 1)])[other, here]  # after the other's FIN
+    closed = facts.flow["close_ts"][here]
+    byes = np.stack([facts.app["tls_bye_c"][here], facts.app["tls_bye_s"][here]])
+    mine, theirs = byes[side, at], byes[other, at]
+    said: Mask = facts.farewell.side[here] == side
+    said |= (facts.app["ws_close_first"][here] == side + 1) & (late <= 0)
+    said |= (mine != 0) & (mine <= closed) & ((theirs == 0) | (mine < theirs))
+    return said
 
 
 def too_slow(facts: Facts, verdict: Verdict, silence_s: Array, trigger: Array, series: dict[str, Any]) -> I64:

@@ -15,12 +15,11 @@ import numpy as np
 from analyzer.classify.facts import Facts
 from analyzer.classify.verdict import late_bytes
 from analyzer.kernel import I64, Mask
-from analyzer.protocols.channel import TLS_CLOSE
+from analyzer.protocols.channel import TLS_CLOSE, TLS_GOODBYE
 from analyzer.tables.build import Coded
 from analyzer.tables.tcp import CLOSE_KINDS, GRACE, INITIATORS, TRIGGERS
 
 _STILL_OPEN = tuple(CLOSE_KINDS.index(k) for k in ("open_active", "open_idle"))
-_NAMED = [TLS_CLOSE.index("yes"), TLS_CLOSE.index("inferred")]
 _CLIENT, _SERVER = INITIATORS.index("client"), INITIATORS.index("server")
 
 
@@ -30,7 +29,7 @@ def graceful_tls(facts: Facts, kind: I64, initiator: I64) -> Coded:
     client, server = app["tls_close_c"].astype(np.int64), app["tls_close_s"].astype(np.int64)
     worst = np.maximum(client, server)
     asked = np.where(initiator == _CLIENT, client, np.where(initiator == _SERVER, server, worst))
-    said = np.isin(asked, _NAMED)
+    said = np.isin(asked, TLS_GOODBYE)
     codes = np.select(
         [
             (app["tls"] == 0) | np.isin(kind, _STILL_OPEN),
@@ -55,7 +54,7 @@ def only_alert_late(facts: Facts, x: I64) -> Mask:
     """Return where all that came for x (n,) after its FIN was the other side's alert: goodbye, or that x said none."""
     app, y = facts.app, 1 - x
     late = late_bytes(facts, x)
-    goodbye = np.isin(np.where(y == _CLIENT, app["tls_close_c"], app["tls_close_s"]), _NAMED)
+    goodbye = np.isin(np.where(y == _CLIENT, app["tls_close_c"], app["tls_close_s"]), TLS_GOODBYE)
     one = late == np.where(y == _CLIENT, app["tls_last_c"], app["tls_last_s"])  # its last record, and no other
     result: Mask = (late > 0) & one & (goodbye | (app["tls_late_alert"] == 1))
     return result

@@ -192,9 +192,8 @@ def _judge_fins(facts: Facts, case: _Case) -> None:
 
     x_acked = facts.of(x, "fin_acked_ts") != 0
     y_unseen = facts.of(y, "segments") == 0
-    insisted = (
-        facts.of(x, "fins") >= _MANY_FINS
-    )  # whatever the capture lacks of Y: had it answered, this would not come
+    # Whatever the capture lacks of Y: had it answered, these would not come.
+    insisted = facts.of(x, "fins") >= _MANY_FINS
     case.add(any_fin & y_unseen & insisted, "fin_unanswered", x, 0.7, inferred=True)
     case.add(any_fin & y_unseen & (x == _CLIENT), "fin_client_first", "client", 0.6, inferred=True)
     case.add(any_fin & y_unseen, "fin_server_first", "server", 0.6, inferred=True)

@@ -101,6 +101,7 @@ APP = np.dtype(
 
 # Codes of APP.tls_close_c and tls_close_s; the first: no TLS was read
 TLS_CLOSE = ("", "yes", "inferred", "no", "unknown")
+TLS_GOODBYE = (TLS_CLOSE.index("yes"), TLS_CLOSE.index("inferred"))
 DECRYPTED = -1
 NO_CODE = 1005  # a close frame without a code (RFC 6455 section 7.1.5); never on the wire
 UNSEEN_CODE = -1  # a close frame whose code was not captured

@@ -103,9 +103,9 @@ def _name(b: U8, at: int, end: int) -> int:
 
 @routine
 def _asks_nothing(s: Records, kind: int, length: int) -> bool:
-    """Is this Query, Parse, Bind or Close, all in s.head, a query that asks for nothing?
+    """Is this Query, Parse, Bind or Close, `length` of it in s.head, a query that asks for nothing?
 
-    A Parse that names its statement only prepares it: the Bind that uses it asks.
+    A Parse that names its statement only prepares it: the Bind that uses it asks. So s.c follows who has which name.
     """
     if kind == _QUERY:
         return _is_nothing(s.head, 5, _end(s.head, 5, length))
@@ -130,18 +130,18 @@ def _take_client(s: Records, p: Records, kind: int, length: int) -> int:
     """What a client says; a query that asks for nothing is a beat, with all messages up to Sync."""
     if kind not in _CLIENT_SAYS:
         return BROKEN
-    named = s.c != 0 and (kind == _CLOSE or (kind == _BIND and s.b == 0))
-    if kind == _PARSE and length > _SHORT:
-        s.c = 0  # it may give the name to another query
-    if (kind in (_QUERY, _PARSE) or named) and length <= _SHORT:
-        if s.head_len < 1 + length:
-            s.want, s.left = 1 + length, 0
+    short = length <= _SHORT
+    named = s.c != 0 and ((kind == _BIND and s.b == 0 and short) or (kind == _CLOSE and short) or kind == _PARSE)
+    if named or (kind in (_QUERY, _PARSE) and short):
+        size = min(length, _SHORT)  # a longer Parse may give the name to another query
+        if s.head_len < 1 + size:
+            s.want, s.left = 1 + size, 0
             return MORE
-        s.want, s.left = WANT, 0
-        nothing = _asks_nothing(s, kind, length)
+        s.want, s.left = WANT, length - size
+        nothing = _asks_nothing(s, kind, size)
         if kind == _CLOSE:
             return ASIDE if s.b else SAID
-        p.b = 1 if nothing else 0
+        p.b = 1 if nothing and short else 0
         if p.b:
             p.unsure = 1 if s.asked == 0 else 0  # one SELECT 1 is a query, two are a habit
         s.b = 0 if kind == _QUERY else p.b

@@ -95,6 +95,8 @@ def test_a_name_that_is_given_away(query: bytes) -> None:
     ask, closed = execute(b"S_1"), pg(b"C", b"SS_1\0")
     again = closed + prepare(b"S_1", query)
     assert len(beats(run(pool(prepare(b"S_1", b"SELECT 1"), ask, ask, again, ask, ask)))) == 2
+    kept = prepare(b"S_9", query) + execute(b"S_9")
+    assert len(beats(run(pool(prepare(b"S_1", b"SELECT 1"), ask, kept, ask, kept, ask)))) == 3
     other = pg(b"C", b"SS_2\0") + ask
     assert len(beats(run(pool(prepare(b"S_1", b"SELECT 1"), ask, other, ask)))) == 3
 
