@@ -46,7 +46,7 @@ class _Seen(NamedTuple):
 def names_of(units: Records, found: Series, facts: Facts, knowledge: Knowledge) -> list[str | None]:
     """Return what each series may be, "; " between candidates; None = nothing known."""
     at = facts.rows_of(found.flow_id)
-    app = facts.app[at]
+    app = facts.app.at(at)
     began = (facts.flow["completeness"][at] & (SEEN_SYN | SEEN_SYN_ACK)) != 0
     unread = np.isin(app["reader"], (UNDECIDED, OPAQUE)) & (app["tls"] == 0)
     hidden = (app["tls"] == 1) & (app["tls_adds"] != DECRYPTED)

@@ -55,7 +55,7 @@ def farewells(facts: Facts) -> Farewell:
 
 def _named(facts: Facts, at: I64, side: I64) -> Mask:
     """Return where a protocol knows the words of `side` to be a goodbye."""
-    app = facts.app[at]
+    app = facts.app.at(at)
     client = side == 0
     tls = np.isin(np.where(client, app["tls_close_c"], app["tls_close_s"]), TLS_GOODBYE)
     http2 = np.where(client, app["goaway_c"], app["goaway_s"]) != 0

@@ -215,7 +215,7 @@ def _rows(
     facts: Facts, here: I64, code: I64, seconds: Array, confidence: Array, evidence: tuple[I64, I64] | None
 ) -> Rows:  # fmt: skip
     rows = np.zeros(here.size, _ROW)
-    flow = facts.flow[here]
+    flow = facts.flow.at(here)
     rows["code"], rows["flow_id"] = code, flow["flow_id"]
     rows["hi"], rows["lo"] = flow["server_hi"], flow["server_lo"]
     rows["port"], rows["version"] = flow["server_port"], flow["ip_version"]

@@ -41,7 +41,7 @@ def flows(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> dict[str, A
     longest_idle = _seconds(idle_at_end, (flow["payload_ts"] != 0) | (idle_at_end > 0))
     columns: dict[str, Any] = {
         "flow_id": flow["flow_id"],
-        "community_id": community_id(flow),
+        "community_id": community_id(facts.done.flows),
         "client_ip": address_text(flow["client_hi"], flow["client_lo"], flow["ip_version"]),
         "server_ip": address_text(flow["server_hi"], flow["server_lo"], flow["ip_version"]),
         "client_port": flow["client_port"].astype(np.int64),

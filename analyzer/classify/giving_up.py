@@ -35,7 +35,7 @@ def gave_up(facts: Facts, verdict: Verdict) -> Rows:
     side = verdict.initiator.astype(np.int8)  # of these kinds it is the client or the server
     begun = facts.of(side, "new_data_ts")
     here = np.flatnonzero(np.isin(verdict.kind, _KINDS) & (begun != 0))
-    flow, side, begun = facts.flow[here], side[here], begun[here]
+    flow, side, begun = facts.flow.at(here), side[here], begun[here]
     at_end = verdict.resetter[here] == side
     last, gap = (facts.of(verdict.initiator, name)[here] for name in ("retry_ts", "retry_gap"))
     reset = facts.of(verdict.initiator, "rst_ts")[here]

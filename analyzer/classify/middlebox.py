@@ -87,8 +87,8 @@ class _Reset:
     """Chosen flows with x the side that reset and y the other: r.x("field"), r.y("field"), r.flow."""
 
     def __init__(self, facts: Facts, here: I64, side: I64) -> None:
-        self.flow = facts.flow[here]
-        self._sides = (facts.client[here], facts.server[here])
+        self.flow = facts.flow.at(here)
+        self._sides = (facts.client.at(here), facts.server.at(here))
         self.side = side
 
     def x(self, field: str) -> Array:

@@ -133,7 +133,7 @@ _LEAST_BEATS = 3  # of a series whose period is believed
 def paces(facts: Facts, series: dict[str, Any]) -> Rows:
     """Return PACE rows: the period of each series of beats; series: columns of `heartbeat_series`."""
     chosen = np.flatnonzero((series["beats"] >= _LEAST_BEATS) & (series["period_s"] == series["period_s"]))
-    flow = facts.flow[facts.rows_of(series["flow_id"][chosen])]
+    flow = facts.flow.at(facts.rows_of(series["flow_id"][chosen]))
     rows = np.zeros(chosen.size, PACE)
     rows["version"], rows["port"], rows["hi"], rows["lo"] = (
         flow[name] for name in ("ip_version", "server_port", "server_hi", "server_lo")
