@@ -20,9 +20,9 @@ from analyzer.protocols.channel import (
     note_app,
     note_span,
 )
+from analyzer.protocols.events import read_events
 from analyzer.protocols.http1.detect import NAME
 from analyzer.protocols.http1.early import drop_bytes, drop_piece, fill_row, give_up, hand_held, hold, waits
-from analyzer.protocols.http1.events import read_events
 from analyzer.protocols.http1.exchange import finish_first
 from analyzer.protocols.http1.line import LINE_MAX, drop_carry, take_line
 from analyzer.protocols.http1.message import REQUEST_TIMEOUT, begin_simple_response, end_message
