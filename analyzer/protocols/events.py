@@ -1,42 +1,126 @@
-"""Comments in a stream of server-sent events: the heartbeats that are sent to keep it open.
+"""Streams of server-sent events, and what is sent only to keep them open: comments, and events that say ping.
 
 Source  WHATWG HTML section 9.2.6: lines end with CR LF, LF or CR; one that begins with a colon is a comment, and it
-        suggests one every 15 seconds or so against proxies that drop idle connections.
-Sees    how each line begins; nothing is copied.
-Limits  A stream that is compressed is not read.
+        suggests one every 15 seconds or so against proxies that drop idle connections. A blank line ends an event.
+Sees    how lines begin, and the type of an event that says this first; nothing is copied. Comments that come at once
+        are one beat; the longest are padding that fills a browser's buffer, and no beat.
+Limits  A stream that is compressed is not read, nor what the data of an event says.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from analyzer.kernel import U8, Records, routine
-from analyzer.protocols.http1.line import COLON, CR, LF
-from analyzer.protocols.http1.state import AFTER_CR, IN_COMMENT, IN_FIELD, LINE_START
+from analyzer.protocols.letters import is_beat
+
+I8, I1 = np.int64, np.int8
+
+# What a body that may be an event stream begins with: a comment, data, event, id, retry
+FIRST_BYTES = tuple(b":deir")
+_LF, _CR, _SPACE, _COLON, _E = 10, 13, 32, 58, 101
+_TYPE = tuple(b"event:")
+_LETTERS = 7  # of a type that are looked at
+_PADDING = 1024  # bytes
+_AT_ONCE_NS = 5_000_000
+
+LINE_START, AFTER_CR, IN_COMMENT, IN_TYPE, IN_FIELD = range(5)
+NEW, BEATS, SAYS = range(3)  # what the event being read is; most say something
+
+EVENT_FIELDS = [
+    ("event_line", I1),  # where in a line
+    ("event_kind", I1),
+    ("event_n", I8), ("event_size", I8),  # bytes of the line, and of the event's lines before it
+    ("event_code", I8), ("event_letters", I8),  # first letters of its type, and how many there are
+    ("event_ts", I8),  # of the newest comment, 0 = something else was said since
+]  # fmt: skip
+"""What is remembered of an event stream."""
+
+EVENT_BEAT = np.dtype([("flow_id", I8), ("ts", I8), ("frame", I8), ("size", I8), ("dir", I1)], align=True)
 
 
 @routine
-def _note(span: Records, s: Records, comments: Records, m: Records) -> None:
-    row = comments[m.n_comments]
-    row.flow_id, row.dir, row.ts, row.frame, row.size = span.flow_id, span.dir, span.ts_ns, span.frame, s.event_len
-    m.n_comments += 1
+def begin_events(s: Records) -> None:
+    """A body begins; s has EVENT_FIELDS."""
+    s.event_line, s.event_kind, s.event_n, s.event_size, s.event_ts = LINE_START, NEW, 0, 0, 0
 
 
 @routine
-def read_events(source: U8, at: int, end: int, span: Records, s: Records, comments: Records, m: Records) -> None:
-    """Read body bytes [at, end) of an event stream; m.said becomes 1 if they are part of anything but comments."""
-    for k in range(at, end):
-        b = source[k]
-        if b in (LF, CR):
-            if b == LF and s.event_line == AFTER_CR:
-                s.event_line = LINE_START
-                continue
-            if s.event_line == IN_COMMENT:
-                s.event_len += 1
-                _note(span, s, comments, m)
-            s.event_line = AFTER_CR if b == CR else LINE_START
-        elif s.event_line == IN_COMMENT:
-            s.event_len += 1
+def lose_line(s: Records) -> None:
+    """Bytes are missing: neither the line nor the event that goes on is known."""
+    s.event_line, s.event_kind, s.event_ts = IN_FIELD, SAYS, 0
+
+
+@routine
+def _note(span: Records, size: int, beats: Records, m: Records) -> None:
+    row = beats[m.n_beats]
+    row.flow_id, row.dir, row.ts, row.frame, row.size = span.flow_id, span.dir, span.ts_ns, span.frame, size
+    m.n_beats += 1
+
+
+@routine
+def _says(s: Records, m: Records) -> None:
+    s.event_line = IN_FIELD
+    if s.event_kind != BEATS:
+        s.event_kind, s.event_ts, m.said = SAYS, 0, 1
+
+
+@routine
+def _begin_line(b: int, s: Records, m: Records) -> None:
+    s.event_n = 1
+    if b == _COLON:
+        s.event_line = IN_COMMENT
+    elif b == _E and s.event_kind == NEW:
+        s.event_line, s.event_code, s.event_letters = IN_TYPE, 0, 0
+    else:
+        _says(s, m)
+
+
+@routine
+def _take_type(b: int, s: Records, m: Records) -> None:
+    """The line may be the event's type: "event: ping"."""
+    if s.event_n <= len(_TYPE):
+        if b != _TYPE[s.event_n - 1]:
+            _says(s, m)
+    elif b != _SPACE or s.event_letters > 0:
+        if s.event_letters < _LETTERS:
+            s.event_code = s.event_code * 256 + (b - 32 if 97 <= b <= 122 else b)
+        s.event_letters += 1
+
+
+@routine
+def _end_line(span: Records, s: Records, beats: Records, m: Records) -> None:
+    if s.event_line == IN_COMMENT:
+        at_once = s.event_ts != 0 and span.ts_ns - s.event_ts <= _AT_ONCE_NS
+        if s.event_n < _PADDING and not at_once:
+            _note(span, s.event_n + 1, beats, m)
+        s.event_ts = span.ts_ns
+        return
+    if s.event_line == IN_TYPE:
+        if is_beat(s.event_code, s.event_letters):
+            s.event_kind = BEATS
         else:
-            if s.event_line != IN_FIELD:
-                s.event_line, s.event_len = IN_COMMENT if b == COLON else IN_FIELD, 1
-            if s.event_line == IN_FIELD:
-                m.said = 1
+            _says(s, m)
+    if s.event_line == IN_TYPE or s.event_line == IN_FIELD:
+        s.event_size += s.event_n + 1
+        return
+    if s.event_kind == BEATS:  # a blank line
+        _note(span, s.event_size + 1, beats, m)
+    s.event_kind, s.event_size = NEW, 0
+
+
+@routine
+def read_events(source: U8, at: int, end: int, span: Records, s: Records, beats: Records, m: Records) -> None:
+    """Read body bytes [at, end) of an event stream; m.said becomes 1 if they are part of anything but beats."""
+    for k in range(at, end):
+        b = int(source[k])
+        if b in (_LF, _CR):
+            if b == _CR or s.event_line != AFTER_CR:
+                _end_line(span, s, beats, m)
+            s.event_line = AFTER_CR if b == _CR else LINE_START
+        elif s.event_line == LINE_START or s.event_line == AFTER_CR:
+            _begin_line(b, s, m)
+        else:
+            s.event_n += 1
+            if s.event_line == IN_TYPE:
+                _take_type(b, s, m)

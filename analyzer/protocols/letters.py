@@ -11,6 +11,29 @@ def coded(word: bytes) -> int:
     return int.from_bytes(word, "big")
 
 
+PING, PONG, HB, KA = coded(b"PING"), coded(b"PONG"), coded(b"HB"), coded(b"KA")
+# Longer words by their first seven letters, and their length
+HEARTBEAT, _KEEPALIVE, _KEEP_ALIVE_2, _KEEP_ALIVE_3 = (
+    coded(b"HEARTBE"), coded(b"KEEPALI"), coded(b"KEEP-AL"), coded(b"KEEP_AL")
+)  # fmt: skip
+
+
+@routine
+def is_heartbeat(code: int, size: int) -> bool:
+    """Is this heartbeat or keep-alive? `code` its first seven letters, in capitals, `size` how many it has."""
+    if size == 9:
+        return code in (HEARTBEAT, _KEEPALIVE)
+    return size == 10 and code in (_KEEP_ALIVE_2, _KEEP_ALIVE_3)
+
+
+@routine
+def is_beat(code: int, size: int) -> bool:
+    """Is this any word for a beat: ping, heartbeat, keep-alive, hb, ka?"""
+    if size == 4:
+        return code == PING
+    return (size == 2 and code in (HB, KA)) or is_heartbeat(code, size)
+
+
 @routine
 def number(b: U8, at: int, n: int) -> int:
     """Return `n` <= 7 bytes as a big-endian number."""

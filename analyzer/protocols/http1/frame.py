@@ -20,7 +20,7 @@ from analyzer.protocols.channel import (
     note_app,
     note_span,
 )
-from analyzer.protocols.events import read_events
+from analyzer.protocols.events import lose_line, read_events
 from analyzer.protocols.http1.detect import NAME
 from analyzer.protocols.http1.early import drop_bytes, drop_piece, fill_row, give_up, hand_held, hold, waits
 from analyzer.protocols.http1.exchange import finish_first
@@ -33,7 +33,6 @@ from analyzer.protocols.http1.state import (
     CHUNK_END,
     CHUNK_SIZE,
     FIELDS,
-    IN_FIELD,
     LOST,
     START,
 )
@@ -45,7 +44,7 @@ from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_CLIPPED, SPAN_DATA
 @routine
 def _skip_missing(length: int, s: Records, exchanges: Records, m: Records, carry_free: I32) -> None:
     """Bytes that the capture does not have: inside a body they are only counted."""
-    s.event_line = IN_FIELD  # of an event stream: what line follows is not known
+    lose_line(s)
     if s.state == BODY_CLOSE:
         s.body += length
     elif (s.state == BODY_LENGTH or s.state == CHUNK_DATA) and length < s.left:
@@ -68,10 +67,10 @@ def _is_bare(source: U8, at: int, end: int, s: Records) -> bool:
 
 
 @helper
-def _take_body(source: U8, at: int, end: int, span: Records, s: Records, comments: Records, m: Records) -> None:
+def _take_body(source: U8, at: int, end: int, span: Records, s: Records, beats: Records, m: Records) -> None:
     """Body bytes are stepped over, unless they are an event stream."""
     if s.sse:
-        read_events(source, at, end, span, s, comments, m)
+        read_events(source, at, end, span, s, beats, m)
     else:
         m.said = 1
 
@@ -92,7 +91,7 @@ def _is_due(h: Records, exchanges: Records) -> bool:
 @helper
 def _read(
     source: U8, at: int, span: Records, s: Records, c: Records, h: Records, app: Records, exchanges: Records,
-    done: Records, heap: U8, m: Records, carry: U8, carry_free: I32, comments: Records, oddities: Records,
+    done: Records, heap: U8, m: Records, carry: U8, carry_free: I32, beats: Records, oddities: Records,
 ) -> int:  # fmt: skip
     """Read a span from `at` on; return how far.
 
@@ -102,7 +101,7 @@ def _read(
     while at < end and c.reader == HTTP1 and not _is_due(h, exchanges) and not _has_to_wait(span, s, h, exchanges):
         if s.state == BODY_LENGTH or s.state == CHUNK_DATA:
             n = min(end - at, s.left)
-            _take_body(source, at, at + n, span, s, comments, m)
+            _take_body(source, at, at + n, span, s, beats, m)
             s.left -= n
             s.body += n
             at += n
@@ -111,7 +110,7 @@ def _read(
             elif s.left == 0:
                 end_message(span, s, h, app, exchanges, done, m)
         elif s.state == BODY_CLOSE:
-            _take_body(source, at, end, span, s, comments, m)
+            _take_body(source, at, end, span, s, beats, m)
             s.body += end - at
             at = end
         elif h.simple and h.requester == 2 - span.dir and _is_bare(source, at, end, s):
@@ -160,14 +159,14 @@ def _set_phase(app: Records, h: Records, requests: Records, responses: Records, 
 @routine
 def _take_span(
     source: U8, at: int, span: Records, s: Records, c: Records, h: Records, app: Records, exchanges: Records,
-    done: Records, heap: U8, m: Records, carry: U8, carry_free: I32, comments: Records, oddities: Records,
+    done: Records, heap: U8, m: Records, carry: U8, carry_free: I32, beats: Records, oddities: Records,
 ) -> int:  # fmt: skip
     """Read a span from `at` on: bytes, missing ones, or the end. Return how far (see `_read`)."""
     if h.gone and h.requester == span.dir + 1:
         s.row, h.gone = 0, 0
     if span.kind == SPAN_DATA:
         m.said = 0
-        at = _read(source, at, span, s, c, h, app, exchanges, done, heap, m, carry, carry_free, comments, oddities)
+        at = _read(source, at, span, s, c, h, app, exchanges, done, heap, m, carry, carry_free, beats, oddities)
         if m.said:
             note_app(app, span.ts_ns)
         return at
@@ -192,7 +191,7 @@ def _take_span(
 @routine
 def _read_held(
     row: Records, span: Records, s: Records, c: Records, h: Records, app: Records, exchanges: Records, done: Records,
-    heap: U8, m: Records, carry: U8, carry_free: I32, comments: Records, oddities: Records, pieces: Records,
+    heap: U8, m: Records, carry: U8, carry_free: I32, beats: Records, oddities: Records, pieces: Records,
 ) -> None:  # fmt: skip
     """Read what waited as HTTP, up to the next request for an upgrade. `row` is a free one of the span table."""
     held, start, silence = h.held, (h.held_slot - 1) * LINE_MAX, app.silence
@@ -202,7 +201,7 @@ def _read_held(
         fill_row(row, p, start + used, span, h.requester - 1)
         app.silence, h.held = p.silence, 0  # nothing is due while it is read
         at = _take_span(
-            carry, row.at, row, s, c, h, app, exchanges, done, heap, m, carry, carry_free, comments, oddities
+            carry, row.at, row, s, c, h, app, exchanges, done, heap, m, carry, carry_free, beats, oddities
         )  # fmt: skip
         h.held = held
         read = at - row.at
@@ -219,13 +218,13 @@ def _read_held(
 def frame_http1(
     index: I32, spans: Records, data: U8, pages: U8, aside: U8, channels: Records, apps: Records,
     streams: Records, connections: Records, exchanges: Records, done: Records, heap: U8, carry: U8, carry_free: I32,
-    pieces: Records, comments: Records, oddities: Records, silences: Records, queue: I32, stage: Records, meta: Records,
+    pieces: Records, beats: Records, oddities: Records, silences: Records, queue: I32, stage: Records, meta: Records,
 ) -> None:  # fmt: skip
     """Read the spans of HTTP/1 channels.
 
     index  (n,) rows of `spans`, in stream order per direction    data, pages, aside  the bytes they point into
     streams (2 * channels,) STREAM    connections (channels,) CONNECTION    exchanges  the pool    done  written here
-    comments  COMMENT rows of event streams, written here    pieces  PIECE, the pool
+    beats  EVENT_BEAT rows of event streams, written here    pieces  PIECE, the pool
     queue  rows of `spans` that another protocol has to read, the rest of a span appended to `spans` among them
     """
     m, sm = meta[0], stage[0]
@@ -245,7 +244,7 @@ def frame_http1(
             if _is_due(h, exchanges):
                 _read_held(
                     spans[sm.n_spans], span, streams[2 * span.channel + h.requester - 1], c, h, app, exchanges, done,
-                    heap, m, carry, carry_free, comments, oddities, pieces,
+                    heap, m, carry, carry_free, beats, oddities, pieces,
                 )  # fmt: skip
                 if begun and at == end:
                     break
@@ -259,7 +258,7 @@ def frame_http1(
                 at = end
             else:
                 at = _take_span(
-                    source, at, span, s, c, h, app, exchanges, done, heap, m, carry, carry_free, comments, oddities
+                    source, at, span, s, c, h, app, exchanges, done, heap, m, carry, carry_free, beats, oddities
                 )  # fmt: skip
             begun = True
         if c.reader != HTTP1:

@@ -9,6 +9,7 @@ Sees    the fields below; all others are stepped over.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, helper, routine
+from analyzer.protocols.events import begin_events
 from analyzer.protocols.heap import put_text
 from analyzer.protocols.http1.line import (
     COMMA,
@@ -108,7 +109,8 @@ def begin_head(s: Records) -> None:
     """Forget the fields of the head before."""
     s.length, s.coding, s.body, s.head_bytes, s.field = -1, 0, 0, 0, 0
     s.keep, s.close, s.upgrade, s.websocket, s.h2c, s.sse, s.expect = 0, 0, 0, 0, 0, 0, 0
-    s.encoded, s.event_line = 0, 0
+    s.encoded = 0
+    begin_events(s)
 
 
 @routine

@@ -9,11 +9,11 @@ import numpy as np
 
 from analyzer.kernel import I32, I64, Records, chosen_rows, clear_rows, grown, records, roomy
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
+from analyzer.protocols.events import EVENT_BEAT
 from analyzer.protocols.heap import move_texts, texts
 from analyzer.protocols.http1.frame import close_http1, frame_http1
 from analyzer.protocols.http1.line import CARRY_SLOTS, LINE_MAX
 from analyzer.protocols.http1.state import (
-    COMMENT,
     CONNECTION,
     EXCHANGE,
     FRAMINGS,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 # Texts of exchanges that are not in a table yet: 64 MiB, not touched until used. A full heap costs texts, not rows.
 HEAP_BYTES = 64 << 20
 _MANY_ROWS, _MUCH_TEXT = 1 << 14, 8 << 20  # then they become a table
-_SHORTEST_COMMENT = 2  # bytes: a colon and an end of line
+_SHORTEST_BEAT = 2  # bytes: a colon and an end of line
 _SHORTEST = 12  # bytes of a message: "HTTP/1.1 200"
 
 
@@ -52,7 +52,7 @@ class Http1:
         self.connections = records(1024, CONNECTION)
         self.exchanges = records(MAX_EXCHANGES + 1, EXCHANGE)
         self.done = records(1024, EXCHANGE)
-        self.comments = records(64, COMMENT)
+        self.beats = records(64, EVENT_BEAT)
         self.heap, self._other_heap = np.empty(HEAP_BYTES, np.uint8), np.empty(HEAP_BYTES, np.uint8)
         self._compact_at = _MUCH_TEXT
         self.carry = np.empty(CARRY_SLOTS * LINE_MAX, np.uint8)
@@ -74,14 +74,14 @@ class Http1:
         # waits may be missing bytes, and cut a request line short.
         pieces = int(self.meta["n_pieces"][0])
         self.done = roomy(self.done, before, volume // _SHORTEST + index.size + pieces + open_ones)
-        comments = volume // _SHORTEST_COMMENT + index.size
-        self.comments = roomy(self.comments, int(self.meta["n_comments"][0]), comments)
+        beats = volume // _SHORTEST_BEAT + index.size
+        self.beats = roomy(self.beats, int(self.meta["n_beats"][0]), beats)
         frame_http1(
             index, a.spans, a.data, a.pages, a.aside, a.channels, a.apps, self.streams, self.connections,
-            self.exchanges, self.done, self.heap, self.carry, self.carry_free, self.pieces, self.comments, a.oddities,
+            self.exchanges, self.done, self.heap, self.carry, self.carry_free, self.pieces, self.beats, a.oddities,
             a.silences, a.queue, a.stage, self.meta,
         )  # fmt: skip
-        if int(self.meta["n_comments"][0]) > _MANY_ROWS:
+        if int(self.meta["n_beats"][0]) > _MANY_ROWS:
             self.show_beats()
         self._tell_upgrades(before, int(self.meta["n_done"][0]))
 
@@ -151,15 +151,15 @@ class Http1:
             self.feed(np.arange(held.size, dtype=np.int32), 0)
 
     def show_beats(self) -> None:
-        """Hold the comments of event streams."""
-        n = int(self.meta["n_comments"][0])
+        """Hold the beats of event streams."""
+        n = int(self.meta["n_beats"][0])
         if n:
             held = np.zeros(n, CONTROL)
-            for name in COMMENT.names or ():
-                held[name] = self.comments[name][:n]
+            for name in EVENT_BEAT.names or ():
+                held[name] = self.beats[name][:n]
             held["protocol"] = PROTOCOLS.index("sse")
             self.shared.beats.hold(held)
-            self.meta["n_comments"] = 0
+            self.meta["n_beats"] = 0
 
     def rows(self, *, everything: bool) -> Iterator[Chunk]:
         """Yield finished exchanges."""

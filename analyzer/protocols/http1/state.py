@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from analyzer.protocols.events import EVENT_FIELDS
+
 I8, I4, I2, I1 = np.int64, np.int32, np.int16, np.int8
 
 # ------------------------------------------------------------------------------------------------ a direction
 (START, FIELDS, BODY_LENGTH, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILERS, BODY_CLOSE, LOST) = range(9)
-
-# Where in a line of an event stream its body stands
-LINE_START, AFTER_CR, IN_COMMENT, IN_FIELD = range(4)
 
 STREAM = np.dtype(
     [
@@ -35,7 +34,7 @@ STREAM = np.dtype(
         ("minor", I1), ("keep", I1), ("close", I1), ("upgrade", I1), ("websocket", I1), ("h2c", I1), ("sse", I1),
         ("encoded", I1),  # Content-Encoding: what comes has to be unpacked first
         ("expect", I1), ("status", I2), ("method", I1),
-        ("event_line", I1), ("event_len", I8),  # of an event stream: where in a line, its length so far
+        *EVENT_FIELDS,
         ("field", I8),  # hash of the last field's name, for a value that goes on in the next line
     ],
     align=True,
@@ -120,8 +119,8 @@ HTTP = np.dtype(
     [
         ("n_exchanges", I8), ("free_exchange", I8),  # pool; free list + 1
         ("n_done", I8),
-        ("n_comments", I8),
-        ("said", I1),  # the span being read says more than comments of an event stream
+        ("n_beats", I8),
+        ("said", I1),  # the span being read says more than beats of an event stream
         ("heap", I8), ("heap_full", I8),  # bytes used; texts that found no room
         ("n_carry", I8), ("free_carry", I8),  # slots ever used; how many stand in the free list
         ("n_pieces", I8), ("free_piece", I8),  # pool; free list + 1
@@ -131,6 +130,3 @@ HTTP = np.dtype(
     ],
     align=True,
 )  # fmt: skip
-
-# A comment of an event stream
-COMMENT = np.dtype([("flow_id", I8), ("ts", I8), ("frame", I8), ("size", I8), ("dir", I1)], align=True)

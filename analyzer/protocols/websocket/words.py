@@ -12,7 +12,7 @@ Limits  A number that stands for a word (Discord's {"op":1}) says nothing here. 
 from __future__ import annotations
 
 from analyzer.kernel import U8, routine
-from analyzer.protocols.letters import coded, letters, number
+from analyzer.protocols.letters import HB, HEARTBEAT, KA, PING, PONG, coded, is_heartbeat, letters, number
 from analyzer.protocols.websocket.state import HEAD_MAX, KIND_BINARY, KIND_TEXT
 
 # What a message says, as MESSAGE.said; `heartbeats` knows which protocol's beat or answer each is.
@@ -28,11 +28,6 @@ _MQTT_PING, _MQTT_PONG = coded(b"\xc0\0"), coded(b"\xd0\0")
 _NATS_PING, _NATS_PONG = coded(b"PING\r\n"), coded(b"PONG\r\n")
 _AMQP_SIZE, _AMQP_REST = coded(b"\0\0\0\x08"), coded(b"\x02\0\0\0")
 _COLON_AFTER = coded(b" :")  # IRC in WebSocket: PING :tmi.twitch.tv
-_PING, _PONG, _HB, _KA = coded(b"PING"), coded(b"PONG"), coded(b"HB"), coded(b"KA")
-# Longer words by their first seven letters, and their length
-_HEARTBEAT, _KEEPALIVE, _KEEP_ALIVE_2, _KEEP_ALIVE_3 = (
-    coded(b"HEARTBE"), coded(b"KEEPALI"), coded(b"KEEP-AL"), coded(b"KEEP_AL")
-)  # fmt: skip
 _PHOENIX, _PHX_REPLY = coded(b"PHOENIX"), coded(b"PHX_REP")
 
 # What a connection's first message opened
@@ -73,7 +68,7 @@ def said_by(word: U8, n: int, kind: int) -> int:
     irc = n > 6 and number(word, 4, 2) == _COLON_AFTER
     if n == 4 or irc:
         only = letters(word, 0, 4)
-        return APP_PING if only == _PING else APP_PONG if only == _PONG else NOTHING
+        return APP_PING if only == PING else APP_PONG if only == PONG else NOTHING
     return NOTHING
 
 
@@ -117,14 +112,12 @@ def _binary(word: U8, n: int) -> int:
 def _meaning(code: int, size: int) -> int:
     """Return what a word is: `code` its first seven letters, in capitals, `size` how many it has."""
     if size == 4:
-        return _IS_PING if code == _PING else _IS_PONG if code == _PONG else _OTHER
+        return _IS_PING if code == PING else _IS_PONG if code == PONG else _OTHER
     if size == 2:
-        return _IS_SHORT if code in (_HB, _KA) else _OTHER
-    if size == 9 and code in (_HEARTBEAT, _KEEPALIVE):
+        return _IS_SHORT if code in (HB, KA) else _OTHER
+    if is_heartbeat(code, size):
         return _IS_HEARTBEAT
-    if size == 10 and code in (_KEEP_ALIVE_2, _KEEP_ALIVE_3):
-        return _IS_HEARTBEAT
-    if size > 9 and code == _HEARTBEAT:  # heartbeat_ack, heartbeatResponse
+    if size > 9 and code == HEARTBEAT:  # heartbeat_ack, heartbeatResponse
         return _IS_PONG
     if size == 9 and code == _PHX_REPLY:
         return _IS_REPLY

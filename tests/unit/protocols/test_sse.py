@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -68,19 +69,81 @@ def test_a_line_after_missing_bytes_is_not_judged() -> None:
     assert beats(run(talk)) == [(S, "sse", 2, None)]
 
 
-LINES = st.sampled_from([b":", b": x", b"data: y", b"", b"id: :", b"::"])
+@pytest.mark.parametrize("kind", ["ping", "heartbeat", "keep-alive", "keepalive", "keep_alive", "PING", "hb"])
+@pytest.mark.parametrize("space", ["", " "])
+def test_an_event_that_says_ping_is_a_beat(kind: str, space: str) -> None:
+    talk, event = opened(), f'event:{space}{kind}\ndata: {{"type": "ping"}}\n\n'.encode()
+    for second in (16, 31, 46):
+        talk.resp(event, at=second)
+    result = run(talk.resp(b"event: done\ndata: 1\n\n", at=61).resp_fin().orig_fin().resp_ack())
+    assert beats(result) == [(S, "sse", len(event), None)] * 3
+    assert result.flow["max_app_gap_s"] == pytest.approx(60, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [b"event: pinged\n\n", b"event: message\ndata: ping\n\n", b"data: 1\nevent: ping\n\n", b"event\n\n",
+     b"events: ping\n\n", b"event:  \n\n", b"event: pong\n\n", b"id: 7\nevent: ping\n\n"],
+)  # fmt: skip
+def test_what_is_no_ping(event: bytes) -> None:
+    assert beats(run(opened().resp(event, at="9s").resp(event, at="19s"))) == []
+
+
+def test_a_ping_counts_once_it_is_whole() -> None:
+    talk = opened().resp(b"event: ping\nda", at="9s")
+    assert beats(run(talk)) == []
+    (row,) = run(talk.resp(b"ta: 1\n", at="10s").resp(b"\n", at="11s")).rows("heartbeats")
+    assert row["frame"] == 8
+
+
+def test_comments_at_once_are_one_beat_and_a_long_one_is_padding() -> None:
+    talk = opened().resp(b":" + bytes(b"-" * 2048) + b"\n\n:hello\n:world\n:\n\n", at="1.1s")
+    for second in (16, 31):
+        talk.resp(b":a\n:b\n\n", at=second)
+    assert beats(run(talk)) == [(S, "sse", 3, None)] * 2  # the greeting came with the padding
+    later = opened().resp(b":a\n:b\ndata: 1\n\n:c\n\n", at="9s")
+    assert beats(run(later)) == [(S, "sse", 3, None)] * 2
+
+
+LINES = st.sampled_from(
+    [b":", b": x", b"data: y", b"", b"id: :", b"::", b"event: ping", b"event: a", b"event:hb", b"e"]
+)
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
+PAUSES = st.sampled_from([1, 4, 6, 9000])  # milliseconds
 
 
-@given(st.lists(st.tuples(LINES, ENDS), max_size=12), st.lists(st.integers(1, 60), max_size=5), st.booleans(), cuts())
+def counted(body: bytes, time_of: list[int]) -> int:
+    """Return how many beats a stream has, read line by line; time_of: milliseconds, by byte."""
+    found, newest, is_beat = 0, -9999, None
+    for line in re.finditer(rb"([^\r\n]*)(\r\n|\r|\n)", body):
+        text, at = line[1], time_of[line.start(2)]
+        if not text:
+            found += is_beat is True
+            is_beat = None
+        elif text.startswith(b":"):
+            found += at - newest > 5
+            newest = at
+        elif is_beat is None and re.fullmatch(b"event: ?(ping|hb)", text):
+            is_beat = True
+        elif not is_beat:
+            is_beat, newest = False, -9999
+    return found
+
+
+@given(
+    st.lists(st.tuples(LINES, ENDS), max_size=12), st.lists(st.tuples(st.integers(1, 60), PAUSES), max_size=5),
+    st.booleans(), cuts(),
+)  # fmt: skip
 def test_segments_chunks_and_batches_do_not_matter(
-    lines: list[tuple[bytes, bytes]], places: list[int], chunked: bool, where: list[int]
+    lines: list[tuple[bytes, bytes]], places: list[tuple[int, int]], chunked: bool, where: list[int]
 ) -> None:
     body = b"".join(line + end for line, end in lines)
-    talk = opened(CHUNKS if chunked else CLOSE)
-    edges = sorted({0, len(body), *(place for place in places if place < len(body))})
-    for start, end in pairwise(edges):
-        talk.resp(chunk(body[start:end]) if chunked else body[start:end])
+    talk, now, time_of = opened(CHUNKS if chunked else CLOSE), 2000, []
+    pauses = {0: 1, len(body): 1} | {place: pause for place, pause in places if place < len(body)}
+    for start, end in pairwise(sorted(pauses)):
+        now += pauses[start]
+        time_of += [now] * (end - start)
+        talk.resp(chunk(body[start:end]) if chunked else body[start:end], at=f"{now}ms")
     result = run(talk)
-    assert len(beats(result)) == sum(line.startswith(b":") for line, _ in lines)
+    assert len(beats(result)) == counted(body, time_of)
     assert run(talk, where).fingerprints() == result.fingerprints()
