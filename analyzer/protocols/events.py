@@ -12,12 +12,13 @@ from __future__ import annotations
 import numpy as np
 
 from analyzer.kernel import U8, Records, routine
+from analyzer.protocols.beats import CONTROL, PROTOCOLS
 from analyzer.protocols.letters import is_beat
 
 I8, I1 = np.int64, np.int8
 
-# What a body that may be an event stream begins with: a comment, data, event, id, retry
-FIRST_BYTES = tuple(b":deir")
+# What a body that may be an event stream begins with: a comment, data, event, id, retry, or a blank line
+FIRST_BYTES = tuple(b":deir\r\n")
 _LF, _CR, _SPACE, _COLON, _E = 10, 13, 32, 58, 101
 _TYPE = tuple(b"event:")
 _LETTERS = 7  # of a type that are looked at
@@ -37,6 +38,17 @@ EVENT_FIELDS = [
 """What is remembered of an event stream."""
 
 EVENT_BEAT = np.dtype([("flow_id", I8), ("ts", I8), ("frame", I8), ("size", I8), ("dir", I1)], align=True)
+
+
+def held_beats(beats: Records, m: Records) -> Records:
+    """Return what a kernel wrote as CONTROL rows, and begin anew; m.n_beats is how many there are."""
+    rows = beats[: int(m["n_beats"])]
+    m["n_beats"] = 0
+    held = np.zeros(rows.shape[0], CONTROL)
+    for name in EVENT_BEAT.names or ():
+        held[name] = rows[name]
+    held["protocol"] = PROTOCOLS.index("sse")
+    return held
 
 
 @routine

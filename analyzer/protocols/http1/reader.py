@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.kernel import I32, I64, Records, chosen_rows, clear_rows, grown, records, roomy
-from analyzer.protocols.beats import CONTROL, PROTOCOLS
-from analyzer.protocols.events import EVENT_BEAT
+from analyzer.protocols.events import EVENT_BEAT, held_beats
 from analyzer.protocols.heap import move_texts, texts
 from analyzer.protocols.http1.frame import close_http1, frame_http1
 from analyzer.protocols.http1.line import CARRY_SLOTS, LINE_MAX
@@ -152,14 +151,7 @@ class Http1:
 
     def show_beats(self) -> None:
         """Hold the beats of event streams."""
-        n = int(self.meta["n_beats"][0])
-        if n:
-            held = np.zeros(n, CONTROL)
-            for name in EVENT_BEAT.names or ():
-                held[name] = self.beats[name][:n]
-            held["protocol"] = PROTOCOLS.index("sse")
-            self.shared.beats.hold(held)
-            self.meta["n_beats"] = 0
+        self.shared.beats.hold(held_beats(self.beats, self.meta[0]))
 
     def rows(self, *, everything: bool) -> Iterator[Chunk]:
         """Yield finished exchanges."""

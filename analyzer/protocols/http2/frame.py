@@ -2,7 +2,8 @@
 
 Source  RFC 9113 sections 3.4 (preface), 4 (frames), 6 (types). Control frames are in `control`, header blocks in
         `block`, streams in `streams`.
-Sees    every frame header; payloads of control frames and header blocks. Body bytes are counted, never copied.
+Sees    every frame header; payloads of control frames and header blocks. Body bytes are counted, never copied; those of
+        event streams are read (`events`).
 Limits  Where a header is missing framing is lost, until a segment that holds nothing but frames shows where it begins
         anew. A connection joined midstream begins like that. What HPACK cannot know then is null.
 """
@@ -25,6 +26,7 @@ from analyzer.protocols.channel import (
     note_app,
     note_span,
 )
+from analyzer.protocols.events import lose_line
 from analyzer.protocols.http2.block import (
     begin_block,
     end_block,
@@ -37,6 +39,7 @@ from analyzer.protocols.http2.block import (
 from analyzer.protocols.http2.control import number, put_frame, take_control
 from analyzer.protocols.http2.detect import PREFACE as PREFACE_WORDS
 from analyzer.protocols.http2.detect import begins_frames, looks_like_http2
+from analyzer.protocols.http2.events import has_to_ask, take_events
 from analyzer.protocols.http2.state import (
     CONTINUATION,
     DATA,
@@ -127,6 +130,7 @@ def _begin_frame(
         s.state, s.left, h.client = PREFACE, PREFACE_BYTES - HEAD_BYTES, span.dir
         return
     s.state, s.missing, s.pad, s.kept_n, s.socket = PAYLOAD, 0, 0, 0, 0
+    s.events, s.spoke = 0, 1
     s.length, s.type, s.flags = number(s.head, 0, 3), np.int64(s.head[3]), np.int64(s.head[4])
     s.stream_id, s.left = number(s.head, 5, 4) & 0x7FFFFFFF, s.length
     s.need = _needed(s)
@@ -150,10 +154,14 @@ def _begin_frame(
 
 @routine
 def _take_payload(
-    source: U8, at: int, n: int, span: Records, s: Records, c: Records, stream: int, arena: U8, pieces: Records,
-    exchanges: Records, spans: Records, queue: I32, sm: Records, m: Records, oddities: Records,
-) -> None:  # fmt: skip
-    """Take `n` bytes of the payload: fixed fields are kept, those of a block put aside, padding and body passed by."""
+    source: U8, at: int, n: int, span: Records, s: Records, h: Records, c: Records, stream: int, arena: U8,
+    pieces: Records, exchanges: Records, beats: Records, spans: Records, queue: I32, sm: Records, m: Records,
+    oddities: Records,
+) -> int:  # fmt: skip
+    """Take `n` bytes of the payload: fixed fields are kept, those of a block put aside, padding and body passed by.
+
+    Return where what was not taken begins: a body may have to wait for HPACK.
+    """
     while n > 0 and s.kept_n < s.need:
         s.kept[s.kept_n] = source[at]
         s.kept_n += 1
@@ -172,7 +180,15 @@ def _take_payload(
         body = min(n, max(s.left - s.pad, 0))
         if body > 0:
             hand_in(span, exchanges[s.socket - 1], SPAN_DATA, at, body, spans, queue, sm, oddities)
+    elif n > 0 and s.type == DATA and span.dir != h.client:
+        body = min(n, max(s.left - s.pad, 0))
+        begins = body > 0 and s.left == s.length - s.need
+        if begins and has_to_ask(int(source[at]), s, h, stream, exchanges, pieces, m):
+            return at
+        if s.events > 0:
+            take_events(source, at, at + body, span, s, c, exchanges, beats, m)
     s.left -= n
+    return at + n
 
 
 @routine
@@ -187,7 +203,8 @@ def _end_frame(
     if kind not in (DATA, HEADERS, PUSH_PROMISE, CONTINUATION):
         take_control(s, h, c, app, direction, stream >> 1, frames, pings, exchanges, done, heap, m)
         return
-    note_app(app, s.ts)
+    if s.spoke or s.missing:
+        note_app(app, s.ts)
     if m.list_all or kind == PUSH_PROMISE:
         put_frame(s, c, direction, frames, m)
     from_client = direction == h.client
@@ -203,6 +220,8 @@ def _end_frame(
                 e.request_bytes += size
             else:
                 e.response_bytes += size
+                if s.missing:
+                    lose_line(e)
             if s.flags & END_STREAM and e.socket >= OPEN:
                 hand_in(span, e, SPAN_FIN, 0, 0, spans, queue, sm, oddities)
             if s.flags & END_STREAM:
@@ -266,8 +285,8 @@ def _skip_missing(
 @helper
 def _read(
     source: U8, span: Records, s: Records, peer: Records, h: Records, c: Records, app: Records, stream: int,
-    frames: Records, exchanges: Records, done: Records, pieces: Records, pings: Records, heap: U8, arena: U8,
-    spans: Records, queue: I32, sm: Records, m: Records, oddities: Records,
+    frames: Records, exchanges: Records, done: Records, beats: Records, pieces: Records, pings: Records, heap: U8,
+    arena: U8, spans: Records, queue: I32, sm: Records, m: Records, oddities: Records,
 ) -> int:  # fmt: skip
     """Read a span and return how far: to its end, or to where HPACK has to read first."""
     at, end = int(span.at), int(span.at + span.length)
@@ -289,9 +308,11 @@ def _read(
         n = min(end - at, int(s.left))
         if s.state == PREFACE:
             s.left -= n
+            at += n
         elif n > 0:
-            _take_payload(source, at, n, span, s, c, stream, arena, pieces, exchanges, spans, queue, sm, m, oddities)
-        at += n
+            at = _take_payload(
+                source, at, n, span, s, h, c, stream, arena, pieces, exchanges, beats, spans, queue, sm, m, oddities
+            )  # fmt: skip
         if s.left == 0 and s.state == PREFACE:
             s.state = HEADER
         elif s.left == 0:
@@ -336,15 +357,15 @@ def _begins(source: U8, span: Records) -> bool:
 def frame_http2(
     index: I32, spans: Records, data: U8, pages: U8, aside: U8, channels: Records, apps: Records,
     places: I32, streams: Records, connections: Records, pings: Records, frames: Records, exchanges: Records,
-    done: Records, pieces: Records, heap: U8, arena: U8, oddities: Records, silences: Records, queue: I32,
-    stage: Records, meta: Records,
+    done: Records, beats: Records, pieces: Records, heap: U8, arena: U8, oddities: Records, silences: Records,
+    queue: I32, stage: Records, meta: Records,
 ) -> None:  # fmt: skip
     """Read the spans of HTTP/2 channels.
 
     index  (n,) rows of `spans`, in stream order per direction    data, pages, aside  the bytes they point into
     places (channels,) where the state of a channel is    streams (2 * places,) STREAM    connections (places,)
-    pings (2 * MAX_PINGS * places,) PINGS    exchanges  the pool    frames, done, pieces  written here, as are
-    `heap` and `arena`    queue  rows of `spans` whose channel something else reads by now
+    pings (2 * MAX_PINGS * places,) PINGS    exchanges  the pool    frames, done, beats, pieces  written here, as
+    are `heap` and `arena`    queue  rows of `spans` whose channel something else reads by now
     """
     m, sm = meta[0], stage[0]
     for k in range(index.size):
@@ -373,8 +394,8 @@ def frame_http2(
                 h.joined, h.unsure, s.state, peer.state = 1, 1, LOST, LOST
         if span.kind == SPAN_DATA:
             at = _read(
-                source, span, s, peer, h, c, app, stream, frames, exchanges, done, pieces, pings, heap, arena, spans,
-                queue, sm, m, oddities,
+                source, span, s, peer, h, c, app, stream, frames, exchanges, done, beats, pieces, pings, heap, arena,
+                spans, queue, sm, m, oddities,
             )  # fmt: skip
             left = span.at + span.length - at
             if left > 0:  # the rest has to wait

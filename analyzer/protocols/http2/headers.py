@@ -82,6 +82,7 @@ class Said:
     status: int | None = None
     grpc: bool = False
     grpc_status: int | None = None
+    events: bool = False  # the response is an event stream that can be read
     interim: bool = False  # a 1xx came before the response
     response_ts: int = 0  # of the response, where an interim one came before
     response_frame: int = 0
@@ -149,7 +150,7 @@ def take_request(said: Said, fields: Fields) -> None:
 
 def take_response(said: Said, fields: Fields, ts: int, frame: int) -> None:
     """Read the fields of a response, of an interim one, or of trailers."""
-    status = None
+    status, packed = None, False
     for name, value in fields:
         if name is UNKNOWN or value is UNKNOWN:
             said.unknown = True
@@ -159,10 +160,15 @@ def take_response(said: Said, fields: Fields, ts: int, frame: int) -> None:
             said.grpc_status = _code(value)
         elif name == b"content-type" and value.startswith(b"application/grpc"):
             said.grpc = True
+        elif name == b"content-type" and value.partition(b";")[0].strip().lower() == b"text/event-stream":
+            said.events = True
+        elif name == b"content-encoding":
+            packed = value.lower() != b"identity"
         elif name == b"sec-websocket-protocol":
             said.websocket_protocol = _text(value, WORD_MAX)
         elif name == b"sec-websocket-extensions":
             said.websocket_extensions = _text(value, WORD_MAX)
+    said.events = said.events and not packed
     if status is not None and status < 200:
         said.interim = True
     elif said.status is None and (status is not None or said.interim):

@@ -9,12 +9,14 @@ import numpy as np
 
 from analyzer.kernel import I32, U8, clear_rows, distinct, grown, records, roomy
 from analyzer.protocols.channel import HTTP2, UNDECIDED, WEBSOCKET
+from analyzer.protocols.events import EVENT_BEAT, held_beats
 from analyzer.protocols.http2.frame import frame_http2
 from analyzer.protocols.http2.headers import BlockError, Fields, HeaderTable, Said, said_by, take_request, take_response
 from analyzer.protocols.http2.rows import frame_rows, heartbeats, request_rows
 from analyzer.protocols.http2.state import (
     ASKED,
     CONNECTION,
+    EVENTS,
     EXCHANGE,
     FRAME,
     HEAD_BYTES,
@@ -25,6 +27,7 @@ from analyzer.protocols.http2.state import (
     NO_SOCKET,
     OPEN,
     PIECE,
+    PIECE_ASK,
     PIECE_BROKEN,
     PIECE_BYTES,
     PINGS,
@@ -32,7 +35,7 @@ from analyzer.protocols.http2.state import (
     TUNNEL,
 )
 from analyzer.protocols.http2.state import HTTP2 as COUNTERS
-from analyzer.protocols.http2.streams import close_http2, set_socket, stream_of
+from analyzer.protocols.http2.streams import close_http2, find_exchange, set_socket
 from analyzer.protocols.http2.tunnel import open_tunnel
 from analyzer.protocols.http2.upgrade import Upgraded
 from analyzer.protocols.oddities import (
@@ -57,6 +60,7 @@ MAX_TABLES = 4096
 MAX_PARTIAL = 64 << 20
 # Characters of exchanges that are not in a table yet, of all connections together.
 MAX_SAID = 64 << 20
+_SHORTEST_BEAT = 2  # bytes: a colon and an end of line
 _NOTHING = Said()
 
 
@@ -74,6 +78,7 @@ class Http2:
         self.pings = records(16 * MAX_PINGS, PINGS)
         self.frames, self.done, self.pieces = records(1024, FRAME), records(1024, EXCHANGE), records(1024, PIECE)
         self.exchanges = records(MAX_EXCHANGES + 1, EXCHANGE)
+        self.beats = records(64, EVENT_BEAT)
         self.heap: U8 = np.zeros(4096, np.uint8)
         self.arena: U8 = np.zeros(4096, np.uint8)
         self.meta = records(1, COUNTERS)
@@ -96,10 +101,12 @@ class Http2:
         self._make_room(volume // HEAD_BYTES + 2 * index.size, volume, index.size)
         frame_http2(
             index, a.spans, a.data, a.pages, a.aside, a.channels, a.apps, self.places, self.streams,
-            self.connections, self.pings, self.frames, self.exchanges, self.done, self.pieces, self.heap, self.arena,
-            a.oddities, a.silences, a.queue, a.stage, self.meta,
+            self.connections, self.pings, self.frames, self.exchanges, self.done, self.beats, self.pieces, self.heap,
+            self.arena, a.oddities, a.silences, a.queue, a.stage, self.meta,
         )  # fmt: skip
         self._read_blocks()
+        if int(self.meta["n_beats"][0]) > _MANY_ROWS:
+            self.show_beats()
         if int(self.meta["n_waiting"][0]):
             self.connections["waits"][: self.used] = 0
             self.meta["n_waiting"] = 0
@@ -144,6 +151,7 @@ class Http2:
         self.pieces = roomy(self.pieces, 0, 3 * n)
         self.heap = roomy(self.heap, int(m["heap"]), volume + KEPT_MAX * spans)
         self.arena = roomy(self.arena, 0, volume)
+        self.beats = roomy(self.beats, int(m["n_beats"]), volume // _SHORTEST_BEAT + spans)
         m["arena"], m["n_pieces"] = 0, 0
 
     # ------------------------------------------------------------------------------------ header blocks
@@ -160,6 +168,9 @@ class Http2:
                     self.partial.setdefault(stream, bytearray()).extend(self.arena[at : at + length].tobytes())
                     self.partial_bytes += length
                 continue
+            if what == PIECE_ASK:
+                self._tell_events(stream >> 1, serial)
+                continue
             block = self._forget_block(stream)
             if what == PIECE_BROKEN:
                 if self._table(stream, frame) is not None:
@@ -168,6 +179,13 @@ class Http2:
             fields = self._fields(stream, block, frame)
             if fields is not None and serial:
                 self._take(stream, serial, fields, of_request, ts, frame)
+
+    def _tell_events(self, place: int, serial: int) -> None:
+        """Answer whether the response of an exchange is an event stream."""
+        if serial in self.said and self.said[serial].events:
+            at = find_exchange(place, serial, self.connections, self.exchanges)
+            if at >= 0:
+                self.exchanges[at]["events"] = EVENTS
 
     def _forget_block(self, stream: int) -> bytes:
         block = bytes(self.partial.pop(stream, b""))
@@ -240,9 +258,10 @@ class Http2:
                 return
             a, parent = self.shared, int(h["channel"])
             a.channels = grown(a.channels, int(a.stage[0]["n_channels"]) + 1)
-            stream_id = stream_of(place, serial, self.connections, self.exchanges)
-            if stream_id < 0:  # the answer ended it
+            at = find_exchange(place, serial, self.connections, self.exchanges)
+            if at < 0:  # the answer ended it
                 return
+            stream_id = int(self.exchanges[at]["stream_id"])
             reader = UNDECIDED if said.is_tunnel else WEBSOCKET
             child = open_tunnel(parent, stream_id, int(h["client"]), reader, a.slot_channel, a.channels, a.stage)
             what = TUNNEL if said.is_tunnel else OPEN
@@ -296,7 +315,8 @@ class Http2:
                 self._hosts.pop(slot, None)
 
     def show_beats(self) -> None:
-        """Hold the pings among the frames that were read since the last time."""
+        """Hold the pings among the frames that were read since the last time, and the beats of event streams."""
+        self.shared.beats.hold(held_beats(self.beats, self.meta[0]))
         n = int(self.meta["n_frames"][0])
         if n != self.shown:
             self.shared.beats.hold(heartbeats(self.frames[self.shown : n]))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from analyzer.protocols.events import EVENT_FIELDS
+
 I8, I4, I2, I1, U1 = np.int64, np.int32, np.int16, np.int8, np.uint8
 
 # ------------------------------------------------------------------------------------------------ frames
@@ -38,6 +40,8 @@ STREAM = np.dtype(
         ("ended", I1),  # a FIN was seen
         ("missing", I1),  # of the frame's payload
         ("socket", I4),  # its body is a WebSocket's: place of the stream in the pool + 1
+        ("events", I4),  # it is an event stream's: likewise
+        ("spoke", I1),  # and says more than beats
         ("type", I2), ("flags", I2),
         ("need", I2),  # bytes of the payload that are kept: fixed fields before a block or data, or a control frame
         ("pad", I2), ("kept_n", I2),
@@ -121,9 +125,12 @@ EXCHANGE = np.dtype(
         ("wait_c_ts", I8), ("wait_s_ts", I8), ("wait_c_frame", I8), ("wait_s_frame", I8),
         ("waited_c", I8), ("waited_s", I8),  # in all
         ("unsure", I1),  # the windows are not known
+        ("events", I1), *EVENT_FIELDS,  # of a response: is it an event stream?
     ],
     align=True,
 )  # fmt: skip
+
+UNTOLD, NO_EVENTS, EVENTS = range(3)
 
 NO_SOCKET, ASKED, OPEN, TUNNEL = range(4)  # the last: of any protocol
 MAX_SOCKETS = 1024  # WebSockets and tunnels that one connection may ever open: each makes the stage go round once more
@@ -149,8 +156,9 @@ FRAME = np.dtype(
     align=True,
 )  # fmt: skip
 
-# What the kernel leaves for HPACK, in order: bytes of a header block, its end, or that some of it is missing
-PIECE_BYTES, PIECE_END, PIECE_BROKEN = range(3)
+# What the kernel leaves for HPACK, in order: bytes of a header block, its end, that some of it is missing, or the
+# question whether what its exchange is answered with is an event stream
+PIECE_BYTES, PIECE_END, PIECE_BROKEN, PIECE_ASK = range(4)
 PIECE = np.dtype(
     [
         ("stream", I8), ("what", I8), ("at", I8), ("length", I8),
@@ -164,10 +172,12 @@ PIECE = np.dtype(
 HTTP2 = np.dtype(
     [
         ("list_all", I8),  # DATA, HEADERS and CONTINUATION become rows too
-        ("n_frames", I8), ("n_done", I8), ("n_pieces", I8), ("heap", I8), ("heap_full", I8), ("arena", I8),
+        ("n_frames", I8), ("n_done", I8), ("n_beats", I8), ("n_pieces", I8), ("heap", I8), ("heap_full", I8),
+        ("arena", I8),
         ("n_exchanges", I8), ("free_exchange", I8),  # pool; free list + 1
         ("serial", I8),
         ("n_waiting", I8),  # connections that wait
+        ("said", I1),  # bytes of an event stream say more than beats
     ],
     align=True,
 )  # fmt: skip

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from analyzer.kernel import I32, Records, kernel, routine
 from analyzer.protocols.channel import app_of
-from analyzer.protocols.http2.state import MAX_EXCHANGES, MAX_STREAMS, NO_SOCKET, OPEN, TUNNEL
+from analyzer.protocols.events import begin_events
+from analyzer.protocols.http2.state import MAX_EXCHANGES, MAX_STREAMS, NO_SOCKET, OPEN, TUNNEL, UNTOLD
 from analyzer.protocols.http2.window import end_wait
 from analyzer.protocols.oddities import H2_STREAM_CAP, note_odd
 
@@ -68,6 +69,8 @@ def open_stream(
     e.refused = 1 if peer.refused_from > 0 and stream_id >= peer.refused_from else 0
     e.socket, e.child, e.offset_c, e.offset_s = NO_SOCKET, 0, 1, 1
     e.room_c, e.room_s, e.wait_c_ts, e.wait_s_ts, e.waited_c, e.waited_s = h.first_c, h.first_s, 0, 0, 0, 0
+    e.events = UNTOLD
+    begin_events(e)
     e.newer, e.older = 0, h.newest
     if h.newest > 0:
         exchanges[h.newest - 1].newer = index + 1
@@ -166,12 +169,12 @@ def leave(index: int, h: Records, app: Records, exchanges: Records, done: Record
 
 
 @kernel
-def stream_of(place: int, serial: int, connections: Records, exchanges: Records) -> int:
-    """Return the number of an open stream, -1 if it is not open any more."""
+def find_exchange(place: int, serial: int, connections: Records, exchanges: Records) -> int:
+    """Return the place of an exchange in the pool, -1 if it is not open any more."""
     at = int(connections[place].newest)
     while at > 0 and exchanges[at - 1].serial != serial:
         at = int(exchanges[at - 1].older)
-    return int(exchanges[at - 1].stream_id) if at > 0 else -1
+    return at - 1
 
 
 @kernel
