@@ -58,6 +58,7 @@ CODES: dict[str, str] = {
     "http2.hpack_unknown": "header fields that refer to a table of which the capture lacks a part; they are null",
     "http2.header_list_cap": "a header block that says far more than it is long (an HPACK bomb?); it was not read",
     "http2.hpack_cap": "more connections at once than longwire keeps header tables for; texts of the others are null",
+    "http2.events_cap": "a body that begins like an event stream, one of too many on a connection to ask what it is",
     "http2.websocket_cap": "more WebSockets and tunnels, or pieces of them, on a connection than longwire follows",
     "heartbeat.units_cap": "more small messages than longwire holds; heartbeats among the later ones are not seen",
     "tls.bad_header": "bytes that cannot be a TLS record where one should begin; reading goes on at the next one",

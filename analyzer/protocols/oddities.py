@@ -15,7 +15,7 @@ CODES = (
     "tls.bad_header", "tls.record_cap", "tls.bad_handshake", "tls.handshake_cap", "tls.bad_certificate",
     "http2.lost", "http2.bad_length", "http2.bad_stream", "http2.bad_padding", "http2.bad_continuation",
     "http2.frame_size", "http2.block_cap", "http2.stream_cap", "http2.bad_hpack", "http2.hpack_unknown",
-    "http2.header_list_cap", "http2.hpack_cap", "http2.websocket_cap",
+    "http2.header_list_cap", "http2.hpack_cap", "http2.websocket_cap", "http2.events_cap",
     "websocket.lost", *(code for _, code in WEBSOCKET_ERRORS[1:]),
 )  # fmt: skip
 (
@@ -24,6 +24,7 @@ CODES = (
     TLS_BAD_HEADER, TLS_RECORD_CAP, TLS_BAD_HANDSHAKE, TLS_HANDSHAKE_CAP, TLS_BAD_CERTIFICATE,
     H2_LOST, H2_BAD_LENGTH, H2_BAD_STREAM, H2_BAD_PADDING, H2_BAD_CONTINUATION, H2_FRAME_SIZE, H2_BLOCK_CAP,
     H2_STREAM_CAP, H2_BAD_HPACK, H2_HPACK_UNKNOWN, H2_HEADER_LIST_CAP, H2_HPACK_CAP, H2_WEBSOCKET_CAP,
+    H2_EVENTS_CAP,
     WS_LOST, *_WS_ERRORS,
 ) = range(len(CODES))  # fmt: skip
 WS_FIRST = WS_LOST + 1  # a WebSocket error with the number e (websocket.state.ERRORS) is counted at WS_FIRST + e - 1

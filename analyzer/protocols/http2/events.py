@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.events import FIRST_BYTES, read_events
-from analyzer.protocols.http2.state import END_STREAM, EVENTS, NO_EVENTS, PIECE_ASK, UNTOLD
+from analyzer.protocols.http2.state import (
+    ASKED_AT_ONCE,
+    ASKED_EACH,
+    END_STREAM,
+    EVENTS,
+    NO_EVENTS,
+    PIECE_ASK,
+    UNTOLD,
+)
 from analyzer.protocols.http2.streams import find
+from analyzer.protocols.oddities import H2_EVENTS_CAP, note_odd
 
 
 @routine
@@ -19,6 +28,7 @@ def _ask(e: Records, s: Records, h: Records, stream: int, pieces: Records, m: Re
     piece.stream, piece.what, piece.at, piece.length = stream, PIECE_ASK, 0, 0
     piece.serial, piece.request, piece.ts, piece.frame = e.serial, 0, s.ts, s.frame
     m.n_pieces += 1
+    h.asked += 1
     if h.waits == 0:
         m.n_waiting += 1
     h.waits = 2
@@ -26,7 +36,8 @@ def _ask(e: Records, s: Records, h: Records, stream: int, pieces: Records, m: Re
 
 @routine
 def has_to_ask(
-    first: int, s: Records, h: Records, stream: int, exchanges: Records, pieces: Records, m: Records
+    first: int, s: Records, h: Records, stream: int, exchanges: Records, pieces: Records, m: Records,
+    oddities: Records, span: Records,
 ) -> bool:  # fmt: skip
     """The body of a server's DATA frame begins: is what it belongs to not known yet? Then it has to wait."""
     index = find(h, exchanges, s.stream_id)
@@ -36,8 +47,10 @@ def has_to_ask(
     if e.events == UNTOLD:
         e.events = NO_EVENTS
         if first in FIRST_BYTES:
-            _ask(e, s, h, stream, pieces, m)
-            return True
+            if h.asked < ASKED_AT_ONCE + s.first_offset // ASKED_EACH:
+                _ask(e, s, h, stream, pieces, m)
+                return True
+            note_odd(oddities, H2_EVENTS_CAP, span)
     if e.events == EVENTS:
         s.events, s.spoke = index + 1, s.flags & END_STREAM
     return False

@@ -183,7 +183,7 @@ def _take_payload(
     elif n > 0 and s.type == DATA and span.dir != h.client:
         body = min(n, max(s.left - s.pad, 0))
         begins = body > 0 and s.left == s.length - s.need
-        if begins and has_to_ask(int(source[at]), s, h, stream, exchanges, pieces, m):
+        if begins and has_to_ask(int(source[at]), s, h, stream, exchanges, pieces, m, oddities, span):
             return at
         if s.events > 0:
             take_events(source, at, at + body, span, s, c, exchanges, beats, m)

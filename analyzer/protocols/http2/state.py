@@ -78,6 +78,7 @@ CONNECTION = np.dtype(
         ("waits", I1),  # for HPACK: 1 the next span has to, 2 the rest of this one too
         ("sockets", I4), ("sockets_ever", I4),  # WebSocket streams and tunnels
         ("tunnels", I4), ("tunnels_ever", I4),  # of these, tunnels
+        ("asked", I8),  # bodies of which HPACK was asked whether they are event streams
         ("newest", I4),  # open streams, newest first: place in the pool + 1
         ("streams", I4),
         ("open", I4), ("asking", I4), ("answering", I4),  # requests without whole response; in the middle of either
@@ -131,6 +132,9 @@ EXCHANGE = np.dtype(
 )  # fmt: skip
 
 UNTOLD, NO_EVENTS, EVENTS = range(3)
+# Bodies of which HPACK is asked what they are, each makes the stage go round once more: so many at once, and then one
+# for so many bytes that a server has sent.
+ASKED_AT_ONCE, ASKED_EACH = 256, 4096
 
 NO_SOCKET, ASKED, OPEN, TUNNEL = range(4)  # the last: of any protocol
 MAX_SOCKETS = 1024  # WebSockets and tunnels that one connection may ever open: each makes the stage go round once more

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.http2 import H2, OK, Field, data, ping
+from tests.http2 import H2, OK, Field, data, ping, request
 from tests.messages import S, beats
 from tests.property.harness import run
 from tests.property.traces import cuts
@@ -89,6 +89,19 @@ def test_a_stream_that_was_reset_and_one_without_end() -> None:
     talk = opened(b"data: 1\n\n").resp(data(1, PING)[:20], at="2s")
     talk.orig(b"\0\0\4\3\0\0\0\0\1\0\0\0\x08", at="2.1s").resp(data(1, PING)[20:], at="2.2s")
     assert beats(run(talk)) == []
+
+
+def test_what_is_asked_of_a_crowd_is_limited() -> None:
+    """400 answers of one byte in a segment; HPACK is asked of 256, and one more for 4 kB that they have."""
+    talk, text = H2().begin(), b""
+    streams = range(1, 801, 2)
+    talk.orig(b"".join(talk.caller.headers(stream, request(), end=True) for stream in streams))
+    for stream in streams:
+        text += talk.callee.headers(stream, OK) + data(stream, b"d", end=True)
+    result = run(talk.resp(text).finish())
+    asked = 256 + len(text) // 4096
+    assert abs(result.anomalies["http2.events_cap"] - (len(streams) - asked)) <= 1
+    assert result.flow["requests"] == len(streams)
 
 
 BODIES = st.lists(st.sampled_from([b":\n", b":a\r\n\r\n", b"data: 1\n\n", PING, b"\n", b"x", b"e"]), max_size=8)
