@@ -1,6 +1,7 @@
 // An HTTP/2 client: node h2_client.js URL ACTION [CA]. Prints what happened as one line of JSON.
 //   ping    a request, five PINGs a second apart, another request, close()
 //   cancel  a request whose stream is cancelled after 0.5 s, another one, close()
+//   events  an event stream to its end, close()
 //   leave   a request after which the server says GOAWAY
 const fs = require('fs');
 const http2 = require('http2');
@@ -30,6 +31,7 @@ const actions = {
     const stream = get('/slow', () => get('/', () => session.close()));
     setTimeout(() => stream.close(http2.constants.NGHTTP2_CANCEL), 500);
   },
+  events: () => get('/events', () => session.close()),
   leave: () => get('/leave'),
 };
 session.on('connect', actions[action]);

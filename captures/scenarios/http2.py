@@ -66,6 +66,28 @@ def h2_ping(lab: Lab) -> None:
     )
 
 
+@scenario("Node.js", "OpenSSL")
+def h2_events(lab: Lab) -> None:
+    """A language model answers in server-sent events over HTTP/2; thinking, it sends `event: ping` each second."""
+    lab.look_for = "DATA frames of a few bytes each second: without them an idle timeout would cut the answer in two"
+    key, cert = certificate(lab)
+    lab.node("server", "h2_server.js", lab.server_ip, "443", key, cert)
+    lab.wait_for(443)
+    port, seen = node_client(lab, f"https://{lab.server_ip}", "events", cert, flags=(f"--tls-keylog={lab.keys}",))
+    must_be(seen["requests"], 1)
+    beats = [{"kind": "sse_ping", "by": "server", "interval_s": 1.0, "count": 6, "answered": None}]
+    lab.connection(
+        port,
+        443,
+        closed("graceful", ANY, "client fin, server fin", initiator=WHO, trigger="goaway"),
+        app="h2",
+        heartbeats=beats,
+        uncertain=["h2.goaway", "tls.close_notify.server"],
+        tls=facts("1.3", alpn="h2"),
+        h2={"requests": 1, "pings": pings(), "goaway": [["client", 0]]},
+    )
+
+
 @scenario("Node.js")
 def h2c_goaway(lab: Lab) -> None:
     """A Node server in clear text says GOAWAY and lets the connection end, as servers do before a restart."""

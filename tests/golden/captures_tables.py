@@ -41,6 +41,7 @@ KINDS = {
     "ws_ping": {"websocket"},
     "engineio_ping": {"engineio"},
     "sse_comment": {"sse"},
+    "sse_ping": {"sse"},
     "h2_ping": {"http2", "grpc"},
     "redis_ping": {"redis"},
     "mqtt_pingreq": {"mqtt"},

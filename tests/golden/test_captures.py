@@ -140,6 +140,14 @@ def test_a_long_poll_is_waiting_for_the_server_and_nothing_else() -> None:
     assert found.findings.empty and found.heartbeats.empty and found.timeouts.empty
 
 
+@pytest.mark.parametrize(("name", "silence_s"), [("h2_ping", 6.0), ("h2_events", 7.0)])
+def test_records_of_tls_are_no_words_of_the_application(name: str, silence_s: float) -> None:
+    """Pings under encryption are heartbeats like others, once keys show them."""
+    (flow,) = analysis(name).flows.itertuples()
+    assert flow.max_payload_gap_s == pytest.approx(1, abs=0.02)
+    assert flow.max_app_gap_s == pytest.approx(silence_s, abs=0.05)
+
+
 @pytest.mark.parametrize(("name", "index"), cases("tcp_keepalive"))
 def test_keepalive_probes(name: str, index: int) -> None:
     wanted, flow = connection_of(name, index)

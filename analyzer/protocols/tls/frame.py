@@ -14,7 +14,6 @@ from analyzer.protocols.channel import (
     PHASE_PAUSE,
     PHASE_UNKNOWN,
     app_of,
-    note_app,
     note_span,
 )
 from analyzer.protocols.channel import TLS as READ_BY_TLS
@@ -246,7 +245,7 @@ def _take_header(
 
 @helper
 def _read(
-    source: U8, span: Records, s: Records, peer: Records, h: Records, app: Records, path_ns: int, number: int,
+    source: U8, span: Records, s: Records, peer: Records, h: Records, path_ns: int, number: int,
     kept: U8, opened: I32, rows: Records, oddities: Records, m: Records,
 ) -> None:  # fmt: skip
     at, end = span.at, span.at + span.length
@@ -264,8 +263,6 @@ def _read(
                 s.sure = 1
             at = _take_header(source, at, end, span, s, h, number, kept, opened, oddities, m)
         while s.state == BODY and s.left == 0:
-            if s.content_type == DATA:
-                note_app(app, span.ts_ns)
             _end_record(span, at + shift, s, peer, h, path_ns, kept, rows, m)
 
 
@@ -315,7 +312,7 @@ def frame_tls(
         path_ns = c.handshake_rtt
         if span.kind == SPAN_DATA:
             source = pages if span.source == IN_STORE else aside if span.source == IN_ASIDE else data
-            _read(source, span, s, peer, h, app, path_ns, number, kept, opened, rows, oddities, m)
+            _read(source, span, s, peer, h, path_ns, number, kept, opened, rows, oddities, m)
         elif span.kind == SPAN_FIN:
             s.fin, s.fin_ts = 1, span.ts_ns
         else:
