@@ -27,6 +27,7 @@ HEARTBEAT_PROTOCOLS = (
     "websocket, http2, grpc, tls, engineio, phoenix, signalr, stomp, sockjs, app, sse, mqtt, amqp, redis, postgresql, "
     "mysql, nats, kafka, zookeeper, irc, xmpp, sip, fix, bgp, ssh, unknown"
 )
+_SAID = "app is a WebSocket message that says ping or heartbeat, sse a comment or such an event"
 STREAM_ID = number("stream_id", "HTTP/2 stream that carried it", "it was carried by the connection itself")
 NOT_SEEN = "it was not captured"
 ENCRYPTED = "it is encrypted and no key was given"
@@ -239,7 +240,7 @@ HTTP2_FRAMES = Table(
 _SERIES = (
     FLOW_ID,
     number("series_id", "series that the beat belongs to; counts from 0 per flow"),
-    text("protocol", f"one of {HEARTBEAT_PROTOCOLS}; app is a WebSocket message that says ping or heartbeat"),
+    text("protocol", f"one of {HEARTBEAT_PROTOCOLS}; {_SAID}"),
     one_of("method", ("explicit", "inferred"), "explicit = read as a heartbeat, inferred = from timing and size"),
     DIR,
 )
