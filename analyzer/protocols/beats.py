@@ -220,7 +220,10 @@ def _by_habit(rows: Records) -> Records:
 
 
 def _echoes(rows: Records, flow: I64) -> Mask:
-    """Return (n,) which beats are the other side's, said again: those of whoever began later, if most come at once."""
+    """Return (n,) which beats are the other side's, said again: those of whoever began later, if most come at once.
+
+    Who has a word for answers says no beats again: these are its own.
+    """
     if rows.size == 0:
         return np.zeros(0, np.bool_)
     first = rows["dir"][np.searchsorted(flow, np.arange(flow[-1] + 1))][flow]
@@ -229,5 +232,6 @@ def _echoes(rows: Records, flow: I64) -> Mask:
     soon = (rows["ts"] - rows["ts"][before] <= ECHO_NS) & (rows["answer"][before] == 0)
     echo: Mask = later & soon & (flow[before] == flow) & (rows["dir"][before] == first)
     most = np.bincount(flow, weights=echo) * 2 > np.bincount(flow, weights=later)
-    result: Mask = echo & most[flow]
+    answers = np.bincount(flow, weights=(rows["answer"] == 1) & (rows["dir"] != first)) > 0
+    result: Mask = echo & (most & ~answers)[flow]
     return result

@@ -171,6 +171,18 @@ def test_an_echo_is_an_answer_and_a_timer_of_ones_own_is_none() -> None:
     assert sorted(own) == [(C, "app", 17, None)] * 3 + [(S, "app", 17, None)] * 3
 
 
+def test_who_says_pong_does_not_answer_with_pings() -> None:
+    """Both sides ping by timers that began together; each answer takes 80 ms, the other's ping comes before it."""
+    ping, pong, talk = b'{"type":"ping"}', b'{"type":"pong"}', upgraded()
+    for second in (2, 4, 6):
+        talk.orig(of_client(TEXT, ping), at=second).resp(frame(TEXT, ping), at=second + 0.04)
+        talk.orig(of_client(TEXT, pong), at=second + 0.041).resp(frame(TEXT, pong), at=second + 0.08)
+    result = run(talk.wait("10s").orig_fin().resp_fin().orig_ack())
+    assert sorted(beats(result)) == [(C, "app", 15, True)] * 3 + [(S, "app", 15, True)] * 3
+    rtts = {row["dir"]: row["rtt_s"] for row in result.rows("heartbeats")}
+    assert rtts == {C: pytest.approx(0.08), S: pytest.approx(0.001)}
+
+
 @pytest.mark.parametrize("text", [
     b'{"text":"ping"}', b'["stdin","ping"]', b'{"game":"pong"}', b'{"op":"subscribe","channel":"heartbeat"}',
     b'{"text":"pinging"}', b'{"ping":34,"loss":0}', b'{"heartbeat":72}', b'{"name":"ka","pulse":72,"bpm":72,"x":0}',
