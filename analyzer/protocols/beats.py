@@ -55,6 +55,8 @@ _OUTSIDE = {MQTT_INSIDE: "mqtt", NATS_INSIDE: "nats"}  # what the table calls th
 
 # By habit: the other side's beat is an echo, so an answer, if it comes so soon: an echo takes a round trip.
 ECHO_NS = 500_000_000
+# Of event streams: a greeting has several comments, and streams of one connection may beat by one timer.
+AT_ONCE_NS = 5_000_000
 
 BEAT = np.dtype(
     [("flow_id", np.int64), ("ts", np.int64), ("frame", np.int64), ("answer_ts", np.int64), ("answer_frame", np.int64),
@@ -102,6 +104,8 @@ class Beats:
         for code in distinct(rows["protocol"]).tolist():
             name = PROTOCOLS[code]
             some, how = rows[rows["protocol"] == code], PAIRING[name]
+            if name == "sse":
+                some = _apart(some)
             if how == BY_NUMBER:
                 parts.append(_by_number(some))
             elif how == BY_HABIT:
@@ -167,6 +171,16 @@ def _by_order(rows: Records, *, paired: bool) -> Records:
         return _beats(rows[beats], rows[beats], none, none)
     answer = _in_turn(rows, asker)[beats]
     return _beats(rows[beats], rows[answer], answer >= 0, np.ones(beats.size, np.bool_))
+
+
+def _apart(rows: Records) -> Records:
+    """Return rows without those that come at once after another of their flow and direction."""
+    rows = rows[np.lexsort((rows["frame"], rows["ts"], rows["dir"], rows["flow_id"]))]
+    keep = np.ones(rows.size, np.bool_)
+    same = (rows["flow_id"][1:] == rows["flow_id"][:-1]) & (rows["dir"][1:] == rows["dir"][:-1])
+    keep[1:] = ~same | (np.diff(rows["ts"]) > AT_ONCE_NS)
+    result: Records = rows[keep]
+    return result
 
 
 def _in_turn(rows: Records, asker: NDArray[np.int8]) -> I64:

@@ -2,8 +2,8 @@
 
 Source  WHATWG HTML section 9.2.6: lines end with CR LF, LF or CR; one that begins with a colon is a comment, and it
         suggests one every 15 seconds or so against proxies that drop idle connections. A blank line ends an event.
-Sees    how lines begin, and the type of an event that says this first; nothing is copied. Comments that come at once
-        are one beat; the longest are padding that fills a browser's buffer, and no beat.
+Sees    how lines begin, and the type of an event that says this first; nothing is copied. What has a kilobyte is no
+        beat, but padding that fills a browser's buffer, or news. Beats that come at once are one (see `beats`).
 Limits  A stream that is compressed is not read, nor what the data of an event says.
 """
 
@@ -17,13 +17,13 @@ from analyzer.protocols.letters import is_beat
 
 I8, I1 = np.int64, np.int8
 
+_BOM = (0xEF, 0xBB, 0xBF)  # a stream may begin with it
 # What a body that may be an event stream begins with: a comment, data, event, id, retry, or a blank line
-FIRST_BYTES = tuple(b":deir\r\n")
+FIRST_BYTES = (*b":deir\r\n", _BOM[0])
 _LF, _CR, _SPACE, _COLON, _E = 10, 13, 32, 58, 101
 _TYPE = tuple(b"event:")
 _LETTERS = 7  # of a type that are looked at
-_PADDING = 1024  # bytes
-_AT_ONCE_NS = 5_000_000
+_MUCH = 1024  # bytes
 
 LINE_START, AFTER_CR, IN_COMMENT, IN_TYPE, IN_FIELD = range(5)
 NEW, BEATS, SAYS = range(3)  # what the event being read is; most say something
@@ -33,7 +33,6 @@ EVENT_FIELDS = [
     ("event_kind", I1),
     ("event_n", I8), ("event_size", I8),  # bytes of the line, and of the event's lines before it
     ("event_code", I8), ("event_letters", I8),  # first letters of its type, and how many there are
-    ("event_ts", I8),  # of the newest comment, 0 = something else was said since
 ]  # fmt: skip
 """What is remembered of an event stream."""
 
@@ -54,13 +53,13 @@ def held_beats(beats: Records, m: Records) -> Records:
 @routine
 def begin_events(s: Records) -> None:
     """A body begins; s has EVENT_FIELDS."""
-    s.event_line, s.event_kind, s.event_n, s.event_size, s.event_ts = LINE_START, NEW, 0, 0, 0
+    s.event_line, s.event_kind, s.event_n, s.event_size = LINE_START, NEW, 0, 0
 
 
 @routine
 def lose_line(s: Records) -> None:
     """Bytes are missing: neither the line nor the event that goes on is known."""
-    s.event_line, s.event_kind, s.event_ts = IN_FIELD, SAYS, 0
+    s.event_line, s.event_kind = IN_FIELD, SAYS
 
 
 @routine
@@ -74,11 +73,13 @@ def _note(span: Records, size: int, beats: Records, m: Records) -> None:
 def _says(s: Records, m: Records) -> None:
     s.event_line = IN_FIELD
     if s.event_kind != BEATS:
-        s.event_kind, s.event_ts, m.said = SAYS, 0, 1
+        s.event_kind, m.said = SAYS, 1
 
 
 @routine
 def _begin_line(b: int, s: Records, m: Records) -> None:
+    if b in _BOM:
+        return
     s.event_n = 1
     if b == _COLON:
         s.event_line = IN_COMMENT
@@ -102,23 +103,20 @@ def _take_type(b: int, s: Records, m: Records) -> None:
 
 @routine
 def _end_line(span: Records, s: Records, beats: Records, m: Records) -> None:
-    if s.event_line == IN_COMMENT:
-        at_once = s.event_ts != 0 and span.ts_ns - s.event_ts <= _AT_ONCE_NS
-        if s.event_n < _PADDING and not at_once:
-            _note(span, s.event_n + 1, beats, m)
-        s.event_ts = span.ts_ns
+    if s.event_line == LINE_START or s.event_line == AFTER_CR:  # a blank one
+        if s.event_kind == BEATS and s.event_size < _MUCH:
+            _note(span, s.event_size + 1, beats, m)
+        elif s.event_kind == BEATS:
+            m.said = 1
+        s.event_kind, s.event_size = NEW, 0
         return
-    if s.event_line == IN_TYPE:
-        if is_beat(s.event_code, s.event_letters):
-            s.event_kind = BEATS
-        else:
-            _says(s, m)
-    if s.event_line == IN_TYPE or s.event_line == IN_FIELD:
-        s.event_size += s.event_n + 1
-        return
-    if s.event_kind == BEATS:  # a blank line
-        _note(span, s.event_size + 1, beats, m)
-    s.event_kind, s.event_size = NEW, 0
+    s.event_size += s.event_n + 1
+    if s.event_line == IN_COMMENT and s.event_n < _MUCH and s.event_kind != BEATS:
+        _note(span, s.event_n + 1, beats, m)
+    elif s.event_line == IN_TYPE and is_beat(s.event_code, s.event_letters):
+        s.event_kind = BEATS
+    elif s.event_line == IN_TYPE:
+        _says(s, m)
 
 
 @routine
@@ -136,3 +134,5 @@ def read_events(source: U8, at: int, end: int, span: Records, s: Records, beats:
             s.event_n += 1
             if s.event_line == IN_TYPE:
                 _take_type(b, s, m)
+            elif s.event_line == IN_FIELD and s.event_kind != BEATS:
+                m.said = 1

@@ -7,7 +7,7 @@ was read: one round more, for few other bodies begin with these bytes.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
-from analyzer.protocols.events import FIRST_BYTES, read_events
+from analyzer.protocols.events import FIRST_BYTES, lose_line, read_events
 from analyzer.protocols.http2.state import (
     ASKED_AT_ONCE,
     ASKED_EACH,
@@ -62,7 +62,28 @@ def take_events(
 ) -> None:  # fmt: skip
     """Read body bytes [at, end) of the frame, if its stream still is the one that has events."""
     e = exchanges[s.events - 1]
+    m.said = 1
     if e.open and e.stream_id == s.stream_id and e.flow_id == c.flow_id:
         m.said = 0
         read_events(source, at, end, span, e, beats, m)
-        s.spoke |= m.said
+    s.spoke |= m.said
+
+
+@routine
+def skip_events(s: Records, h: Records, exchanges: Records) -> None:
+    """The next bytes of a server's DATA frame are missing: if not only padding is, a line is."""
+    if s.kept_n == s.need and s.left <= s.pad:
+        return
+    index = find(h, exchanges, s.stream_id)
+    if index > 0:
+        lose_line(exchanges[index])
+        s.events = index + 1 if exchanges[index].events == EVENTS else 0
+
+
+@routine
+def lose_events(h: Records, exchanges: Records) -> None:
+    """Frames of a server are missing: any of its streams may have gone on."""
+    place = int(h.newest)
+    while place > 0:
+        lose_line(exchanges[place - 1])
+        place = int(exchanges[place - 1].older)

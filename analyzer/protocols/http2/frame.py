@@ -26,7 +26,6 @@ from analyzer.protocols.channel import (
     note_app,
     note_span,
 )
-from analyzer.protocols.events import lose_line
 from analyzer.protocols.http2.block import (
     begin_block,
     end_block,
@@ -39,7 +38,7 @@ from analyzer.protocols.http2.block import (
 from analyzer.protocols.http2.control import number, put_frame, take_control
 from analyzer.protocols.http2.detect import PREFACE as PREFACE_WORDS
 from analyzer.protocols.http2.detect import begins_frames, looks_like_http2
-from analyzer.protocols.http2.events import has_to_ask, take_events
+from analyzer.protocols.http2.events import has_to_ask, lose_events, skip_events, take_events
 from analyzer.protocols.http2.state import (
     CONTINUATION,
     DATA,
@@ -220,8 +219,6 @@ def _end_frame(
                 e.request_bytes += size
             else:
                 e.response_bytes += size
-                if s.missing:
-                    lose_line(e)
             if s.flags & END_STREAM and e.socket >= OPEN:
                 hand_in(span, e, SPAN_FIN, 0, 0, spans, queue, sm, oddities)
             if s.flags & END_STREAM:
@@ -254,6 +251,8 @@ def _lose(
             if e.socket >= OPEN:
                 hand_in(span, e, SPAN_HOLE, 0, 1, spans, queue, sm, oddities)
             place = int(e.older)
+        if span.dir != h.client:
+            lose_events(h, exchanges)
     s.state, s.head_len, h.unsure = LOST, 0, 1
 
 
@@ -267,6 +266,8 @@ def _skip_missing(
     n = int(span.length)
     if s.state == PAYLOAD:
         inside = min(n, int(s.left))
+        if s.type == DATA and span.dir != h.client:
+            skip_events(s, h, exchanges)
         s.left -= inside
         s.missing, s.broken = 1, 1
         s.ts, s.frame = span.ts_ns, span.frame

@@ -150,7 +150,7 @@ def take_request(said: Said, fields: Fields) -> None:
 
 def take_response(said: Said, fields: Fields, ts: int, frame: int) -> None:
     """Read the fields of a response, of an interim one, or of trailers."""
-    status, packed = None, False
+    status, events, packed = None, False, False
     for name, value in fields:
         if name is UNKNOWN or value is UNKNOWN:
             said.unknown = True
@@ -161,14 +161,15 @@ def take_response(said: Said, fields: Fields, ts: int, frame: int) -> None:
         elif name == b"content-type" and value.startswith(b"application/grpc"):
             said.grpc = True
         elif name == b"content-type" and value.partition(b";")[0].strip().lower() == b"text/event-stream":
-            said.events = True
+            events = True
         elif name == b"content-encoding":
             packed = value.lower() != b"identity"
         elif name == b"sec-websocket-protocol":
             said.websocket_protocol = _text(value, WORD_MAX)
         elif name == b"sec-websocket-extensions":
             said.websocket_extensions = _text(value, WORD_MAX)
-    said.events = said.events and not packed
+    if status is not None:  # trailers have none
+        said.events = events and not packed
     if status is not None and status < 200:
         said.interim = True
     elif said.status is None and (status is not None or said.interim):

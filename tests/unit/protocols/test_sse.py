@@ -96,13 +96,34 @@ def test_a_ping_counts_once_it_is_whole() -> None:
     assert row["frame"] == 8
 
 
-def test_comments_at_once_are_one_beat_and_a_long_one_is_padding() -> None:
-    talk = opened().resp(b":" + bytes(b"-" * 2048) + b"\n\n:hello\n:world\n:\n\n", at="1.1s")
+def test_beats_at_once_are_one_and_a_kilobyte_is_none() -> None:
+    greeting = b":hello\n:world\n:\n\nevent: ping\nid: 7\n: c\ndata: {}\n\n"
+    talk = opened().resp(b":" + b"-" * 2048 + b"\n\n" + greeting, at="1.1s")
     for second in (16, 31):
-        talk.resp(b":a\n:b\n\n", at=second)
-    assert beats(run(talk)) == [(S, "sse", 3, None)] * 2  # the greeting came with the padding
-    later = opened().resp(b":a\n:b\ndata: 1\n\n:c\n\n", at="9s")
-    assert beats(run(later)) == [(S, "sse", 3, None)] * 2
+        talk.resp(greeting, at=second)
+    assert beats(run(talk)) == [(S, "sse", 7, None)] * 3
+    large = b"event: ping\ndata: " + b"-" * 1024 + b"\n\n"
+    result = run(opened().resp(b":\n\n", at="9s").resp(large, at="19s").resp_fin(at="39s").orig_fin().resp_ack())
+    assert beats(result) == [(S, "sse", 2, None)]
+    assert result.flow["max_app_gap_s"] == pytest.approx(20, abs=0.1)
+
+
+def test_a_ping_has_all_lines_to_its_blank_one() -> None:
+    event = b"event: ping\r\nid: 7\r\n: c\r\ndata: {}\r\n\r\n"
+    assert beats(run(opened().resp(event, at="9s"))) == [(S, "sse", len(event) - event.count(b"\r"), None)]
+
+
+def test_a_byte_order_mark_is_stepped_over() -> None:
+    assert beats(run(opened().resp(b"\xef\xbb\xbf: hi\n\n", at="9s"))) == [(S, "sse", 5, None)]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_every_part_of_a_line_is_said(chunked: bool) -> None:
+    talk = opened(CHUNKS if chunked else CLOSE)
+    for second, part in ((3, b"data: {"), (30, b"abc"), (60, b"def"), (90, b"}\n\n")):
+        talk.resp(chunk(part) if chunked else part, at=second)
+    result = run(talk.resp_fin(at="100s").orig_fin().resp_ack())
+    assert result.flow["max_app_gap_s"] == pytest.approx(30, abs=0.01)
 
 
 LINES = st.sampled_from(
@@ -114,20 +135,16 @@ PAUSES = st.sampled_from([1, 4, 6, 9000])  # milliseconds
 
 def counted(body: bytes, time_of: list[int]) -> int:
     """Return how many beats a stream has, read line by line; time_of: milliseconds, by byte."""
-    found, newest, is_beat = 0, -9999, None
+    found, is_beat = [], None
     for line in re.finditer(rb"([^\r\n]*)(\r\n|\r|\n)", body):
         text, at = line[1], time_of[line.start(2)]
+        if (not text and is_beat) or (text.startswith(b":") and not is_beat):
+            found.append(at)
         if not text:
-            found += is_beat is True
             is_beat = None
-        elif text.startswith(b":"):
-            found += at - newest > 5
-            newest = at
-        elif is_beat is None and re.fullmatch(b"event: ?(ping|hb)", text):
-            is_beat = True
-        elif not is_beat:
-            is_beat, newest = False, -9999
-    return found
+        elif not text.startswith(b":"):
+            is_beat = bool(is_beat or (is_beat is None and re.fullmatch(b"event: ?(ping|hb)", text)))
+    return sum(later - earlier > 5 for earlier, later in pairwise([-9999, *found]))
 
 
 @given(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.http2 import H2, OK, Field, data, ping, request
+from tests.http2 import H2, OK, RST_STREAM, Field, data, frame, ping, request
 from tests.messages import S, beats
 from tests.property.harness import run
 from tests.property.traces import cuts
@@ -45,7 +45,7 @@ def test_headers_and_the_first_beat_in_one_segment() -> None:
     talk = H2().begin().ask(1)
     one = talk.callee.headers(1, EVENTS) + data(1, b":\n\n") + ping() + data(1, b"data: 1\n\n" + PING, end=True)
     result = run(talk.resp(one).finish())
-    assert [row["protocol"] for row in result.rows("heartbeats")] == ["http2", "sse", "sse"]
+    assert [(row["protocol"], row["size"]) for row in result.rows("heartbeats")] == [("http2", 17), ("sse", 2)]
     assert result.rows("http_requests")[0]["response_bytes"] == 3 + 9 + len(PING)
 
 
@@ -79,6 +79,70 @@ def test_the_silence_of_the_application_leaves_beats_out() -> None:
     assert result.flow["max_payload_gap_s"] == pytest.approx(20, abs=0.1)
 
 
+def test_words_and_the_end_are_heard() -> None:
+    """Each word a frame of its own, cut in the middle of a line; the last frame is a beat that ends the stream."""
+    talk = opened(b"data: 1")
+    for second in (11.1, 31.1):
+        talk.resp(data(1, b" and more"), at=second)
+    talk.resp(data(1, b"\n\n" + PING), at=41.1).resp(data(1, b":\n\n", end=True), at=61.1)
+    result = run(talk.resp_fin(at=71.1).orig_ack().orig_fin().resp_ack())
+    assert result.flow["max_app_gap_s"] == pytest.approx(30, abs=0.1)
+    assert result.close["idle_app_s"] == pytest.approx(10, abs=0.1)
+
+
+def test_streams_that_beat_by_one_timer_are_one_series() -> None:
+    talk = opened(b"data: 1\n\n").ask(3)
+    talk.resp(talk.callee.headers(3, EVENTS) + data(3, b"data: 1\n\n"))
+    for second in (15, 30, 45):
+        talk.resp(data(1, b":\n\n"), at=second).resp(data(3, b":\n\n"), at=second + 0.002)
+    (series,) = run(talk).rows("heartbeat_series")
+    assert (series["beats"], series["period_s"]) == (3, pytest.approx(15, abs=0.01))
+
+
+@pytest.mark.parametrize("again", [EVENTS, OK])
+def test_a_place_that_is_used_again_knows_nothing_of_before(again: list[Field]) -> None:
+    talk = H2().begin().ask(1, at="1s")
+    talk.resp(talk.callee.headers(1, EVENTS) + data(1, b"data: half a line", end=True)).ask(3, at="5s")
+    talk.resp(talk.callee.headers(3, again) + data(3, b": ka\n\n"), at="9s")
+    assert len(beats(run(talk))) == (1 if again is EVENTS else 0)
+    talk = H2().begin().ask(1, at="1s").answer(1).ask(3, at="5s")
+    talk.resp(talk.callee.headers(3, EVENTS) + data(3, b": ka\n\n"), at="9s")
+    assert beats(run(talk)) == [(S, "sse", 5, None)]
+
+
+def test_the_rest_of_a_frame_is_not_read_to_the_stream_that_took_its_place() -> None:
+    talk, rest = opened(b"data: 1\n\n"), data(1, b"data: half a line that goes on")
+    talk.resp(rest[:20], at="2s").orig(frame(RST_STREAM, b"\0\0\0\x08", stream=1)).ask(3)
+    talk.resp(rest[20:], at="3s").resp(talk.callee.headers(3, EVENTS) + data(3, b": ka\n\n"), at="9s")
+    assert beats(run(talk)) == [(S, "sse", 5, None)]
+
+
+def test_an_interim_response_says_nothing_of_the_body() -> None:
+    talk = H2().begin().ask(1, at="1s")
+    talk.resp(talk.callee.headers(1, [(":status", "103"), ("content-type", "text/event-stream")]))
+    talk.resp(talk.callee.headers(1, [*OK, ("content-type", "text/plain")]) + data(1, b":\n\n"), at="9s")
+    assert beats(run(talk)) == []
+
+
+def test_bytes_behind_a_hole_in_a_frame_are_a_lines_rest() -> None:
+    cut = data(1, b"data: z\n" + b"data: x" + b"y" * 30 + b":\n\n:\n\n")
+    talk = opened(b"data: 1\n\n").resp(cut[:20], at="2s").resp_drop(20).resp(cut[40:], at="9s").orig_ack()
+    found = run(talk.resp(data(1, b":\n\n"), at="19s")).rows("heartbeats")
+    assert [row["size"] for row in found] == [2, 2]  # the second in the frame, and the next
+
+
+def test_a_hole_in_padding_costs_no_line() -> None:
+    padded = data(1, b":\n\n", pad=30)
+    talk = opened(b"data: 1\n\n").resp(padded[:15], at="2s").resp_drop(10).resp(padded[25:], at="3s").orig_ack()
+    assert len(beats(run(talk.resp(data(1, b":\n\n"), at="19s")))) == 2
+
+
+def test_frames_that_are_missing_may_have_gone_on_with_a_line() -> None:
+    half = data(1, b"data: half")
+    talk = opened(b"data: 1\n\n").resp_drop(len(half), at="2s").resp(data(1, b":continued\n\n"), at="9s").orig_ack()
+    assert beats(run(talk.resp(data(1, b":ka\n\n"), at="19s"))) == [(S, "sse", 4, None)]
+
+
 def test_a_line_after_missing_bytes_is_not_judged() -> None:
     talk = opened(b"data: 1\n\n")
     talk.resp(data(1, b":" + b"x" * 20)[:12], at="2s").resp_drop(18).resp(data(1, b":\n\n:\n\n"), at="9s").orig_ack()
@@ -104,28 +168,32 @@ def test_what_is_asked_of_a_crowd_is_limited() -> None:
     assert result.flow["requests"] == len(streams)
 
 
-BODIES = st.lists(st.sampled_from([b":\n", b":a\r\n\r\n", b"data: 1\n\n", PING, b"\n", b"x", b"e"]), max_size=8)
+PARTS = st.lists(st.sampled_from([b":\n", b":a\r\n\r\n", b"data: 1\n\n", PING, b"\n", b"x", b"e"]), max_size=8)
 
 
-@given(BODIES, BODIES, st.lists(st.integers(1, 200), max_size=5), st.booleans(), cuts())
+@given(PARTS, PARTS, st.lists(st.integers(1, 50), max_size=5), st.lists(st.integers(1, 90), max_size=5), cuts())
 def test_frames_segments_and_batches_do_not_matter(
-    one: list[bytes], other: list[bytes], places: list[int], events: bool, where: list[int]
+    one: list[bytes], other: list[bytes], bodies: list[int], segments: list[int], where: list[int]
 ) -> None:
-    """What the bytes say does not depend on how they are cut: all of them come in one moment, or each alone."""
+    """Two streams, a part of each every ten seconds: in a frame and a segment, or in several that come at once."""
 
-    def said(*, whole: bool) -> tuple[H2, bytes]:
+    def said(bodies: list[int], segments: list[int]) -> H2:
         talk = H2().begin().ask(1).ask(3)
-        text = talk.callee.headers(1, EVENTS if events else OK) + talk.callee.headers(3, EVENTS)
-        if whole:
-            return talk, text + data(1, b"".join(one)) + data(3, b"".join(other))
+        text = talk.callee.headers(1, EVENTS) + talk.callee.headers(3, EVENTS)
         for k in range(max(len(one), len(other))):
-            text += b"".join(data(stream, some[k]) for stream, some in ((1, one), (3, other)) if k < len(some))
-        return talk, text
+            for stream, parts in ((1, one[k : k + 1]), (3, other[k : k + 1])):
+                text += b"".join(data(stream, piece) for part in parts for piece in pieces(part, bodies))
+            for piece in pieces(text, segments):
+                talk.resp(piece, at=10 + 10 * k)
+            text = b""
+        return talk
 
-    at_once = run(said(whole=True)[0].resp(said(whole=True)[1], at="2s"))
-    talk, text = said(whole=False)
-    for start, end in pairwise(sorted({0, len(text), *(place for place in places if place < len(text))})):
-        talk.resp(text[start:end], at="2s")
+    talk = said(bodies, segments)
     result = run(talk)
-    assert len(beats(result)) == len(beats(at_once))
+    found, plain = ([(row["ts"], row["size"]) for row in of.rows("heartbeats")] for of in (result, run(said([], []))))
+    assert found == plain
     assert run(talk, where).fingerprints() == result.fingerprints()
+
+
+def pieces(text: bytes, places: list[int]) -> list[bytes]:
+    return [text[start:end] for start, end in pairwise(sorted({0, len(text), *(p for p in places if p < len(text))}))]
