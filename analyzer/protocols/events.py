@@ -15,15 +15,16 @@ from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
 from analyzer.protocols.letters import is_beat
 
-I8, I1 = np.int64, np.int8
+I8, I4, I1 = np.int64, np.int32, np.int8
 
 _BOM = (0xEF, 0xBB, 0xBF)  # a stream may begin with it
 # What a body that may be an event stream begins with: a comment, data, event, id, retry, or a blank line
 FIRST_BYTES = (*b":deir\r\n", _BOM[0])
 _LF, _CR, _SPACE, _COLON, _E = 10, 13, 32, 58, 101
 _TYPE = tuple(b"event:")
-_LETTERS = 7  # of a type that are looked at
+_LETTERS, _MANY_LETTERS = 7, 100  # of a type that are looked at, and counted
 _MUCH = 1024  # bytes
+_MOST = 100 * _MUCH  # that are counted
 
 LINE_START, AFTER_CR, IN_COMMENT, IN_TYPE, IN_FIELD = range(5)
 NEW, BEATS, SAYS = range(3)  # what the event being read is; most say something
@@ -31,10 +32,11 @@ NEW, BEATS, SAYS = range(3)  # what the event being read is; most say something
 EVENT_FIELDS = [
     ("event_line", I1),  # where in a line
     ("event_kind", I1),
-    ("event_n", I8), ("event_size", I8),  # bytes of the line, and of the event's lines before it
-    ("event_code", I8), ("event_letters", I8),  # first letters of its type, and how many there are
+    ("event_letters", I1),  # how many its type has, so far
+    ("event_n", I4), ("event_size", I4),  # bytes of the line, and of the event's lines before it
+    ("event_code", I8),  # first letters of its type
 ]  # fmt: skip
-"""What is remembered of an event stream."""
+"""What is remembered of an event stream. Few bytes: they fill a direction of HTTP/1 up to two cache lines."""
 
 EVENT_BEAT = np.dtype([("flow_id", I8), ("ts", I8), ("frame", I8), ("size", I8), ("dir", I1)], align=True)
 
@@ -98,7 +100,7 @@ def _take_type(b: int, s: Records, m: Records) -> None:
     elif b != _SPACE or s.event_letters > 0:
         if s.event_letters < _LETTERS:
             s.event_code = s.event_code * 256 + (b - 32 if 97 <= b <= 122 else b)
-        s.event_letters += 1
+        s.event_letters = min(s.event_letters + 1, _MANY_LETTERS)
 
 
 @routine
@@ -110,7 +112,7 @@ def _end_line(span: Records, s: Records, beats: Records, m: Records) -> None:
             m.said = 1
         s.event_kind, s.event_size = NEW, 0
         return
-    s.event_size += s.event_n + 1
+    s.event_size = min(s.event_size + s.event_n + 1, _MOST)
     if s.event_line == IN_COMMENT and s.event_n < _MUCH and s.event_kind != BEATS:
         _note(span, s.event_n + 1, beats, m)
     elif s.event_line == IN_TYPE and is_beat(s.event_code, s.event_letters):
@@ -131,7 +133,7 @@ def read_events(source: U8, at: int, end: int, span: Records, s: Records, beats:
         elif s.event_line == LINE_START or s.event_line == AFTER_CR:
             _begin_line(b, s, m)
         else:
-            s.event_n += 1
+            s.event_n = min(s.event_n + 1, _MOST)
             if s.event_line == IN_TYPE:
                 _take_type(b, s, m)
             elif s.event_line == IN_FIELD and s.event_kind != BEATS:
