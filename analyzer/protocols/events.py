@@ -20,6 +20,7 @@ I8, I4, I1 = np.int64, np.int32, np.int8
 _BOM = (0xEF, 0xBB, 0xBF)  # a stream may begin with it
 # What a body that may be an event stream begins with: a comment, data, event, id, retry, or a blank line
 FIRST_BYTES = (*b":deir\r\n", _BOM[0])
+SHORTEST_BEAT = 2  # bytes: a colon and an end of line
 _LF, _CR, _SPACE, _COLON, _E = 10, 13, 32, 58, 101
 _TYPE = tuple(b"event:")
 _LETTERS, _MANY_LETTERS = 7, 100  # of a type that are looked at, and counted

@@ -39,6 +39,14 @@ def node_client(
     return port, json.loads(output)
 
 
+def node_over_tls(lab: Lab, action: str) -> tuple[int, dict[str, Any]]:
+    """Run the client against `programs/h2_server.js` over TLS, keep its secrets, and return as `node_client` does."""
+    key, cert = certificate(lab)
+    lab.node("server", "h2_server.js", lab.server_ip, "443", key, cert)
+    lab.wait_for(443)
+    return node_client(lab, f"https://{lab.server_ip}", action, cert, flags=(f"--tls-keylog={lab.keys}",))
+
+
 def pings(client: int | None = 0, server: int | None = 0) -> dict[str, int | None]:
     """Return PINGs without ACK by side; None where nobody counted."""
     return {"client": client, "server": server}
@@ -48,10 +56,7 @@ def pings(client: int | None = 0, server: int | None = 0) -> dict[str, int | Non
 def h2_ping(lab: Lab) -> None:
     """Node's HTTP/2 over TLS 1.3: a request, five PINGs a second apart, a request, GOAWAY by the client; with keys."""
     lab.look_for = "PING of 8 bytes and its ACK with the same bytes, invisible without keys but for records of 34 bytes"
-    key, cert = certificate(lab)
-    lab.node("server", "h2_server.js", lab.server_ip, "443", key, cert)
-    lab.wait_for(443)
-    port, seen = node_client(lab, f"https://{lab.server_ip}", "ping", cert, flags=(f"--tls-keylog={lab.keys}",))
+    port, seen = node_over_tls(lab, "ping")
     must_be((seen["requests"], seen["acks"]), (2, 5))
     beats = [{"kind": "h2_ping", "by": "client", "interval_s": 1.0, "count": 5, "answered": 5}]
     lab.connection(
@@ -70,10 +75,7 @@ def h2_ping(lab: Lab) -> None:
 def h2_events(lab: Lab) -> None:
     """A language model answers in server-sent events over HTTP/2; thinking, it sends `event: ping` each second."""
     lab.look_for = "DATA frames of a few bytes each second: without them an idle timeout would cut the answer in two"
-    key, cert = certificate(lab)
-    lab.node("server", "h2_server.js", lab.server_ip, "443", key, cert)
-    lab.wait_for(443)
-    port, seen = node_client(lab, f"https://{lab.server_ip}", "events", cert, flags=(f"--tls-keylog={lab.keys}",))
+    port, seen = node_over_tls(lab, "events")
     must_be(seen["requests"], 1)
     beats = [{"kind": "sse_ping", "by": "server", "interval_s": 1.0, "count": 6, "answered": None}]
     lab.connection(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.kernel import I32, I64, Records, chosen_rows, clear_rows, grown, records, roomy
-from analyzer.protocols.events import EVENT_BEAT, held_beats
+from analyzer.protocols.events import EVENT_BEAT, SHORTEST_BEAT, held_beats
 from analyzer.protocols.heap import move_texts, texts
 from analyzer.protocols.http1.frame import close_http1, frame_http1
 from analyzer.protocols.http1.line import CARRY_SLOTS, LINE_MAX
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 # Texts of exchanges that are not in a table yet: 64 MiB, not touched until used. A full heap costs texts, not rows.
 HEAP_BYTES = 64 << 20
 _MANY_ROWS, _MUCH_TEXT = 1 << 14, 8 << 20  # then they become a table
-_SHORTEST_BEAT = 2  # bytes: a colon and an end of line
 _SHORTEST = 12  # bytes of a message: "HTTP/1.1 200"
 
 
@@ -73,7 +72,7 @@ class Http1:
         # waits may be missing bytes, and cut a request line short.
         pieces = int(self.meta["n_pieces"][0])
         self.done = roomy(self.done, before, volume // _SHORTEST + index.size + pieces + open_ones)
-        beats = volume // _SHORTEST_BEAT + index.size
+        beats = volume // SHORTEST_BEAT + index.size
         self.beats = roomy(self.beats, int(self.meta["n_beats"][0]), beats)
         frame_http1(
             index, a.spans, a.data, a.pages, a.aside, a.channels, a.apps, self.streams, self.connections,

@@ -107,6 +107,12 @@ def _wait(s: Records, h: Records, exchanges: Records, m: Records) -> None:
     else:
         index = find(h, exchanges, s.block_stream)
         waits = 2 if index > 0 and exchanges[index].socket == ASKED else 0
+    hold_up(h, waits, m)
+
+
+@routine
+def hold_up(h: Records, waits: int, m: Records) -> None:
+    """Let HPACK read first what was put aside, before the next span (1) or the rest of this one (2); 0 = no need."""
     if waits > 0 and h.waits == 0:
         m.n_waiting += 1
     h.waits = max(h.waits, waits)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.events import FIRST_BYTES, lose_line, read_events
+from analyzer.protocols.http2.block import hold_up
 from analyzer.protocols.http2.state import (
     ASKED_AT_ONCE,
     ASKED_EACH,
@@ -29,9 +30,7 @@ def _ask(e: Records, s: Records, h: Records, stream: int, pieces: Records, m: Re
     piece.serial, piece.request, piece.ts, piece.frame = e.serial, 0, s.ts, s.frame
     m.n_pieces += 1
     h.asked += 1
-    if h.waits == 0:
-        m.n_waiting += 1
-    h.waits = 2
+    hold_up(h, 2, m)
 
 
 @routine

@@ -9,7 +9,7 @@ import numpy as np
 
 from analyzer.kernel import I32, U8, clear_rows, distinct, grown, records, roomy
 from analyzer.protocols.channel import HTTP2, UNDECIDED, WEBSOCKET
-from analyzer.protocols.events import EVENT_BEAT, held_beats
+from analyzer.protocols.events import EVENT_BEAT, SHORTEST_BEAT, held_beats
 from analyzer.protocols.http2.frame import frame_http2
 from analyzer.protocols.http2.headers import BlockError, Fields, HeaderTable, Said, said_by, take_request, take_response
 from analyzer.protocols.http2.rows import frame_rows, heartbeats, request_rows
@@ -60,7 +60,6 @@ MAX_TABLES = 4096
 MAX_PARTIAL = 64 << 20
 # Characters of exchanges that are not in a table yet, of all connections together.
 MAX_SAID = 64 << 20
-_SHORTEST_BEAT = 2  # bytes: a colon and an end of line
 _NOTHING = Said()
 
 
@@ -151,7 +150,7 @@ class Http2:
         self.pieces = roomy(self.pieces, 0, 3 * n)
         self.heap = roomy(self.heap, int(m["heap"]), volume + KEPT_MAX * spans)
         self.arena = roomy(self.arena, 0, volume)
-        self.beats = roomy(self.beats, int(m["n_beats"]), volume // _SHORTEST_BEAT + spans)
+        self.beats = roomy(self.beats, int(m["n_beats"]), volume // SHORTEST_BEAT + spans)
         m["arena"], m["n_pieces"] = 0, 0
 
     # ------------------------------------------------------------------------------------ header blocks

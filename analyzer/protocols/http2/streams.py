@@ -168,13 +168,18 @@ def leave(index: int, h: Records, app: Records, exchanges: Records, done: Record
     m.free_exchange = index + 1
 
 
+@routine
+def _find_serial(h: Records, serial: int, exchanges: Records) -> int:
+    place = int(h.newest)
+    while place > 0 and exchanges[place - 1].serial != serial:
+        place = int(exchanges[place - 1].older)
+    return place - 1
+
+
 @kernel
 def find_exchange(place: int, serial: int, connections: Records, exchanges: Records) -> int:
     """Return the place of an exchange in the pool, -1 if it is not open any more."""
-    at = int(connections[place].newest)
-    while at > 0 and exchanges[at - 1].serial != serial:
-        at = int(exchanges[at - 1].older)
-    return at - 1
+    return _find_serial(connections[place], serial, exchanges)
 
 
 @kernel
@@ -183,12 +188,10 @@ def set_socket(
 ) -> int:  # fmt: skip
     """HPACK told that a stream is asked to be a WebSocket or a tunnel, or is one: return 1 if it is still open."""
     h = connections[place]
-    at = int(h.newest)
-    while at > 0 and exchanges[at - 1].serial != serial:
-        at = int(exchanges[at - 1].older)
-    if at == 0:
+    at = _find_serial(h, serial, exchanges)
+    if at < 0:
         return 0
-    e = exchanges[at - 1]
+    e = exchanges[at]
     _weigh(h, e, -1)
     e.socket, e.child = what, child
     _weigh(h, e, 1)
