@@ -211,7 +211,9 @@ MYSQL = Chat("mysql", [
     (S, MYSQL_OK, ANSWER),
     (C, mysql(0, b"\3" + b"SELECT '" + MYSQL_PING * 30 + b"'")),
     (S, mysql(1, b"\1") + mysql(2, b"x" * 50) + mysql(3, b"\xfe\0\0\2\0")),
-    (C, MYSQL_PING, BEAT), (S, MYSQL_OK, ANSWER), (C, MYSQL_PING, BEAT), (C, mysql(0, b"\1")),
+    (C, MYSQL_PING, BEAT), (S, MYSQL_OK, ANSWER), (C, mysql(0, b"\3select 1"), BEAT),
+    (S, mysql(1, b"\1"), ANSWER), (S, mysql(2, b"x" * 50) + mysql(3, b"\x011") + mysql(4, b"\xfe\0\0\2\0")),
+    (C, MYSQL_PING, BEAT), (C, mysql(0, b"\1")),
 ])  # fmt: skip
 
 

@@ -1,36 +1,48 @@
-"""MySQL: COM_PING, answered by OK.
+"""MySQL and MariaDB: COM_PING, answered by OK, and queries that ask for nothing: SELECT 1, answered by what it selects.
 
-Source  MySQL source documentation, "Client/Server Protocol": packets, connection phase, COM_PING.
-Sees    length and sequence number of each packet, and its first bytes. A sequence that does not go on ends the reading.
-Limits  A connection that compresses (CLIENT_COMPRESS) is not read.
+Source  MySQL source documentation, "Client/Server Protocol": packets, connection phase, COM_PING, COM_QUERY.
+Sees    length and sequence number of each packet, its first bytes, and short queries. A sequence that does not go on
+        ends the reading.
+Limits  A connection that compresses (CLIENT_COMPRESS) is not read. An application may mean a SELECT 1; nothing tells
+        it from a heartbeat. Prepared statements are not looked into.
 """
 
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import coded, number
-from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, MORE, SAID
+from analyzer.protocols.messages.queries import asks_nothing
+from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, MORE, SAID
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 
 WANT = 4
-_PROTOCOL_10, _COM_PING = 10, 14
+_PROTOCOL_10, _COM_QUERY, _COM_PING = 10, 3, 14
 _PING = coded(b"\1\0\0\0\x0e")
 _OK = coded(b"\x07\0\0\1\0\0\0")
 _COMPRESS = 0x20
+_SHORT = 16  # a COM_QUERY that may be a heartbeat: the command, two bytes of attributes, the query
 _SHORTEST_ANSWER = 32  # of the client to the greeting: capabilities, packet size, character set, filler
 
 # CONNECTION.a  next sequence number    CONNECTION.b  where the conversation is:
-NOTHING, GREETED, LOGGING_IN, COMMANDS, PINGED = 0, 1, 2, 3, 4
+NOTHING, GREETED, LOGGING_IN, COMMANDS, PINGED, SELECTED, TELLING = 0, 1, 2, 3, 4, 5, 6
+
+
+@routine
+def _query_at(b: U8, at: int, end: int) -> int:
+    """Return where the text of a COM_QUERY begins: behind the command, and with CLIENT_QUERY_ATTRIBUTES their count."""
+    return at + 3 if end - at > 2 and b[at + 1] == 0 and b[at + 2] == 1 else at + 1
 
 
 @routine
 def looks_like_mysql(first: U8, at: int, n: int, midstream: int) -> int:
-    """Answer YES for the server's greeting; in mid-stream for a ping or its answer that stand alone, too."""
+    """Answer YES for the server's greeting; in mid-stream for a beat, or a ping's answer, that stands alone, too."""
     if midstream and n == 5 and number(first, at, 5) == _PING:
         return YES
     if midstream and n == 11 and number(first, at, 7) == _OK:
         return YES
+    if midstream and 13 <= n <= 4 + _SHORT and number(first, at, 5) == ((n - 4) << 32) + _COM_QUERY:
+        return YES if asks_nothing(first, _query_at(first, at + 4, at + n), at + n) else NO
     if (n > 1 and first[at + 1] > 1) or (n > 2 and first[at + 2] != 0) or (n > 3 and first[at + 3] != 0):
         return NO
     if n > 4 and first[at + 4] != _PROTOCOL_10:
@@ -57,7 +69,12 @@ def _take_client(s: Records, p: Records, length: int, sequence: int) -> int:
         return SAID
     p.b = COMMANDS
     if length == 1 and s.head[4] == _COM_PING:
-        s.proof, p.b = 1, PINGED
+        s.proof, p.b, p.unsure = 1, PINGED, 0
+        return BEAT
+    short = s.head[4] == _COM_QUERY and length <= _SHORT
+    if short and asks_nothing(s.head, _query_at(s.head, 4, 4 + length), 4 + length):
+        s.proof, p.b = 1, SELECTED
+        p.unsure = 1 if s.asked == 0 else 0  # one SELECT 1 is a query, two are a habit
         return BEAT
     return SAID
 
@@ -69,12 +86,13 @@ def _take_server(s: Records, p: Records, length: int, sequence: int) -> int:
             return BROKEN
         s.proof, p.b = 1, GREETED
         return SAID
-    if p.b != PINGED:
+    if p.b == TELLING:
+        return ASIDE
+    if p.b not in (PINGED, SELECTED):
         return SAID
-    p.b = COMMANDS
-    if sequence != 1 or s.head[4] not in (0, 255):  # OK, or an error
+    if sequence != 1 or s.head[4] not in ((0, 255) if p.b == PINGED else (1, 255)):  # OK or one column, or an error
         return BROKEN
-    s.proof = 1
+    s.proof, p.b = 1, COMMANDS if p.b == PINGED else TELLING
     return ANSWER
 
 
@@ -82,18 +100,24 @@ def _take_server(s: Records, p: Records, length: int, sequence: int) -> int:
 def take_mysql(s: Records, p: Records, direction: int) -> int:
     """Length (three bytes, the lowest first), sequence number, payload."""
     length, sequence = int(s.head[0]) + 256 * int(s.head[1]) + 65536 * int(s.head[2]), int(s.head[3])
-    if s.head_len == WANT:
-        if p.asker == 0:  # the greeting is the server's; joined in mid-stream, a ping is the client's
-            p.asker = 2 - direction if length > 1 and sequence == 0 else direction + 1
+    if s.head_len == WANT and length > 0:
+        s.want = 5
+        return MORE
+    command = int(s.head[4])
+    if s.head_len <= 5:
+        if p.asker == 0:  # the greeting is the server's; joined in mid-stream, a command is the client's
+            p.asker = 2 - direction if command == _PROTOCOL_10 and sequence == 0 else direction + 1
             if length == 7 and sequence == 1:  # the answer to a ping that was not seen
                 p.asker, p.b, p.a = 2 - direction, PINGED, 1
-        starts = sequence == 0 and (p.asker == direction + 1) == (p.b >= LOGGING_IN or length == 1)
+        starts = sequence == 0 and (p.asker == direction + 1) == (p.b != NOTHING or command != _PROTOCOL_10)
         if sequence != p.a and not starts:
             return BROKEN
         p.a = (sequence + 1) & 255
-        if length == 0:
-            return SAID
-        s.want = 5
+    from_client = p.asker == direction + 1
+    if length == 0:
+        return SAID
+    if from_client and command == _COM_QUERY and sequence == 0 and length <= _SHORT and s.head_len < 4 + length:
+        s.want = 4 + length
         return MORE
-    s.want, s.left = WANT, length - 1
-    return _take_client(s, p, length, sequence) if p.asker == direction + 1 else _take_server(s, p, length, sequence)
+    s.want, s.left = WANT, 4 + length - s.head_len
+    return _take_client(s, p, length, sequence) if from_client else _take_server(s, p, length, sequence)

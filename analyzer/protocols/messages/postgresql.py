@@ -10,7 +10,8 @@ Limits  An application may mean a SELECT 1; nothing tells it from a heartbeat.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
-from analyzer.protocols.letters import coded, letters, number
+from analyzer.protocols.letters import number
+from analyzer.protocols.messages.queries import asks_nothing
 from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, LONE, MORE, QUIET_NS, SAID
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
@@ -23,7 +24,6 @@ _MOST = 1 << 30
 _QUERY, _PARSE, _BIND, _CLOSE, _SYNC, _READY, _AUTHENTICATION = 81, 80, 66, 67, 83, 90, 82  # Q P B C S Z R
 _CLIENT_SAYS = tuple(b"QPBEDSCHFXcfp")
 _SERVER_SAYS = tuple(b"RKSZTDC123nstNAEGHWIVvc")
-_SELECT, _ONE = coded(b"SELECT"), coded(b" 1")
 _SHORT = 48  # a Query, Parse or Bind that may be a heartbeat, in bytes
 _COPY, _KEEPALIVE, _STATUS, _FEEDBACK = 100, 107, 114, 104  # d; k, r and h in it
 _KEEPALIVE_LENGTH, _STATUS_LENGTH, _FEEDBACK_LENGTH = 22, 38, 29  # of their CopyData
@@ -41,7 +41,7 @@ def looks_like_postgresql(first: U8, at: int, n: int, midstream: int) -> int:
         keepalive = length == _KEEPALIVE_LENGTH and letter == _KEEPALIVE
         return YES if keepalive or (length == _STATUS_LENGTH and letter == _STATUS) else NO
     if midstream and n >= 6 and first[at] == _QUERY and number(first, at + 1, 4) == n - 1:
-        return YES if first[at + n - 1] == 0 and _is_nothing(first, at + 5, at + n - 1) else NO
+        return YES if first[at + n - 1] == 0 and asks_nothing(first, at + 5, at + n - 1) else NO
     if n == 0:
         return MORE_BYTES
     if first[at] != 0 or (n > 1 and first[at + 1] != 0):
@@ -55,16 +55,6 @@ def looks_like_postgresql(first: U8, at: int, n: int, midstream: int) -> int:
         return YES
     named = 97 <= first[at + 8] <= 122  # the first parameter's name: user, database, ...
     return YES if _VERSION_3_0 <= code <= _VERSION_3_9 and 8 < length <= _STARTUP_MAX and named else NO
-
-
-@routine
-def _is_nothing(b: U8, at: int, end: int) -> bool:
-    """True for an empty query and SELECT 1, with or without a semicolon."""
-    while end > at and (b[end - 1] == 59 or b[end - 1] == 32):
-        end -= 1
-    if end == at:
-        return True
-    return end - at == 8 and letters(b, at, 6) == _SELECT and number(b, at + 6, 2) == _ONE
 
 
 @routine
@@ -108,7 +98,7 @@ def _asks_nothing(s: Records, kind: int, length: int) -> bool:
     A Parse that names its statement only prepares it: the Bind that uses it asks. So s.c follows who has which name.
     """
     if kind == _QUERY:
-        return _is_nothing(s.head, 5, _end(s.head, 5, length))
+        return asks_nothing(s.head, 5, _end(s.head, 5, length))
     first = _end(s.head, 5, length)
     second = _end(s.head, first + 1, length)
     if kind == _CLOSE:  # S or P, and the name
@@ -116,7 +106,7 @@ def _asks_nothing(s: Records, kind: int, length: int) -> bool:
         return False
     if kind == _BIND:  # portal, statement
         return bool(s.c != 0 and _name(s.head, first + 1, second) == s.c)
-    nothing = second <= length and _is_nothing(s.head, first + 1, second)
+    nothing = second <= length and asks_nothing(s.head, first + 1, second)
     name = _name(s.head, 5, first)
     if nothing and name != 0:
         s.c = name

@@ -139,6 +139,43 @@ def test_mysql_joined_in_midstream_by_a_ping() -> None:
     assert beats(run(talk)) == [(C, "mysql", 5, True)] * 2
 
 
+ONE_COLUMN = b"\x01\0\0\x01\x01" + mysql(2, b"x" * 20) + mysql(3, b"\xfe\0\0\2\0")
+MYSQL_ONE = ONE_COLUMN + mysql(4, b"\x011") + mysql(5, b"\xfe\0\0\2\0")  # what SELECT 1 selects
+
+
+def asking(*queries: bytes) -> Talk:
+    """Return a client of MySQL that has logged in and asks this, two seconds apart."""
+    talk = Talk().handshake().resp(MYSQL_GREETING).orig(MYSQL_LOGIN).resp(mysql(2, b"\0\0\0\2\0\0\0"))
+    for k, query in enumerate(queries, 1):
+        talk.orig(query, at=2 * k).resp(MYSQL_OK if query == MYSQL_PING else MYSQL_ONE)
+    return talk.wait("10s").orig(mysql(0, b"\1")).orig_fin().resp_fin().orig_ack()
+
+
+@pytest.mark.parametrize("query", [b"\3SELECT 1", b"\3select 1;", b"\3\0\1SELECT 1", b"\3\0\1Select 1 ;"])
+def test_select_1_is_a_habit_in_mysql_too(query: bytes) -> None:
+    ask = mysql(0, query)
+    assert beats(run(asking(ask))) == []
+    result = run(asking(ask, ask, MYSQL_PING, ask))
+    assert [row[2:] for row in beats(result)] == [(len(ask), True), (len(ask), True), (5, True), (len(ask), True)]
+    assert result.flow["max_app_gap_s"] > 15  # what it selects is nothing that the application says
+
+
+@pytest.mark.parametrize("query", [b"\3SELECT 11", b"\3SELECT 1, 2", b"\3COMMIT", b"\3\0\2SELECT 1", b"\x16SELECT 1"])
+def test_queries_of_mysql_that_ask_for_something(query: bytes) -> None:
+    assert beats(run(asking(*[mysql(0, query)] * 3))) == []
+
+
+def test_a_ping_of_mysql_counts_at_once() -> None:
+    assert len(beats(run(asking(mysql(0, b"\3SELECT 1"), MYSQL_PING)))) == 2
+    assert len(beats(run(asking(MYSQL_PING)))) == 1
+
+
+def test_mysql_joined_in_midstream_by_select_1() -> None:
+    ask = mysql(0, b"\3SELECT 1")
+    talk = Talk().orig(ask).resp(MYSQL_ONE).orig(ask, at="60s").resp(MYSQL_ONE)
+    assert beats(run(talk)) == [(C, "mysql", 13, True)] * 2
+
+
 # ------------------------------------------------------------------------------------------------ ZooKeeper
 def test_zookeeper_joined_in_midstream_by_a_ping() -> None:
     talk = Talk().orig(ZK_PING).resp(ZK_PONG).orig(ZK_PING, at="10s").resp(ZK_PONG)
