@@ -21,6 +21,7 @@ from analyzer.classify.exchange import (
     with_exchange,
 )
 from analyzer.classify.facts import Facts
+from analyzer.classify.goodbye import with_goodbye
 from analyzer.classify.idle_gap import OFTEN, outlived
 from analyzer.classify.keepalive import last_unanswered
 from analyzer.classify.promises import broken, with_promise
@@ -239,6 +240,6 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "basis": Coded(verdict.inferred.astype(np.int8), ("observed", "inferred")),
         "evidence_frames": evidence(facts, verdict),
         "explanation": with_promise(
-            with_exchange(facts, explain(facts, verdict, idle_payload), races, verdict.kind), facts
+            with_goodbye(with_exchange(facts, explain(facts, verdict, idle_payload), races, verdict.kind), facts), facts
         ),
     }

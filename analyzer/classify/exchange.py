@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analyzer.classify.facts import Array, Facts
+from analyzer.classify.goodbye import last_words, says_goodbye
 from analyzer.classify.idle_gap import OFTEN, outlived
 from analyzer.kernel import I64, Mask, Records
-from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, PHASE_TUNNEL, WEBSOCKET
+from analyzer.protocols.channel import BYE_DONE, BYE_NONE, HTTP1, HTTP2, MESSAGES, PHASE_TUNNEL, WEBSOCKET
 from analyzer.protocols.messages.state import SSH
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, GRACE, RACES, SIDES, TRIGGERS
@@ -76,6 +77,7 @@ def idle_app(facts: Facts, when: I64, idle_payload_s: Array) -> Array:
 def graceful_app(facts: Facts, kind: I64) -> Coded:
     """Return whether the application was finished: yes, no, unknown, n/a (nothing that is read, or not closed)."""
     app = facts.app
+    polite, words = says_goodbye(facts), last_words(facts)[1]
     http, websocket = app["reader"] == HTTP1, app["reader"] == WEBSOCKET
     finished = (app["outstanding"] == 0) & (app["open_message"] == 0) & ~deserted(facts)
     said = (app["ws_close_c"] != 0) & (app["ws_close_s"] != 0) & (app["ws_close_c"] == app["ws_close_s"])
@@ -93,8 +95,28 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
             http2 & goodbye & ~in_error & finished,
             http2 & (app["unsure"] == 1) & ~goodbye,
             http2,
+            words == BYE_DONE,
+            polite & (words == BYE_NONE) & ((app["unsure"] == 1) | _unseen(facts)),
+            polite,
         ],
-        [GRACE.index(word) for word in ("n/a", "unknown", "yes", "unknown", "no", "yes", "no", "yes", "unknown", "no")],
+        [
+            GRACE.index(word)
+            for word in (
+                "n/a",
+                "unknown",
+                "yes",
+                "unknown",
+                "no",
+                "yes",
+                "no",
+                "yes",
+                "unknown",
+                "no",
+                "yes",
+                "unknown",
+                "no",
+            )
+        ],
         GRACE.index("n/a"),
     )
     return Coded(codes, GRACE)
@@ -132,11 +154,14 @@ def cut_short(facts: Facts, kind: I64) -> Mask:
 
 
 def announced_by(facts: Facts) -> Coded:
-    """Return who said in HTTP/1 that the connection would end: `Connection: close`, or HTTP/1.0 without keep-alive."""
+    """Return who first said that the connection would end.
+
+    In HTTP/1 with `Connection: close`, or with HTTP/1.0 without keep-alive; in protocols of messages with a goodbye.
+    """
     app = facts.app
     said = app["close_said"].astype(np.int64) - 1  # by whom among those who ask and answer
     side = np.where(app["requester"] == 0, said, 1 - said)
-    return Coded(np.where((app["reader"] == HTTP1) & (said >= 0), side, -1), SIDES)
+    return Coded(np.where((app["reader"] == HTTP1) & (said >= 0), side, last_words(facts)[0]), SIDES)
 
 
 def websocket_close(facts: Facts, kind: I64) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from analyzer.classify.facts import Facts
 from analyzer.classify.idle_gap import IDLE
 from analyzer.flows.state import END_DATA, THINK_TIME
 from analyzer.kernel import I64, Mask
-from analyzer.protocols.channel import TLS_GOODBYE, WEBSOCKET
+from analyzer.protocols.channel import BYE_NONE, TLS_GOODBYE, WEBSOCKET
 
 _SOON_NS = 250_000_000  # between the words and the close, besides two round trips: the other side may answer
 
@@ -60,7 +60,8 @@ def _named(facts: Facts, at: I64, side: I64) -> Mask:
     tls = np.isin(np.where(client, app["tls_close_c"], app["tls_close_s"]), TLS_GOODBYE)
     http2 = np.where(client, app["goaway_c"], app["goaway_s"]) != 0
     websocket = app["ws_close_first"] == side + 1
-    named: Mask = tls | http2 | websocket
+    message = np.where(client, app["bye_c"], app["bye_s"]) != BYE_NONE
+    named: Mask = tls | http2 | websocket | message
     return named
 
 

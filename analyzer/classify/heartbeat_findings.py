@@ -43,7 +43,8 @@ def unanswered(facts: Facts, verdict: Verdict, graceful_app: Array, beats: dict[
     here = facts.rows_of(flow_id[start])
     closed = facts.flow["close_ts"][here] != 0
     beater = beats["dir"].codes[due[start]].astype(np.int64)
-    leaves = facts.app["ws_close_first"][here] == 2 - beater  # who says goodbye is alive, whatever it answers
+    parting = np.maximum(facts.app["ws_close_first"], facts.app["bye_first"])[here]
+    leaves = parting == 2 - beater  # who says goodbye is alive, whatever it answers
     leaves |= (verdict.initiator[here] == 1 - beater) & ~_said_goodbye(facts, here, beater)
     # Some peers never answer: if both programs then end in order, nobody missed anything.
     never = ~np.maximum.reduceat(good, start)
@@ -62,7 +63,8 @@ def _said_goodbye(facts: Facts, here: I64, side: I64) -> Mask:
     byes = np.stack([facts.app["tls_bye_c"][here], facts.app["tls_bye_s"][here]])
     mine, theirs = byes[side, at], byes[other, at]
     said: Mask = facts.farewell.side[here] == side
-    said |= (facts.app["ws_close_first"][here] == side + 1) & (late <= 0)
+    first = np.maximum(facts.app["ws_close_first"], facts.app["bye_first"])[here]
+    said |= (first == side + 1) & (late <= 0)
     said |= (mine != 0) & (mine <= closed) & ((theirs == 0) | (mine < theirs))
     return said
 

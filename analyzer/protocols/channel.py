@@ -78,6 +78,8 @@ APP = np.dtype(
         # --- WebSocket: close frames of client and server
         ("ws_close_c", I4), ("ws_close_s", I4),  # code, NO_CODE, UNSEEN_CODE; 0 = no close frame
         ("ws_close_first", I1),  # who sent the first one: 0 nobody, 1 client, 2 server
+        # --- messages: last words of client and server as BYE; who said them first: 0 nobody, 1 client, 2 server
+        ("bye_c", I1), ("bye_s", I1), ("bye_first", I1),
         # --- HTTP/2
         ("goaway_c", I8), ("goaway_s", I8),  # largest error code of a GOAWAY of client and server + 1; 0 = none
         ("unserved", I4),  # requests above the last stream that the server's GOAWAY still serves
@@ -98,6 +100,9 @@ APP = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+
+# Codes of APP.bye_c and bye_s: nothing was said, it is done, something is wrong
+BYE_NONE, BYE_DONE, BYE_FAILED = 0, 1, 2
 
 # Codes of APP.tls_close_c and tls_close_s; the first: no TLS was read
 TLS_CLOSE = ("", "yes", "inferred", "no", "unknown")

@@ -202,10 +202,19 @@ def _print_looks(console: Console, summary: Summary) -> None:
 
 
 def ranked_looks(summary: Summary) -> list[Trouble]:
-    """Return what deserves a look: findings first, then in the order of LOOKS."""
+    """Return what deserves a look: findings first, then in the order of LOOKS.
+
+    Connections that lost a request to a close are told once, by that race: their kind of close would say the same.
+    """
     order = {kind: rank for rank, kind in enumerate(LOOKS)}
     worth = [trouble for trouble in summary.troubles if trouble.kind in order or trouble.kind.startswith("finding.")]
-    return sorted(worth, key=lambda trouble: order.get(trouble.kind, -1))
+    raced = {_which(trouble) for trouble in worth if trouble.kind.startswith("race.")}
+    told = [one for one in worth if one.kind.startswith(("race.", "finding.")) or _which(one) not in raced]
+    return sorted(told, key=lambda trouble: order.get(trouble.kind, -1))
+
+
+def _which(trouble: Trouble) -> tuple[object, ...]:
+    return trouble.process, trouble.count, *trouble.flow_ids, trouble.text
 
 
 def _look(trouble: Trouble) -> Text:

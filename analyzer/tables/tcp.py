@@ -222,8 +222,9 @@ CLOSES = Table(
         one_of("graceful_tls", GRACE, "close_notify sent before the close; n/a = not TLS"),
         one_of("graceful_app", GRACE, "the application protocol was finished; n/a = none was read, or still open"),
         one_of("announced_by", SIDES,
-               "who said in HTTP/1 that the connection would end: Connection: close, or HTTP/1.0 without keep-alive",
-               "nobody did"),
+               "who first said that the connection would end: in HTTP/1 Connection: close, or HTTP/1.0 without "
+               "keep-alive; in MQTT, MySQL, PostgreSQL, AMQP, ZooKeeper, STOMP, FIX and BGP a goodbye",
+               "nobody did, or the protocol has no such words"),
         one_of("ws_initiator", SIDES, "who sent the first close frame of WebSocket", "there was none"),
         *both(number, "ws_code", "code of the close frame of {side}: 1005 = it had none, 1006 = the connection ended "
               "without a close frame of it", "no WebSocket, still open, or the code was not captured"),

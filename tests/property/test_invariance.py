@@ -132,13 +132,13 @@ def test_bytes_that_waited_stay_readable_while_batches_are_followed() -> None:
 
 def test_flows_are_handed_over_before_the_next_batch_is_followed() -> None:
     """Closed flows leave when 8 are open: their slots are used again while protocols still read."""
-    asked = [Talk(("10.1.0.1", 2000 + k), t0=100 + k / 100).handshake() for k in range(400)]
+    asked = [Talk(("10.1.0.1", 2000 + k), t0=100 + k / 100).handshake() for k in range(150)]
     told = [talk.orig(b"GET /%d HTTP/1.1\r\n\r\n" % k) for k, talk in enumerate(asked)]
     packets = merge(*[talk.resp(b"HTTP/1.1 204 No\r\n\r\n").orig_fin().resp_fin() for talk in told])
     settings, where = Settings(max_flows=8), range(0, len(packets), 7)
     ahead = run_batches(batches(packets, where), settings, ahead=True)
     assert ahead.fingerprints() == run_batches(batches(packets, where), settings).fingerprints()
-    assert sum(row["status"] == 204 for row in ahead.rows("http_requests")) > 300
+    assert sum(row["status"] == 204 for row in ahead.rows("http_requests")) > 100
 
 
 def test_reused_ports_do_not_depend_on_batches() -> None:

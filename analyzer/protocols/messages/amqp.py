@@ -1,9 +1,10 @@
-"""AMQP: heartbeat frames of 0-9-1, empty frames of 1.0.
+"""AMQP: heartbeat frames of 0-9-1, empty frames of 1.0, and how a connection is closed.
 
 Source  AMQP 0-9-1 sections 2.2.4 (protocol header), 4.2.3 (frames), 4.2.7 (heartbeats); OASIS AMQP 1.0 part 2,
         sections 2.2 (header), 2.3 (frames), 2.4.5 (idle time out: an empty frame keeps a connection alive).
-        0-9-1 reference: connection.tune-ok, whose heartbeat both sides then keep.
-Sees    the header of each frame, and tune-ok. Beats are one way: each side sends its own.
+        0-9-1 reference: connection.tune-ok, whose heartbeat both sides then keep; connection.close and close-ok.
+        1.0 part 2, section 2.7.9 (close): its error is null unless something is wrong.
+Sees    the header of each frame, tune-ok, close and its reply code. Beats are one way: each side sends its own.
 Limits  What the open performatives of 1.0 say about idle time is not read.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import begins, coded, number
 from analyzer.protocols.messages.promise import promise
-from analyzer.protocols.messages.state import BEAT, BROKEN, MORE, SAID
+from analyzer.protocols.messages.state import BEAT, BROKEN, FAILED, GOODBYE, MORE, SAID
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 
@@ -23,6 +24,10 @@ _VERSION_1 = coded(b"\1\0\0")  # after a byte that says what for: 0 AMQP, 2 TLS,
 _HEARTBEAT, _EMPTY = coded(b"\x08\0\0\0\0\0\0"), coded(b"\0\0\0\x08\2\0\0")
 _METHOD, _HEARTBEAT_TYPE = 1, 8
 _CONNECTION_CLASS, _TUNE_OK = 10, coded(b"\0\x0a\0\x1f")
+_CLOSE, _CLOSE_OK, _REPLY_SUCCESS = coded(b"\0\x0a\0\x32"), coded(b"\0\x0a\0\x33"), 200
+_CLOSE_SIZE = 6  # class, method and reply code, of what is longer
+_PERFORMATIVE_CLOSE, _EMPTY_LIST = coded(b"\0\x53\x18"), 0x45
+_SHORTEST_CLOSE = 12  # its header, the descriptor, an empty list
 _TUNE_SIZE = 12  # class, method, channel-max, frame-max, heartbeat in seconds
 _FRAME_END = 0xCE
 _MOST = 1 << 31
@@ -56,6 +61,24 @@ def looks_like_amqp1(first: U8, at: int, n: int, midstream: int) -> int:
 
 
 @routine
+def _take_of_connection(s: Records, p: Records, size: int) -> int:
+    """A method on channel 0: all there are of class connection."""
+    method = number(s.head, WANT_0, 4)
+    if s.proof == 0 and method >> 16 != _CONNECTION_CLASS:
+        return BROKEN
+    s.proof = 1
+    if method == _CLOSE_OK:
+        return GOODBYE
+    if method == _CLOSE and size > _CLOSE_SIZE:
+        return GOODBYE if number(s.head, WANT_0 + 4, 2) == _REPLY_SUCCESS else FAILED
+    if method == _TUNE_OK and size == _TUNE_SIZE:
+        seconds = number(s.head, WANT_0 + _TUNE_SIZE - 2, 2)
+        promise(p, 0, 1000 * seconds)
+        promise(p, 1, 1000 * seconds)
+    return SAID
+
+
+@routine
 def take_amqp0(s: Records, p: Records) -> int:
     """Section 4.2.3: type, channel, size; the payload, and the octet that ends it."""
     if number(s.head, 0, 4) == _NAME:  # the header: eight bytes
@@ -75,23 +98,15 @@ def take_amqp0(s: Records, p: Records) -> int:
         return BEAT
     if kind < _METHOD or kind > 3 or size >= _MOST:
         return BROKEN
-    if kind == _METHOD and channel == 0 and size >= 4 and s.proof == 0:
-        if s.head_len < 9:
-            s.want = 9
-            return MORE
-        if number(s.head, 7, 2) != _CONNECTION_CLASS:
-            return BROKEN
-        s.proof = 1
-    if kind == _METHOD and channel == 0 and size == _TUNE_SIZE:
-        if s.head_len < WANT_0 + _TUNE_SIZE:
-            s.want = WANT_0 + _TUNE_SIZE
-            return MORE
-        if number(s.head, WANT_0, 4) == _TUNE_OK:
-            seconds = number(s.head, WANT_0 + _TUNE_SIZE - 2, 2)
-            promise(p, 0, 1000 * seconds)
-            promise(p, 1, 1000 * seconds)
+    if kind != _METHOD or channel != 0 or size < 4:
+        s.want, s.left = WANT_0, WANT_0 + size + 1 - s.head_len
+        return SAID
+    needed = _TUNE_SIZE if size == _TUNE_SIZE else min(size, _CLOSE_SIZE)
+    if s.head_len < WANT_0 + needed:
+        s.want = WANT_0 + needed
+        return MORE
     s.want, s.left = WANT_0, WANT_0 + size + 1 - s.head_len
-    return SAID
+    return _take_of_connection(s, p, size)
 
 
 @routine
@@ -103,7 +118,12 @@ def take_amqp1(s: Records) -> int:
     size, offset, kind = number(s.head, 0, 4), int(s.head[4]), int(s.head[5])
     if size < 8 or size >= _MOST or offset < 2 or 4 * offset > size or kind > 1:
         return BROKEN
-    s.left = size - 8
+    if size >= _SHORTEST_CLOSE and kind == 0 and offset == 2 and s.head_len < _SHORTEST_CLOSE:
+        s.want = _SHORTEST_CLOSE
+        return MORE
+    s.want, s.left = WANT_1, size - s.head_len
+    if s.head_len == _SHORTEST_CLOSE and number(s.head, 8, 3) == _PERFORMATIVE_CLOSE:
+        return GOODBYE if s.head[11] == _EMPTY_LIST else FAILED
     if size > 8 or kind != 0:
         return SAID
     s.proof = 1

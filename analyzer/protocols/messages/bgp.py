@@ -1,19 +1,22 @@
-"""BGP: KEEPALIVE.
+"""BGP: KEEPALIVE, and NOTIFICATION, which closes a connection.
 
-Source  RFC 4271 sections 4.1 (header), 4.2 (OPEN), 4.4 (KEEPALIVE). Beats are one way: each side sends its own.
-Sees    the header of each message.
+Source  RFC 4271 sections 4.1 (header), 4.2 (OPEN), 4.4 (KEEPALIVE), 4.5 (NOTIFICATION: it always names an
+        error; Cease is none). Beats are one way: each side sends its own.
+Sees    the header of each message, and a NOTIFICATION's error code.
 """
 
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import number
-from analyzer.protocols.messages.state import BEAT, BROKEN, SAID
+from analyzer.protocols.messages.state import BEAT, BROKEN, FAILED, GOODBYE, SAID
+from analyzer.protocols.messages.state import MORE as MORE_BYTES
 from analyzer.protocols.verdict import MORE, NO, YES
 
 WANT = 19
 _MARKER = 16
-_OPEN, _KEEPALIVE, _ROUTE_REFRESH = 1, 4, 5
+_OPEN, _NOTIFICATION, _KEEPALIVE, _ROUTE_REFRESH = 1, 3, 4, 5
+_CEASE = 6
 _SHORTEST_OPEN = 29
 
 
@@ -42,5 +45,10 @@ def take_bgp(s: Records) -> int:
     length, kind = number(s.head, 16, 2), int(s.head[18])
     if length < WANT or kind < _OPEN or kind > _ROUTE_REFRESH or (kind == _KEEPALIVE and length != WANT):
         return BROKEN
-    s.proof, s.left = 1, length - WANT
+    if kind == _NOTIFICATION and length > WANT and s.head_len == WANT:
+        s.want = WANT + 1
+        return MORE_BYTES
+    s.proof, s.want, s.left = 1, WANT, length - s.head_len
+    if kind == _NOTIFICATION:
+        return GOODBYE if s.head[WANT] == _CEASE else FAILED
     return BEAT if kind == _KEEPALIVE else SAID

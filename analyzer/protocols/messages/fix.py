@@ -1,6 +1,7 @@
-"""FIX: TestRequests, the Heartbeats that answer them, and those that come by themselves.
+"""FIX: TestRequests, the Heartbeats that answer them, and those that come by themselves; Logout.
 
-Source  FIX 4.2 and later, FIXT 1.1: standard header and trailer, Heartbeat (35=0), TestRequest (35=1), TestReqID (112).
+Source  FIX 4.2 and later, FIXT 1.1: standard header and trailer, Heartbeat (35=0), TestRequest (35=1), TestReqID (112);
+        Logout (35=5) is said by both sides.
 Sees    the first three fields of each message, all fields of these two.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import begins, coded, decimal, digits_end, number
-from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, LONE, PART, SAID
+from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, GOODBYE, LONE, PART, SAID
 
 UNTIL = 1  # SOH ends a field
 _BEGIN, _BODY_LENGTH, _TYPE, _TEST_ID, _CHECKSUM = (
@@ -20,7 +21,7 @@ _MOST = 1 << 24
 # STREAM.phase: the field that comes next
 BEGIN, BODY_LENGTH, TYPE, FIELD, CHECKSUM = 0, 1, 2, 3, 4
 # STREAM.a  bytes of the body still to come    STREAM.b  message type    STREAM.c  it has a TestReqID
-_HEARTBEAT, _TEST_REQUEST = 48, 49
+_HEARTBEAT, _TEST_REQUEST, _LOGOUT = 48, 49, 53
 
 
 @routine
@@ -41,7 +42,7 @@ def _take_type(s: Records) -> int:
         s.phase = FIELD
         return PART
     s.phase, s.left = BEGIN, s.a + _TRAILER
-    return SAID
+    return GOODBYE if s.b == _LOGOUT else SAID
 
 
 @routine

@@ -9,14 +9,16 @@ Limits  A protocol counts once both sides have said what only it says (`proof`);
 from __future__ import annotations
 
 from analyzer.kernel import I32, U8, Records, helper, kernel, routine
-from analyzer.protocols.channel import MESSAGES, OPAQUE, TLS, app_of, note_app, note_span
+from analyzer.protocols.channel import BYE_DONE, BYE_FAILED, MESSAGES, OPAQUE, TLS, app_of, note_app, note_span
 from analyzer.protocols.messages.kinds import begin, kind_of, take
 from analyzer.protocols.messages.state import (
     ANSWER,
     ASIDE,
     BEAT,
     BROKEN,
+    FAILED,
     FRAMED,
+    GOODBYE,
     HEAD,
     LONE,
     LOST,
@@ -71,6 +73,17 @@ def _lose(s: Records, o: Records, p: Records, c: Records) -> None:
 
 
 @routine
+def _note_bye(bye: int, direction: int, p: Records) -> None:
+    """A side said its last words; the first ones say why it leaves."""
+    if direction == 0 and p.bye_c == 0:
+        p.bye_c = bye
+    elif direction == 1 and p.bye_s == 0:
+        p.bye_s = bye
+    if p.bye_first == 0:
+        p.bye_first = direction + 1
+
+
+@routine
 def _end_piece(
     what: int, span: Records, s: Records, o: Records, p: Records, c: Records, place: int, rows: Records, m: Records
 ) -> None:  # fmt: skip
@@ -80,6 +93,8 @@ def _end_piece(
     s.beating = 1 if what in (BEAT, ANSWER, LONE, ASIDE) else 0
     if what in (BEAT, ANSWER, LONE):
         _note(what, span, s, o, p, c, place, rows, m)
+    elif what in (GOODBYE, FAILED):
+        _note_bye(BYE_DONE if what == GOODBYE else BYE_FAILED, int(span.dir), p)
     for k in range(s.head_len):
         s.head[k] = 0
     s.head_len, s.length, s.number = 0, 0, 0
@@ -130,7 +145,7 @@ def _read(
             _lose(s, o, p, c)
         elif what != MORE:
             _end_piece(what, span, s, o, p, c, place, rows, m)
-            said = said or what == SAID or p.unsure == 1
+            said = said or what in (SAID, GOODBYE, FAILED) or p.unsure == 1
     s.ts = span.ts_ns
     return said or s.state == LOST
 
@@ -202,3 +217,5 @@ def frame_messages(
             app.reader = MESSAGES + p.kind
             app.app_ts, app.max_app_gap = p.app_ts, p.max_app_gap
             app.patience_c, app.patience_s = p.patience_c, p.patience_s
+            app.bye_c, app.bye_s, app.bye_first = p.bye_c, p.bye_s, p.bye_first
+            app.unsure = 1 if s.state == LOST or o.state == LOST else 0

@@ -1,7 +1,7 @@
-"""MQTT: PINGREQ and PINGRESP, and the keep-alive that CONNECT promises, or that a server of MQTT 5 says instead.
+"""MQTT: PINGREQ and PINGRESP, DISCONNECT, and the keep-alive that CONNECT promises, or that a server of MQTT 5 says.
 
-Source  OASIS MQTT 3.1.1 and 5.0, sections 2 (fixed header), 3.1 (CONNECT), 3.12, 3.13; MQTT 3.1 calls itself MQIsdp.
-        5.0: sections 2.2.2 (properties), 3.2.2.3.14 (Server Keep Alive).
+Source  OASIS MQTT 3.1.1 and 5.0, sections 2 (fixed header), 3.1 (CONNECT), 3.12, 3.13, 3.14; MQTT 3.1 calls itself
+        MQIsdp. 5.0: sections 2.2.2 (properties), 3.2.2.3.14 (Server Keep Alive), 3.14.2.1 (reasons to disconnect).
 Sees    the fixed header of each packet; of CONNECT, up to the keep-alive; of CONNACK, 90 bytes of properties.
 Limits  If Server Keep Alive may stand behind those, no promise is known.
 """
@@ -11,15 +11,18 @@ from __future__ import annotations
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import begins, coded, number
 from analyzer.protocols.messages.promise import promise
-from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, HEAD, SAID
+from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, FAILED, GOODBYE, HEAD, SAID
 from analyzer.protocols.messages.state import MORE as MORE_BYTES
 from analyzer.protocols.verdict import MORE, NO, YES
 
-CONNECT, CONNACK, PUBLISH, PUBREL, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, PINGRESP = 1, 2, 3, 6, 8, 10, 12, 13
+CONNECT, CONNACK, PUBLISH, PUBREL, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, PINGRESP, DISCONNECT = (
+    1, 2, 3, 6, 8, 10, 12, 13, 14
+)  # fmt: skip
 _SHORTEST_CONNECT = 12  # name, level, flags, keep-alive, an empty client identifier
 _PATIENCE_MS = 1500  # one and a half times the keep-alive, which is in seconds (3.1.2.10)
 WANT = 2  # type and flags, and the length's first byte
 _VERSION_5 = 5
+_ERROR = 0x80  # reasons from here on
 
 # Properties of CONNACK (5.0 table 2-4) by their size: one byte, two, four, a text or bytes, a pair of texts
 _OF_1, _OF_2, _OF_4 = (0x24, 0x25, 0x28, 0x29, 0x2A), (0x13, 0x21, 0x22), (0x11, 0x27)
@@ -116,7 +119,12 @@ def take_mqtt(s: Records, p: Records, direction: int) -> int:
     if kind == CONNACK and p.a == _VERSION_5 and length > 2 and s.head_len == k:
         s.want = min(k + length, HEAD)
         return MORE_BYTES
+    if kind == DISCONNECT and length > 0 and s.head_len == k:  # MQTT 5 says why
+        s.want = k + 1
+        return MORE_BYTES
     s.want, s.left = WANT, length - (s.head_len - k)
+    if kind == DISCONNECT:
+        return FAILED if s.head[k] >= _ERROR else GOODBYE
     if kind in (PINGREQ, PINGRESP):
         if length > 0:
             return BROKEN

@@ -1,6 +1,7 @@
 """MySQL and MariaDB: COM_PING, answered by OK, and queries that ask for nothing: SELECT 1, answered by what it selects.
+COM_QUIT, and the error that a server says by itself before it closes.
 
-Source  MySQL source documentation, "Client/Server Protocol": packets, connection phase, COM_PING, COM_QUERY.
+Source  MySQL source documentation, "Client/Server Protocol": packets, connection phase, COM_PING, COM_QUERY, COM_QUIT.
 Sees    length and sequence number of each packet, its first bytes, and short queries. A sequence that does not go on
         ends the reading.
 Limits  A connection that compresses (CLIENT_COMPRESS) is not read. An application may mean a SELECT 1; nothing tells
@@ -12,12 +13,12 @@ from __future__ import annotations
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import coded, number
 from analyzer.protocols.messages.queries import asks_nothing
-from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, MORE, SAID
+from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, FAILED, GOODBYE, MORE, SAID
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 
 WANT = 4
-_PROTOCOL_10, _COM_QUERY, _COM_PING = 10, 3, 14
+_PROTOCOL_10, _COM_QUIT, _COM_QUERY, _COM_PING, _ERROR = 10, 1, 3, 14, 255
 _PING = coded(b"\1\0\0\0\x0e")
 _OK = coded(b"\x07\0\0\1\0\0\0")
 _COMPRESS = 0x20
@@ -71,6 +72,8 @@ def _take_client(s: Records, p: Records, length: int, sequence: int) -> int:
     if length == 1 and s.head[4] == _COM_PING:
         s.proof, p.b, p.unsure = 1, PINGED, 0
         return BEAT
+    if length == 1 and s.head[4] == _COM_QUIT:
+        return GOODBYE
     short = s.head[4] == _COM_QUERY and length <= _SHORT
     if short and asks_nothing(s.head, _query_at(s.head, 4, 4 + length), 4 + length):
         s.proof, p.b = 1, SELECTED
@@ -86,11 +89,15 @@ def _take_server(s: Records, p: Records, length: int, sequence: int) -> int:
             return BROKEN
         s.proof, p.b = 1, GREETED
         return SAID
+    if sequence == 0 and s.head[4] == _ERROR:  # nobody asked
+        return FAILED
     if p.b == TELLING:
         return ASIDE
     if p.b not in (PINGED, SELECTED):
         return SAID
-    if sequence != 1 or s.head[4] not in ((0, 255) if p.b == PINGED else (1, 255)):  # OK or one column, or an error
+    if sequence != 1 or s.head[4] not in (
+        (0, _ERROR) if p.b == PINGED else (1, _ERROR)
+    ):  # OK or one column, or an error
         return BROKEN
     s.proof, p.b = 1, COMMANDS if p.b == PINGED else TELLING
     return ANSWER
@@ -110,6 +117,7 @@ def take_mysql(s: Records, p: Records, direction: int) -> int:
             if length == 7 and sequence == 1:  # the answer to a ping that was not seen
                 p.asker, p.b, p.a = 2 - direction, PINGED, 1
         starts = sequence == 0 and (p.asker == direction + 1) == (p.b != NOTHING or command != _PROTOCOL_10)
+        starts = starts or (sequence == 0 and command == _ERROR and p.b >= COMMANDS)
         if sequence != p.a and not starts:
             return BROKEN
         p.a = (sequence + 1) & 255

@@ -1,4 +1,5 @@
 """PostgreSQL: queries that ask for nothing: an empty one, or SELECT 1; and what keeps replication alive.
+Terminate, and the error that is FATAL.
 
 Source  PostgreSQL documentation, chapter "Frontend/Backend Protocol" (version 3): message formats, start-up, simple and
         extended query, streaming replication.
@@ -10,9 +11,20 @@ Limits  An application may mean a SELECT 1; nothing tells it from a heartbeat.
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
-from analyzer.protocols.letters import number
+from analyzer.protocols.letters import coded, number
 from analyzer.protocols.messages.queries import asks_nothing
-from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, LONE, MORE, QUIET_NS, SAID
+from analyzer.protocols.messages.state import (
+    ANSWER,
+    ASIDE,
+    BEAT,
+    BROKEN,
+    FAILED,
+    GOODBYE,
+    LONE,
+    MORE,
+    QUIET_NS,
+    SAID,
+)
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 
@@ -22,6 +34,7 @@ _SSL, _GSS = 80877103, 80877104
 _STARTUP_MAX = 10000  # as the server's MAX_STARTUP_PACKET_LENGTH
 _MOST = 1 << 30
 _QUERY, _PARSE, _BIND, _CLOSE, _SYNC, _READY, _AUTHENTICATION = 81, 80, 66, 67, 83, 90, 82  # Q P B C S Z R
+_TERMINATE, _ERROR, _FATAL = 88, 69, coded(b"SFATAL\0")  # X, E, and how E begins
 _CLIENT_SAYS = tuple(b"QPBEDSCHFXcfp")
 _SERVER_SAYS = tuple(b"RKSZTDC123nstNAEGHWIVvc")
 _SHORT = 48  # a Query, Parse or Bind that may be a heartbeat, in bytes
@@ -120,6 +133,8 @@ def _take_client(s: Records, p: Records, kind: int, length: int) -> int:
     """What a client says; a query that asks for nothing is a beat, with all messages up to Sync."""
     if kind not in _CLIENT_SAYS:
         return BROKEN
+    if kind == _TERMINATE:
+        return GOODBYE if length == 4 else BROKEN
     short = length <= _SHORT
     named = s.c != 0 and ((kind == _BIND and s.b == 0 and short) or (kind == _CLOSE and short) or kind == _PARSE)
     if named or (kind in (_QUERY, _PARSE) and short):
@@ -162,6 +177,13 @@ def _take_server(s: Records, p: Records, kind: int, length: int) -> int:
         what = ANSWER if p.b else SAID
         p.b = 0
         return what
+    if kind == _ERROR and length >= 11:
+        if s.head_len < 12:
+            s.want, s.left = 12, 0
+            return MORE
+        s.want, s.left = WANT, length - 11
+        if number(s.head, 5, 7) == _FATAL:
+            return FAILED
     if kind == _AUTHENTICATION and length >= 8:
         s.proof = 1
     return ASIDE if p.b and kind not in (78, 65, 83) else SAID  # notices and notifications are nobody's answer

@@ -37,6 +37,7 @@ SAID = 2  # a message of the application
 BEAT, ANSWER = 3, 4
 ASIDE = 5  # neither: what comes along with a beat or an answer
 LONE = 6  # a beat of a protocol with answers that asks for none
+GOODBYE, FAILED = 7, 8  # last words of the application: it is done; something is wrong
 BROKEN = -1  # this is not the protocol, or framing is lost
 
 # What a heartbeat is told by stands in a message's first bytes; the longest are an IRC line with tags and a prefix.
@@ -81,6 +82,7 @@ CONNECTION = np.dtype(
         ("asker", I1),  # direction of the client, + 1
         ("app_ts", I8), ("max_app_gap", I8),  # as in APP
         ("patience_c", I4), ("patience_s", I4),  # as in APP
+        ("bye_c", I1), ("bye_s", I1), ("bye_first", I1),  # as in APP
         ("a", I8), ("b", I8),
     ],
     align=True,

@@ -1,6 +1,6 @@
-"""STOMP: an end of line between frames.
+"""STOMP: an end of line between frames, DISCONNECT, and ERROR, after which a server closes.
 
-Source  STOMP 1.2: augmented BNF, "Heart-beating". Beats are one way: each side sends its own.
+Source  STOMP 1.2: augmented BNF, "Heart-beating", DISCONNECT, ERROR. Beats are one way: each side sends its own.
 Sees    commands, content-length, heart-beat; bodies are stepped over.
 Limits  An end of line that comes along with a frame is none of its own.
 """
@@ -10,19 +10,21 @@ from __future__ import annotations
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import begins, coded, decimal, digits_end, letters, number
 from analyzer.protocols.messages.promise import promise
-from analyzer.protocols.messages.state import ASIDE, BEAT, BROKEN, MORE, PART, QUIET_NS, SAID
+from analyzer.protocols.messages.state import ASIDE, BEAT, BROKEN, FAILED, GOODBYE, MORE, PART, QUIET_NS, SAID
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 
 WANT = 1
-_CONNECT, _STOMP = coded(b"CONNECT"), coded(b"STOMP")
+_CONNECT, _STOMP, _DISCONNECT, _ERROR = coded(b"CONNECT"), coded(b"STOMP"), coded(b"DISCONN"), coded(b"ERROR")
 _CONTENT, _LENGTH = coded(b"CONTENT"), coded(b"LENGTH:")
 _HEART, _BEAT = coded(b"HEART"), coded(b"BEAT:")
 _LF, _CR, _COMMA, _DASH, _LONGEST_COMMAND = 10, 13, 44, 45, 12
 
-# STREAM.phase    STREAM.many  it is the frame that opens    STREAM.a, b  ms after which this side says it will send and
-# wants to receive, 0 = cannot, does not care    STREAM.c  content-length, -1 = none
+# STREAM.phase    STREAM.many  what the frame is for: OPENS, LEAVES, COMPLAINS, 0 = anything else    STREAM.c
+# content-length, -1 = none    STREAM.a, b  ms after which this side says it will send and wants to receive, 0 = cannot,
+# does not care
 BETWEEN, HEADERS, BODY, END = 0, 1, 2, 3
+OPENS, LEAVES, COMPLAINS = 1, 2, 3
 
 
 @routine
@@ -45,12 +47,11 @@ def _take_command(s: Records) -> int:
         end += 1
     if end < 3 or end > _LONGEST_COMMAND or s.head[end] not in (_LF, _CR):
         return BROKEN
-    opening = end == 7 or end == 9  # CONNECT, CONNECTED
-    if (opening and number(s.head, 0, 7) == _CONNECT) or (end == 5 and number(s.head, 0, 5) == _STOMP):
-        s.proof = 1
-        s.many = 1
+    word = number(s.head, 0, min(end, 7))
+    if (end in (7, 9) and word == _CONNECT) or (end == 5 and word == _STOMP):  # CONNECT, CONNECTED, STOMP
+        s.proof, s.many = 1, OPENS
     else:
-        s.many = 0
+        s.many = LEAVES if end == 10 and word == _DISCONNECT else COMPLAINS if end == 5 and word == _ERROR else 0
     s.phase, s.c = HEADERS, -1
     return PART
 
@@ -79,7 +80,7 @@ def _take_header(s: Records, o: Records, p: Records, direction: int) -> int:
     if s.head_len > 15 and letters(s.head, 0, 7) == _CONTENT and letters(s.head, 8, 7) == _LENGTH and s.c < 0:
         end = digits_end(s.head, 15, s.head_len)
         s.c = decimal(s.head, 15, end) if end > 15 else -1
-    elif s.many and letters(s.head, 0, 5) == _HEART and s.head[5] == _DASH and letters(s.head, 6, 5) == _BEAT:
+    elif s.many == OPENS and letters(s.head, 0, 5) == _HEART and s.head[5] == _DASH and letters(s.head, 6, 5) == _BEAT:
         _take_heart_beat(s, o, p, direction)
     return PART
 
@@ -100,4 +101,6 @@ def take_stomp(s: Records, o: Records, p: Records, direction: int) -> int:
         return _take_header(s, o, p, direction)
     whole = s.phase == BODY or s.head[0] == 0
     s.phase, s.want, s.until = BETWEEN, 1, _LF
-    return SAID if whole else BROKEN
+    if not whole:
+        return BROKEN
+    return GOODBYE if s.many == LEAVES else FAILED if s.many == COMPLAINS else SAID

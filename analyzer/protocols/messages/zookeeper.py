@@ -1,20 +1,21 @@
-"""ZooKeeper: pings, told by their transaction id -2.
+"""ZooKeeper: pings, told by their transaction id -2, and closeSession.
 
-Source  Apache ZooKeeper, org.apache.zookeeper.ClientCnxn (xid -2) and ZooDefs.OpCode (ping 11); ConnectRequest and
+Source  Apache ZooKeeper, org.apache.zookeeper.ClientCnxn (xid -2) and ZooDefs.OpCode (ping 11, closeSession
+        -11); ConnectRequest and
         ConnectResponse of zookeeper.jute.
-Sees    length and transaction id of each packet.
+Sees    length and transaction id of each packet, and the type of the shortest.
 """
 
 from __future__ import annotations
 
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import number
-from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, MORE, SAID
+from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, GOODBYE, MORE, SAID
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 
 WANT = 8
-_PING_XID, _PING = 0xFFFFFFFE, 11
+_PING_XID, _PING, _CLOSE_SESSION = 0xFFFFFFFE, 11, 0xFFFFFFF5
 _PING_LENGTH, _REPLY_LENGTH = 8, 16
 _CONNECTS = (44, 45)  # with and without the byte that says read-only
 _CONNECTED = (36, 37)
@@ -56,6 +57,12 @@ def take_zookeeper(s: Records, p: Records, direction: int) -> int:
         return SAID
     s.a = 1
     if xid != _PING_XID:
+        if length == _PING_LENGTH and p.asker == direction + 1:  # a request of no more than its header
+            if s.head_len < 12:
+                s.want = 12
+                return MORE
+            s.want = WANT
+            return GOODBYE if number(s.head, 8, 4) == _CLOSE_SESSION else SAID
         s.left = length - 4
         return SAID
     if p.asker == 0:

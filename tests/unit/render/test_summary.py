@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.render import summary as summary_module
-from analyzer.render.summary import Beating, Summary, merged, summarize
-from analyzer.render.text import LOOKS, print_summary
+from analyzer.render.summary import Beating, Summary, Trouble, merged, summarize
+from analyzer.render.text import LOOKS, print_summary, ranked_looks
 from analyzer.tables.build import Coded, to_arrow
 from analyzer.tables.schema import TABLES
 
@@ -222,6 +222,23 @@ def test_findings_come_first_and_the_rest_is_counted() -> None:
     assert looks[1].startswith("  http.keepalive_mismatch (flow 3, 4). server idles")
     assert "x.note" not in text
     assert looks[-1] == f"  ... and {len(kinds) + 1 - 8} more kinds: see closes with --out"
+
+
+def test_a_race_is_told_once() -> None:
+    """The kind of close of the same connections says the same; of others it is told, and so is what else they have."""
+    lost = Trouble("rst_to_data_stale", 2, [3, 4], [8], "a reset answered the request")
+    raced, death = replace(lost, kind="race.stale_reuse"), replace(lost, kind="silent_death", flow_ids=[3, 5])
+    advice = replace(lost, kind="finding.http.stale_reuse", text="check before use")
+    stalled = replace(lost, kind="stalled_zero_window", text="stood still")
+    looks = ranked_looks(Summary(troubles=[lost, raced, death, stalled, advice]))
+    assert looks == [advice, death, raced, stalled]
+    assert ranked_looks(Summary(troubles=[lost])) == [lost]
+    more = replace(lost, count=3)
+    assert ranked_looks(Summary(troubles=[raced, more, replace(lost, process=1)])) == [
+        raced,
+        more,
+        replace(lost, process=1),
+    ]
 
 
 def test_looks_are_kinds_that_exist() -> None:
