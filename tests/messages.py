@@ -217,6 +217,23 @@ MYSQL = Chat("mysql", [
 ])  # fmt: skip
 
 
+def binlog(sequence: int, kind: int, ts: int = 0, *, semi_sync: bytes = b"") -> bytes:
+    """Return an event of MySQL's binary log in a packet."""
+    event = struct.pack("<IBIIIH", ts, kind, 1, 36, 0x145, 0) + b"binlog.000001" + bytes(4)
+    return mysql(sequence, b"\0" + semi_sync + event)
+
+
+MYSQL_REPLICA = Chat("mysql", [
+    (S, MYSQL_GREETING), (C, MYSQL_LOGIN), (S, mysql(2, b"\0\0\0\2\0\0\0")),
+    (C, mysql(0, b"\x15" + bytes(17))), (S, MYSQL_OK),
+    (C, mysql(0, b"\x12" + bytes(10))), (S, binlog(1, 4) + binlog(2, 15, 1_700_000_000)), (S, binlog(3, 27), LONE),
+    (S, binlog(4, 27, 1)), (S, binlog(5, 41), LONE), (S, binlog(6, 27, semi_sync=b"\xef\0"), LONE),
+    (S, binlog(7, 2, 1_700_000_239, semi_sync=b"\xef\1")), (C, mysql(0, b"\xef" + bytes(8) + b"binlog.000001")),
+    (S, binlog(8, 27, semi_sync=b"\xef\0"), LONE), (S, mysql(9, b"\xfe\0\0\2\0")), (C, MYSQL_PING, BEAT),
+    (S, MYSQL_OK, ANSWER), (C, mysql(0, b"\x1e" + bytes(20))), (S, binlog(1, 27), LONE),
+])  # fmt: skip
+
+
 def zk(*fields: int) -> bytes:
     """Return a packet of ZooKeeper of four-byte fields."""
     body = struct.pack(f"!{len(fields)}i", *fields)
@@ -319,6 +336,6 @@ BGP = Chat("bgp", [
 ], paired=False)  # fmt: skip
 
 CHATS = [
-    MQTT, MQTT_5, REDIS, REDIS_REPLICA, AMQP_0, AMQP_1, NATS, POSTGRESQL, PG_REPLICA, MYSQL, ZOOKEEPER, KAFKA, IRC,
-    XMPP, STOMP, SIP, FIX, BGP,
+    MQTT, MQTT_5, REDIS, REDIS_REPLICA, AMQP_0, AMQP_1, NATS, POSTGRESQL, PG_REPLICA, MYSQL, MYSQL_REPLICA, ZOOKEEPER,
+    KAFKA, IRC, XMPP, STOMP, SIP, FIX, BGP,
 ]  # fmt: skip

@@ -1,11 +1,15 @@
-"""MySQL and MariaDB: COM_PING, answered by OK, and queries that ask for nothing: SELECT 1, answered by what it selects.
-COM_QUIT, and the error that a server says by itself before it closes.
+"""MySQL and MariaDB: COM_PING, answered by OK; queries that ask for nothing: SELECT 1, answered by what it selects.
 
-Source  MySQL source documentation, "Client/Server Protocol": packets, connection phase, COM_PING, COM_QUERY, COM_QUIT.
-Sees    length and sequence number of each packet, its first bytes, and short queries. A sequence that does not go on
-        ends the reading.
+What a replica hears from its primary while there is nothing to replicate; COM_QUIT, and the error that a server says by
+itself before it closes.
+
+Source  MySQL source documentation, "Client/Server Protocol": packets, connection phase, COM_PING, COM_QUERY, COM_QUIT,
+        COM_BINLOG_DUMP; "Binary Log Event": Heartbeat_event. MariaDB documentation, "Replication Protocol": semi-sync.
+Sees    length and sequence number of each packet, its first bytes, short queries, the header of a binary log's events.
+        A sequence that does not go on ends the reading.
 Limits  A connection that compresses (CLIENT_COMPRESS) is not read. An application may mean a SELECT 1; nothing tells
-        it from a heartbeat. Prepared statements are not looked into.
+        it from a heartbeat. Prepared statements are not looked into. A replica joined in mid-stream says nothing that
+        tells the protocol.
 """
 
 from __future__ import annotations
@@ -13,12 +17,16 @@ from __future__ import annotations
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import coded, number
 from analyzer.protocols.messages.queries import asks_nothing
-from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, FAILED, GOODBYE, MORE, SAID
+from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, FAILED, GOODBYE, LONE, MORE, SAID
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 
 WANT = 4
 _PROTOCOL_10, _COM_QUIT, _COM_QUERY, _COM_PING, _ERROR = 10, 1, 3, 14, 255
+_COM_BINLOG_DUMPS = (18, 30)  # by file and position, by GTID
+_SEMI_SYNC = 0xEF  # the first byte of an acknowledgement, and of two that tell whether an event wants one
+_HEARTBEATS = (27, 41)  # of a binary log's events; their time is 0
+_EVENT = 12  # a packet's header, OK, what semi-sync adds, time and type of an event
 _PING = coded(b"\1\0\0\0\x0e")
 _OK = coded(b"\x07\0\0\1\0\0\0")
 _COMPRESS = 0x20
@@ -26,7 +34,7 @@ _SHORT = 16  # a COM_QUERY that may be a heartbeat: the command, two bytes of at
 _SHORTEST_ANSWER = 32  # of the client to the greeting: capabilities, packet size, character set, filler
 
 # CONNECTION.a  next sequence number    CONNECTION.b  where the conversation is:
-NOTHING, GREETED, LOGGING_IN, COMMANDS, PINGED, SELECTED, TELLING = 0, 1, 2, 3, 4, 5, 6
+NOTHING, GREETED, LOGGING_IN, COMMANDS, PINGED, SELECTED, TELLING, REPLICATING = range(8)
 
 
 @routine
@@ -66,9 +74,9 @@ def _take_client(s: Records, p: Records, length: int, sequence: int) -> int:
             return BROKEN
         s.proof, p.b = 1, LOGGING_IN
         return SAID
-    if sequence > 0:
+    if sequence > 0 or (p.b == REPLICATING and s.head[4] == _SEMI_SYNC):
         return SAID
-    p.b = COMMANDS
+    p.b = REPLICATING if s.head[4] in _COM_BINLOG_DUMPS else COMMANDS
     if length == 1 and s.head[4] == _COM_PING:
         s.proof, p.b, p.unsure = 1, PINGED, 0
         return BEAT
@@ -83,6 +91,16 @@ def _take_client(s: Records, p: Records, length: int, sequence: int) -> int:
 
 
 @routine
+def _take_event(s: Records, p: Records) -> int:
+    """An event of the binary log; anything but OK ends them."""
+    if s.head[4] != 0:
+        p.b = COMMANDS
+        return SAID
+    at = 7 if s.head[5] == _SEMI_SYNC else 5
+    return LONE if number(s.head, at, 4) == 0 and s.head[at + 4] in _HEARTBEATS else SAID
+
+
+@routine
 def _take_server(s: Records, p: Records, length: int, sequence: int) -> int:
     if p.b == NOTHING:
         if sequence != 0 or s.head[4] != _PROTOCOL_10:
@@ -91,6 +109,8 @@ def _take_server(s: Records, p: Records, length: int, sequence: int) -> int:
         return SAID
     if sequence == 0 and s.head[4] == _ERROR:  # nobody asked
         return FAILED
+    if p.b == REPLICATING:
+        return _take_event(s, p)
     if p.b == TELLING:
         return ASIDE
     if p.b not in (PINGED, SELECTED):
@@ -118,14 +138,17 @@ def take_mysql(s: Records, p: Records, direction: int) -> int:
                 p.asker, p.b, p.a = 2 - direction, PINGED, 1
         starts = sequence == 0 and (p.asker == direction + 1) == (p.b != NOTHING or command != _PROTOCOL_10)
         starts = starts or (sequence == 0 and command == _ERROR and p.b >= COMMANDS)
-        if sequence != p.a and not starts:
+        if sequence != p.a and not starts and p.b != REPLICATING:  # there each side counts by itself
             return BROKEN
         p.a = (sequence + 1) & 255
     from_client = p.asker == direction + 1
     if length == 0:
         return SAID
-    if from_client and command == _COM_QUERY and sequence == 0 and length <= _SHORT and s.head_len < 4 + length:
-        s.want = 4 + length
+    asks = from_client and command == _COM_QUERY and sequence == 0 and length <= _SHORT
+    tells = not from_client and p.b == REPLICATING
+    needed = 4 + length if asks else min(4 + length, _EVENT) if tells else 0
+    if s.head_len < needed:
+        s.want = needed
         return MORE
     s.want, s.left = WANT, 4 + length - s.head_len
     return _take_client(s, p, length, sequence) if from_client else _take_server(s, p, length, sequence)

@@ -14,6 +14,7 @@ from tests.messages import (
     MYSQL_LOGIN,
     MYSQL_OK,
     MYSQL_PING,
+    MYSQL_REPLICA,
     PG_READY,
     PG_START,
     POSTGRESQL,
@@ -37,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("compiled")
 PG_AUTH = pg(b"R", bytes(4)) + PG_READY
 
 
-@pytest.mark.parametrize("chat", [POSTGRESQL, MYSQL, ZOOKEEPER, KAFKA], ids=lambda chat: chat.protocol)
+@pytest.mark.parametrize("chat", [POSTGRESQL, MYSQL, MYSQL_REPLICA, ZOOKEEPER, KAFKA], ids=lambda chat: chat.protocol)
 def test_pings_with_their_answers(chat: Chat) -> None:
     result = run(chat.talk())
     assert beats(result) == chat.beats()
