@@ -41,9 +41,14 @@ def one_sided(facts: Facts) -> Mask:
 
 def unanswered(facts: Facts, side: Records) -> I64:
     """Return how many probes of a side stayed unanswered for good."""
-    last = (side["probe_row"] >= 0) & (facts.end_ns - side["probe_ts"] >= patience(facts)) & ~one_sided(facts)
-    count: I64 = side["unanswered"] + last.astype(np.int64)
+    count: I64 = side["unanswered"] + (waits_in_vain(facts, side) & ~one_sided(facts)).astype(np.int64)
     return count
+
+
+def waits_in_vain(facts: Facts, side: Records) -> Mask:
+    """Return where a side's last probe has waited too long for its answer when the capture ends."""
+    result: Mask = (side["probe_row"] >= 0) & (facts.end_ns - side["probe_ts"] >= patience(facts))
+    return result
 
 
 def answers(facts: Facts) -> NDArray[np.int8]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.classify.facts import Array, Facts
+from analyzer.classify.keepalive import waits_in_vain
 from analyzer.classify.middlebox import SUSPECTED, Suspicion, suspect
 from analyzer.decode.segment import ACK
 from analyzer.flows.state import REUSED, SENT_AGAIN, SENT_DATA, SENT_PROBE, SENT_SYN
@@ -135,7 +136,8 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
     bare = (of_x("rst_flags") & ACK) == 0
     tries = facts.settings.dead_peer_tries
 
-    case.add(has & x_fin & to_data & rested, "rst_to_data_stale", x, 0.9)
+    begun = of_x("rst_burst_ts") >= of_x("fin_ts")  # else it was under way when X closed
+    case.add(has & x_fin & to_data & rested & begun, "rst_to_data_stale", x, 0.9)
     case.add(has & soon & (of_x("rst_stimulus") == SENT_PROBE), "rst_to_keepalive", x, 0.95)
     case.add(has & (of_x("rst_probe_run") >= tries), "abort_keepalive", x, 0.95)
     case.add(has & x_fin, "rst_after_own_fin", x, np.where(of_x("rst_late_data") != 0, 0.95, 0.85))
@@ -151,20 +153,30 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
     case.add(has & y_fin, "rst_after_peer_fin", y, 0.95)
     # KEEPCNT may be 1 or 2: then X's own RST, after it had waited for the last answer, tells what for (definitions B2).
     waited = when - of_x("probe_ts") >= np.maximum(3 * facts.path_rtt, facts.settings.probe_quiet_ns)
-    few = ~bare & (of_x("rst_probe_run") >= 1) & waited
+    alone = facts.of(y, "segments") == 0  # what it answered may not be in the capture
+    few = ~bare & (of_x("rst_probe_run") >= 1) & waited & (~alone | (of_x("rst_probe_run") == of_x("probes")))
     case.add(has & few, "abort_keepalive", x, 0.7, inferred=True)
     case.add(has & (of_x("rst_window_probe_run") >= tries), "abort_zero_window", x, 0.85)
     case.add(has & waiting, "abort_retransmit", x, 0.9)
     # It knew the connection and had received all of it: no socket that was gone, nobody who had forgotten it.
     received = ~bare & (of_x("rst_acks_all") == 1) & (of_x("rst_window") != 0)
     case.add(has & to_data & rested & received, "rst_unread_data", x, 0.7, inferred=True)
-    case.add(has & to_data & (rested | bare), "rst_to_data_stale", x, np.where(rested & bare, 0.9, 0.6), inferred=True)
+    knew = ~bare & (of_x("rst_knew") == 1)  # of this very burst it had acknowledged something
+    stale = to_data & (rested | bare) & ~knew
+    case.add(has & stale, "rst_to_data_stale", x, np.where(rested & bare, 0.9, 0.6), inferred=True)
+    # A host that was started anew is found by what is sent again, once it can be reached (ARP, a link that comes up).
+    gone = bare & (of_x("rst_window") == 0) & (of_x("rst_seq") == of_x("rst_stimulus_ack"))
+    gone &= (of_x("rst_stimulus") == SENT_AGAIN) & (of_x("rst_peer_outstanding") > 0)
+    case.add(has & gone, "rst_to_data_stale", x, 0.8, inferred=True)
     unread = (of_x("rst_unread") != 0) & ~bare
     # Its own window was closed: it had stopped reading long before.
-    case.add(has & unread & (of_x("rst_own_window") == 0) & (of_x("rst_segments") > 0), "rst_unread_data", x, 0.9)
+    stopped = (of_x("rst_own_window") == 0) & (of_x("rst_segments") > 0)
+    case.add(has & unread & stopped, "rst_unread_data", x, 0.9)
+    asked = facts.of(y, "window_probe_ts") != 0  # the capture began when it had stopped already
+    case.add(has & ~bare & stopped & asked, "rst_unread_data", x, 0.7, inferred=True)
     quiet = of_x("rst_idle_payload") >= facts.settings.idle_min_ns
-    alone = facts.of(y, "segments") == 0  # what it answered may not be in the capture
-    case.add(has & quiet, "rst_on_idle", x, np.where(alone, 0.5, 0.8), inferred=True)
+    idle = quiet & (of_x("rst_outstanding") <= 0)  # else it waited for an acknowledgement, and no longer
+    case.add(has & idle, "rst_on_idle", x, np.where(alone, 0.5, 0.8), inferred=True)
     case.add(has & unread, "rst_unread_data", x, 0.6, inferred=True)
     case.add(has, "rst_abort", x, np.where(alone, 0.5, 0.7), inferred=True)
 
@@ -174,7 +186,7 @@ def _judge_fins(facts: Facts, case: _Case) -> None:
     """No RST ended the flow; X sent the first FIN."""
     flow = facts.flow
     fin = facts.both("fin_seq") != 0
-    any_fin = fin.any(axis=0)
+    any_fin = fin.any(axis=0) & ~_unheard(facts)
     fin_ts = facts.both("fin_ts")
     x = np.where(fin[0] & (~fin[1] | (fin_ts[0] <= fin_ts[1])), _CLIENT, _SERVER)
     y = 1 - x
@@ -211,6 +223,19 @@ def _judge_fins(facts: Facts, case: _Case) -> None:
     case.add(any_fin, "half_closed_open", x, sure)
 
 
+def _unheard(facts: Facts) -> Mask:
+    """Return where a side sends data again and again that nobody acknowledges: its FIN behind that is not the story."""
+    tries = facts.settings.dead_peer_tries
+    last = facts.both("last_ts")
+    lost = np.zeros(facts.n, np.bool_)
+    for k, side in ((_CLIENT, facts.client), (_SERVER, facts.server)):
+        data_end = np.where(side["fin_seq"] != 0, side["fin_seq"] - 1, side["snd_nxt"])
+        backed_off = (lone_retries(side, last[1 - k]) >= tries) & (side["retry_doublings"] >= tries - 2)
+        lost |= backed_off & (side["una_known"] == 1) & (side["snd_una"] < data_end)
+    result: Mask = lost & ~(facts.both("fin_seq") != 0).all(axis=0)
+    return result
+
+
 # ------------------------------------------------------------------------------------------------ neither
 def _judge_unfinished(facts: Facts, case: _Case) -> None:
     """Neither FIN nor RST ended the flow (within the capture)."""
@@ -220,7 +245,6 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
     last = (flow["last_ts"] <= flow["icmp_ts"] + facts.stimulus_ns) | (server["segments"] == 0)
     ended_by_icmp = (flow["icmp_hard"] == 1) & last
     case.add(ended_by_icmp, "icmp_abort", "unknown", 0.8, inferred=True)
-    case.add(flow["ended"] == REUSED, "implicit_port_reuse", "unknown", 0.9)
 
     opening = (flow["handshake_ts"] == 0) & (flow["payload_ts"] == 0) & (client["syns"] > 0)
     second = silence >= _RTO_NS  # by then a SYN is sent again
@@ -233,20 +257,22 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
     case.add(full_queue, "synack_timeout", "none", 0.8, inferred=True)
 
     for k, side in ((_CLIENT, client), (_SERVER, server)):
-        run = side["unanswered_run"] + (side["probe_row"] >= 0)
+        run = side["unanswered_run"] + waits_in_vain(facts, side)
         waited = _GAVE_UP * side["probe_gap"]
         case.add((run >= tries) & (silence > waited), "abort_keepalive", INITIATORS[k], 0.7, inferred=True)
-        backed_off = (side["retries"] >= tries) & (side["retry_doublings"] >= tries - 2)
+        lone = lone_retries(side, (server if k == _CLIENT else client)["last_ts"])
+        backed_off = (lone >= tries) & (side["retry_doublings"] >= tries - 2)
         gave_up = backed_off & (silence > _GAVE_UP * side["retry_gap"])
         case.add(gave_up, "abort_retransmit", INITIATORS[k], 0.7, inferred=True)
-    stuck = np.maximum(client["retries"], server["retries"]) >= tries
+    stuck = np.maximum(lone_retries(client, server["last_ts"]), lone_retries(server, client["last_ts"])) >= tries
     probing = np.maximum(
-        client["unanswered_run"] + (client["probe_row"] >= 0), server["unanswered_run"] + (server["probe_row"] >= 0)
+        client["unanswered_run"] + waits_in_vain(facts, client), server["unanswered_run"] + waits_in_vain(facts, server)
     )
     knocking = np.maximum(
         window_probes_missed(client, server["last_ts"]), window_probes_missed(server, client["last_ts"])
     )
     case.add(stuck | (probing >= tries) | (knocking >= tries), "silent_death", "none", 0.9)
+    case.add(flow["ended"] == REUSED, "implicit_port_reuse", "unknown", 0.9)
     # One number of each side is acknowledged and not captured, and no more: both FINs, most likely.
     beyond = facts.both("missing_bytes") + facts.both("snd_nxt") - facts.both("deliver_nxt") == 1
     known = (facts.both("syns") > 0) | (facts.both("payload_bytes") > 0)
@@ -255,6 +281,12 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
     since = np.where(flow["active_ts"] != 0, flow["active_ts"], flow["first_ts"])  # no payload at all in the capture
     case.add(facts.end_ns - since >= facts.settings.idle_min_ns, "open_idle", "none", 0.95)
     case.add(case.open, "open_active", "none", 0.95)
+
+
+def lone_retries(side: Records, peer_last_ts: I64) -> I64:
+    """Return how many repetitions a side had sent when the capture ended since its peer last said anything."""
+    result: I64 = np.where(peer_last_ts > side["retry_ts"], 0, side["lone_retries"])
+    return result
 
 
 def window_probes_missed(side: Records, peer_last_ts: I64) -> I64:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from analyzer.decode.segment import ACK, RST, SYN
 from analyzer.flows.duplicates import unlike_the_last
 from analyzer.flows.silence import resume
-from analyzer.flows.state import SENT_DATA
+from analyzer.flows.state import SENT_DATA, SENT_RST
 from analyzer.kernel import Records, helper
 
 # A path without a measured round trip: most are shorter than this, and the first retransmission (RTO) comes after it.
@@ -86,7 +86,8 @@ def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Record
     me.rst_burst_idle, me.rst_burst_ts = peer.burst_idle, peer.burst_ts
     me.rst_idle_payload = seg.ts_ns - (f.active_ts if f.active_ts != 0 else f.first_ts)  # at least
     me.rst_outstanding = me.snd_nxt - me.snd_una if me.una_known else 0
-    me.rst_peer_outstanding = peer.snd_nxt - peer.snd_una if peer.una_known else 0
+    una = me.rst_ack if 0 < me.rst_ack <= peer.snd_nxt else 0  # it acknowledges, too
+    me.rst_peer_outstanding = peer.snd_nxt - max(peer.snd_una, una) if peer.una_known else 0
     me.rst_retries, me.rst_doublings = me.retries, me.retry_doublings
     me.rst_probe_run = me.unanswered_run + (1 if me.probe_row >= 0 else 0)
     me.rst_window_probe_run = me.window_probe_run
@@ -106,6 +107,8 @@ def note_origin(f: Records, seg: Records, me: Records, peer: Records) -> None:
     me.rst_own_window, me.rst_peer_window, me.rst_peer_rwnd = me.last_window, peer.last_window, peer.rwnd
     me.rst_has_ts = 1 if seg.tsval >= 0 else 0
     me.rst_ack_zero = 1 if seg.flags & ACK and seg.ack == 0 else 0
+    known = max(peer.snd_una if peer.una_known else 0, me.rst_ack if me.rst_ack <= peer.snd_nxt else 0)
+    me.rst_knew = 1 if peer.burst_ts != 0 and known > peer.burst_seq else 0
     me.rst_acks_all = 1 if me.rst_ack >= 0 and me.rst_ack == peer.snd_nxt & 0xFFFFFFFF else 0
     me.rst_unlike = unlike_the_last(f, seg, me, peer)
     me.rst_segments = min(me.segments - me.rsts + 1, 1 << 30)  # of this side, without RSTs
@@ -132,8 +135,9 @@ def note_life_after_rst(
     Or one of the side in whose name it was sent, if the other had said that it did not believe it (a challenge ACK).
 
     RFC 5961 section 3 lets a receiver ignore a RST that is not exactly at rcv_nxt, and a firewall may drop it. What was
-    under way when the RST was sent arrives within a round trip; anything later shows that the connection went on. So
-    does a client's answer to a SYN-ACK that came after the RST.
+    under way when the RST was sent arrives within a round trip, or without a pause: a queue before a slow link holds
+    more than what was measured. Anything later shows that the connection went on, as does all that comes while the side
+    that seems to have reset it goes on, too. So does a client's answer to a SYN-ACK that came after the RST.
 
     After both FINs were acknowledged there is nothing that could go on: late copies are answered with resets. And what
     a client resets before it has a SYN-ACK is what the server still holds of an older connection (RFC 9293 section
@@ -147,7 +151,9 @@ def note_life_after_rst(
         opens = direction == 0 and f.handshake_ts == 0 and f.syn_ack_ts > peer.rst_ts
         opens = opens and seg.flags & (SYN | RST | ACK) == ACK
         opens = opens or (old and peer.rst_seq != 1)  # else it may be a RST to this SYN-ACK, captured in wrong order
-        if not opens and seg.ts_ns - peer.rst_ts < grace:
+        goes_on = peer.last_kind != SENT_RST and peer.last_ts > peer.rst_ts
+        since = peer.rst_ts if goes_on else max(peer.last_ts, me.last_ts)
+        if not opens and seg.ts_ns - since < grace:
             return
     elif me.rst_ts == 0 or not me.rst_challenged or seg.ts_ns - me.rst_ts < grace:
         return

@@ -2,7 +2,7 @@
 
 A copy has the same sequence numbers, length, flags, IP-ID and timestamp option within a millisecond, but took another
 way: another interface, link-layer address or VLAN, or one TTL less. Without a difference in its way it is a copy only
-if it has a non-zero IP-ID of its own (RFC 6864: not reused within the lifetime of a datagram).
+if it has a non-zero IP-ID of its own (RFC 6864: not reused within the lifetime of a datagram), or is a SYN.
 Removed before anything else looks, or every duplicate would be a retransmission.
 
 The last few frames of a side that are kept for it also say what is usual there, when a RST comes (definitions B6).
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analyzer.decode.segment import RST
+from analyzer.decode.segment import RST, SYN
 from analyzer.flows.state import DUPLICATE_RING, OFF_COUNT, OTHER_DSCP, OTHER_LINK
 from analyzer.kernel import I64, Records, helper
 
@@ -43,8 +43,8 @@ def is_duplicate_frame(seg: Records, me: Records, within_ns: int) -> bool:
             seen = ring[4 * k + 3]
             apart = (micros - seen) & _MICROS
             near = apart <= within_ns // 1000 or _MICROS + 1 - apart <= within_ns // 1000
-            unique_id = seg.ip_version == 4 and seg.ip_id > 0
-            if near and ((seen ^ way) >> 40 != 0 or unique_id):
+            unique = (seg.ip_version == 4 and seg.ip_id > 0) or seg.flags & SYN  # which is sent again after a second
+            if near and ((seen ^ way) >> 40 != 0 or unique):
                 return True
     at = me.ring_at
     ring[4 * at], ring[4 * at + 1], ring[4 * at + 2], ring[4 * at + 3] = places, marks, stamps, way | micros

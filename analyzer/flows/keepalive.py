@@ -42,6 +42,8 @@ def is_keepalive_probe(seg: Records, seq_rel: int, me: Records, peer: Records, q
         return False  # its last byte is not acknowledged: a retransmission
     if peer.rwnd == 0:
         return False  # then it is a zero-window probe
+    if seg.payload_len == 1 and seg.flags & PSH and me.nxt_known == TOLD:
+        return False  # a byte sent by itself, and once more: its ACK was lost. No stack pushes a probe's garbage.
     older = seg.tsval >= 0 and me.newest_tsval >= 0 and is_older_tsval(seg.tsval, me.newest_tsval)
     if older:
         return False
@@ -252,6 +254,8 @@ def answered_probe(seg: Records, ack_rel: int, bits: int, peer: Records, probes:
     """If this segment answers the peer's keep-alive probe, close its row; return the probe's frame, else 0."""
     if peer.probe_row < 0 or bits & KEEPALIVE_PROBE:
         return 0
+    if peer.rst_ts != 0 or (peer.fin_seq != 0 and peer.fin_ts >= peer.probe_ts):
+        return 0  # it waits no longer: what comes answers its RST or FIN
     if seg.flags & RST:
         return answer_probe(peer, probes, seg)
     if seg.flags & (SYN | FIN) or not seg.flags & ACK or ack_rel < peer.snd_nxt:

@@ -86,7 +86,7 @@ def count_labels(bits: int, seg: Records, f: Records, me: Records, peer: Records
         if bits & SPURIOUS_RETRANSMISSION:
             me.spurious += 1
         else:
-            note_retry(me, seg.ts_ns)
+            note_retry(me, peer, seg.ts_ns)
             f.gap_stall_ts = seg.ts_ns
     if bits & OUT_OF_ORDER:
         me.out_of_order += 1

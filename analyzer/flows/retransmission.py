@@ -20,6 +20,7 @@ from analyzer.flows.state import (
 from analyzer.kernel import Records, helper
 
 MIN_RTO_NS = 200_000_000  # Linux TCP_RTO_MIN; what comes sooner is not a timeout
+_RECOVERY_NS = MIN_RTO_NS // 2  # repetitions closer than this are of one recovery; half, since timers are coarse
 IP_ID_WINDOW = 1 << 15  # half of the 16-bit space: which of two IP-IDs is older
 
 
@@ -70,8 +71,14 @@ def repetition(
 
 
 @helper
-def note_retry(me: Records, now: int) -> None:
-    """Count a repetition of unacknowledged data, and whether the waits double (RFC 6298 section 5.5)."""
+def note_retry(me: Records, peer: Records, now: int) -> None:
+    """Count a repetition of unacknowledged data, and whether the waits double (RFC 6298 section 5.5).
+
+    All segments that are sent again at once are one try: SACK tells of several that were lost (RFC 6675).
+    """
+    if me.retries > 0 and now - me.retry_ts < _RECOVERY_NS:
+        return
+    me.lone_retries = 1 if me.retries == 0 or peer.last_ts > me.retry_ts else me.lone_retries + 1
     if me.retries == 0:
         me.retry_doublings = 0
         me.retry_gap = now - me.new_data_ts
@@ -87,5 +94,5 @@ def note_retry(me: Records, now: int) -> None:
 @helper
 def forget_retries(me: Records) -> None:
     """The peer acknowledged something new: it lives."""
-    me.retries = 0
+    me.retries, me.lone_retries = 0, 0
     me.retry_doublings = 0

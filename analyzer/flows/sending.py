@@ -34,7 +34,7 @@ from analyzer.streams.inorder import deliver, drain, skip_to, store, store_probe
 
 
 @helper
-def take_new_sequence(seg: Records, end: int, bits: int, me: Records) -> None:
+def take_new_sequence(seg: Records, seq_rel: int, end: int, bits: int, me: Records) -> None:
     """Advance snd_nxt over what was sent for the first time; time it for a round trip."""
     if bits & (KEEPALIVE_PROBE | ZERO_WINDOW_PROBE):
         if bits & ZERO_WINDOW_PROBE and end > me.snd_nxt:
@@ -43,7 +43,7 @@ def take_new_sequence(seg: Records, end: int, bits: int, me: Records) -> None:
     me.sent_nxt = max(me.sent_nxt, end) if end - me.sent_nxt <= MAX_JUMP else me.sent_nxt
     if end <= me.snd_nxt:
         if bits & REPEATED:
-            void_timing(me, end - 1)
+            void_timing(me, seq_rel)
         return
     if end - me.snd_nxt > MAX_JUMP and not confirmed(me, end):
         return
@@ -85,7 +85,7 @@ def take_payload(
     if new > 0:
         if peer.payload_ts > me.payload_ts or seg.ts_ns - f.payload_ts >= 50_000_000:
             me.burst_idle = seg.ts_ns - f.active_ts if f.active_ts != 0 else 0
-            me.burst_ts = seg.ts_ns
+            me.burst_ts, me.burst_seq = seg.ts_ns, first
         late_ns = max(f.handshake_rtt, me.srtt + peer.srtt, 1_000_000)  # sooner, it was under way before the FIN came
         if peer.fin_seq != 0 and seg.ts_ns - peer.fin_ts >= late_ns:
             me.late_data_after_peer_fin += new

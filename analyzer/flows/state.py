@@ -175,6 +175,7 @@ SIDE = _lined(
         ("echoed", I8),  # of a peer that the capture lacks: the timestamp that this side last echoed
         # --- rare: retries of unacknowledged data
         ("retry_doublings", I4), ("retry_ts", I8), ("retry_gap", I8),
+        ("lone_retries", I4),  # of them, since the other side last said anything
         # --- rare: zero-window probes of this side that nothing came after
         ("window_probe_misses", I4), ("window_probe_ts", I8),
         # --- once per round trip
@@ -186,7 +187,8 @@ SIDE = _lined(
         ("bare_len", I1), ("bare_sure", I1), ("bare_run", I4),  # see `note_bare`; a run of -1: no probes
         ("bare_byte", I2),  # the lone byte itself, -1 = it was clipped
         ("late_data_after_peer_fin", I8),
-        ("burst_idle", I8), ("burst_ts", I8),  # payload silence before this side's latest burst of data, and its start
+        # payload silence before this side's latest burst of data, and its start
+        ("burst_idle", I8), ("burst_ts", I8), ("burst_seq", I8),
         # --- rare: the first RST, as things stood just before it
         ("rsts", I4), ("rst_frame", I8), ("rst_seq", I8), ("rst_ack", I8), ("rst_window", I4),
         ("rst_flags", I2), ("rst_stimulus", I1), ("rst_unread", I1), ("rst_late_data", I1),
@@ -201,6 +203,7 @@ SIDE = _lined(
         ("rst_own_window", I4), ("rst_peer_window", I4), ("rst_steps", I4), ("rst_outlived", I4),
         ("rst_segments", I4), ("rst_ttl", U1), ("rst_has_ts", I1), ("rst_ack_zero", I1), ("rst_acks_all", I1),
         ("rst_unlike", I1),
+        ("rst_knew", I1),  # its sender had acknowledged some of the other side's latest burst of data
         # --- rare: out-of-order store
         ("ooo_blocks", I4), ("dropped", I4), ("ooo_bytes", I8),
     ]

@@ -104,7 +104,7 @@ def _observe(
     if not flags & RST:
         count_labels(bits, seg, f, me, peer)
         if not early:
-            take_new_sequence(seg, end, bits, me)
+            take_new_sequence(seg, seq_rel, end, bits, me)
     check_hole(seg, f, me, peer, slot, direction, blocks, spans, m)
     check_hole(seg, f, peer, me, slot, 1 - direction, blocks, spans, m)
     first_fin = False
