@@ -21,7 +21,7 @@ from analyzer.classify.exchange import (
     with_exchange,
 )
 from analyzer.classify.facts import Facts
-from analyzer.classify.goodbye import with_goodbye
+from analyzer.classify.goodbye import said_trigger, with_goodbye
 from analyzer.classify.idle_gap import OFTEN, outlived
 from analyzer.classify.keepalive import last_unanswered
 from analyzer.classify.promises import broken, with_promise
@@ -211,6 +211,7 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
     trigger = alert_trigger(facts, trigger, verdict.kind)
     idle = timed_out(facts, verdict) | broken(facts)
     trigger[(trigger == TRIGGERS.index("unknown")) & idle] = TRIGGERS.index("idle_timeout")
+    trigger = said_trigger(facts, trigger)
     age = np.maximum(when - flow["first_ts"], 0) / 1e9  # a clock may have been set back
     return {
         "flow_id": flow["flow_id"],

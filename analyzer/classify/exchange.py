@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.goodbye import last_words, says_goodbye
-from analyzer.classify.idle_gap import OFTEN, outlived
+from analyzer.classify.idle_gap import OFTEN, longest_pause, outlived
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.channel import BYE_DONE, BYE_NONE, HTTP1, HTTP2, MESSAGES, PHASE_TUNNEL, WEBSOCKET
 from analyzer.protocols.messages.state import SSH
@@ -262,12 +262,14 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     limit = ((left >= 0) & (left <= 1)) | (app["responses"] == left) | np.isin(app["responses"], _KNOWN_LIMITS)
     unread = trigger == TRIGGERS.index("rst_unread")  # of what HTTP has read and found to be whole
     keep = (trigger != TRIGGERS.index("unknown")) & ~(done & unread)
+    stream = http & (app["sse"] == 1) & (app["outstanding"] > 0) & ~_lost(facts)
     cases: list[tuple[Mask, str]] = [
         (websocket & ((app["ws_close_c"] != 0) | (app["ws_close_s"] != 0)), "ws_close"),
         (websocket & quiet & by_server, "idle_timeout"),  # cut without a goodbye
         (_goaway(app) & closed & ~np.isin(trigger, _GIVEN_UP), "goaway"),
         (np.isin(races, [RACES.index("race"), RACES.index("half_race")]), "request_in_flight"),
         (deserted(facts), "request_in_flight"),
+        (stream & quiet & by_server & (idle > longest_pause(facts)), "idle_timeout"),  # longer than any before
         (http & keep, ""),
         (http & (app["outstanding"] > 0) & ~_lost(facts), "request_in_flight"),
         (said & (app["close_said"] == 2) & by_server & limit, "keepalive_max_reached"),

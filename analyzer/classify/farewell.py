@@ -44,6 +44,9 @@ def farewells(facts: Facts) -> Farewell:
     row = facts.gap_row
     close = facts.flow["close_ts"][row]
     soon = (gaps["end_ts"] <= close) & (close - gaps["end_ts"] <= _SOON_NS + 2 * facts.path_rtt[row])
+    # close_notify is known by its time, however long its side then waits for the other's
+    bye = np.where(by == 1, facts.app["tls_bye_s"][row], facts.app["tls_bye_c"][row])
+    soon |= (bye != 0) & (gaps["end_ts"] == bye) & (bye <= close)
     last = spoke[((row >= 0) & (close != 0) & soon)[spoke]]
     last = last[np.isin(facts.gap_class[last], IDLE)]
     at, side = row[last], by[last]
@@ -66,11 +69,16 @@ def _named(facts: Facts, at: I64, side: I64) -> Mask:
 
 
 def _parts_unnamed(facts: Facts, at: I64, side: I64, gap: I64) -> Mask:
-    """Return where a server said something for the first time after its own silence, and then closed first."""
+    """Return where a server said something for the first time after its own silence, and then closed first.
+
+    Whoever waits before the first word of all (a greeting that is delayed), or is answered, parts from nobody.
+    """
     gaps = facts.done.gaps
     pushed = gaps["flow_id"][(gaps["ended_by"] == END_DATA + 1) & (gaps["gap_class"] == THINK_TIME)]
     ids, times = np.unique(pushed, return_counts=True)
     count = times[np.minimum(np.searchsorted(ids, gaps["flow_id"][gap]), ids.size - 1)] if ids.size else 0
     named = facts.app["reader"][at] == WEBSOCKET  # a close frame, or none
-    result: Mask = (side == 1) & (facts.flow["close_dir"][at] == 1) & (count == 1) & ~named
+    unanswered = facts.client["payload_ts"][at] <= gaps["end_ts"][gap]
+    greeting = gaps["start_ts"][gap] == facts.flow["handshake_ts"][at]
+    result: Mask = (side == 1) & (facts.flow["close_dir"][at] == 1) & (count == 1) & ~named & unanswered & ~greeting
     return result

@@ -177,7 +177,7 @@ _CODES = (
         "close.stale_connection", "warning",
         "{flows} connections were reset when they were used after a silence",
         "New data was answered with a reset: the other side, or a box on the path, had dropped the connection "
-        "during the silence without saying so, or its goodbye never arrived.",
+        "during the silence without saying so, or its goodbye never arrived, or was overlooked.",
         "Do not keep connections idle as long as {low} s, or keep them alive: a heartbeat each {third} s, {half} "
         "s at most. TCP keep-alive probes help if a NAT or firewall forgot the connection, not if a proxy counts "
         "payload.",
@@ -190,6 +190,15 @@ _CODES = (
         " first probe was due.",
         "Probe sooner: KEEPIDLE of {third} s, {half} s at most, instead of the {low} s that were too long.",
         "RFC 9293 section 3.8.4", "silence before the probe",
+    ),
+    Code(
+        "keepalive.state_lost", "warning",
+        "{flows} connections whose state was lost between two keep-alive probes",
+        "A probe was answered with a reset though the one before it had been answered: the host, or a box on the path, "
+        "lost what it knew of the connection, and no idle timeout did it.",
+        "Look for what happened there in between: a restart, a failover, rules that were loaded anew, a table that was "
+        "full. Shorter intervals between probes would only have found it sooner.",
+        "RFC 9293 section 3.5.1", "silence without payload before the probe",
     ),
     Code(
         "close.burst", "note",

@@ -28,6 +28,7 @@ from analyzer.classify.idle_gap import stalled_at_end, trailing_rows
 from analyzer.classify.promises import broken, limit_s
 from analyzer.classify.request_limits import SERVED, limits, served
 from analyzer.classify.timeout_findings import PACE, behind, little_room, mismatched, of_timeouts, paces
+from analyzer.classify.tls import only_alert_late
 from analyzer.classify.verdict import KIND, Verdict
 from analyzer.classify.wording import worded
 from analyzer.classify.zombies import SEEN, seen, watched
@@ -136,7 +137,10 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     # A client that resets after the last word has what it wanted; a server that does may lose what it had sent.
     code[(code == _NUMBER["close.unread_data"]) & (verdict.resetter == 0)] = -1
     fin_first = (facts.client["fin_ts"] != 0) | (facts.server["fin_ts"] != 0)
-    code[(code == _NUMBER["close.stale_connection"]) & fin_first] = -1  # it was told, and the race says so if one was
+    told = (verdict.resetter == 0) | (closes["race"].codes >= 0) | only_alert_late(facts, np.ones(facts.n, np.int64))
+    code[(code == _NUMBER["close.stale_connection"]) & fin_first & told] = -1  # a race says so if one was
+    known = np.where(verdict.resetter == 0, _answered_probes(facts.server), _answered_probes(facts.client)) > 1
+    code[(code == _NUMBER["keepalive.too_late"]) & known] = _NUMBER["keepalive.state_lost"]
     closed = facts.of(np.maximum(verdict.resetter, 0), "fin_seq") != 0  # who answers a probe so had said goodbye
     code[(verdict.kind == KIND["rst_to_keepalive"]) & closed] = -1
     trigger = closes["trigger"].codes
@@ -161,7 +165,8 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     code[left_open(facts, verdict)] = _NUMBER["close.half_closed_leak"]
     half = half_asked(facts, verdict.kind)
     code[(code < 0) & half & (_unasked_ns(facts) >= _LEAST_WAIT_NS)] = _NUMBER["http.request_unfinished"]
-    code[(code < 0) & by_server & cut_short(facts, verdict.kind) & ~half] = _NUMBER["http.cut_short"]
+    cut = cut_short(facts, verdict.kind) & ~half & (trigger != TRIGGERS.index("idle_timeout"))
+    code[(code < 0) & by_server & cut] = _NUMBER["http.cut_short"]
     races = closes["race"].codes
     told = facts.app["close_said"] == 2  # a client that goes on after `Connection: close` races nobody (RFC 9112 9.6)
     for race, name in _BY_RACE.items():

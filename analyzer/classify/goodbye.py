@@ -1,10 +1,11 @@
 """Goodbyes of protocols of messages: was the application done, and who said so first?
 
 What    MQTT's DISCONNECT, MySQL's COM_QUIT, PostgreSQL's Terminate, AMQP's close, ZooKeeper's closeSession, STOMP's
-        DISCONNECT, FIX's Logout, BGP's NOTIFICATION, and the errors that a server closes with.
+        DISCONNECT, FIX's Logout, BGP's NOTIFICATION, and the errors that a server closes with: some name a timeout,
+        others a shutdown.
 Source  the pages of `protocols.messages`
 Needs   app: what each side said last; facts: was all of it captured
-Gives   closes.graceful_app, closes.announced_by and closes.explanation of these protocols
+Gives   closes.graceful_app, closes.announced_by, closes.trigger and closes.explanation of these protocols
 Limits  One side's goodbye is enough: the other has nothing to add in most of them. Of protocols whose clients just
         close (Redis, NATS, Kafka, IRC, SIP), or part in words that are not read (XMPP), nothing is said.
 """
@@ -17,17 +18,20 @@ import pyarrow.compute as pc
 
 from analyzer.classify.facts import Facts
 from analyzer.kernel import I64, Mask
-from analyzer.protocols.channel import BYE_FAILED, BYE_NONE, MESSAGES
+from analyzer.protocols.channel import BYE_IDLED, BYE_NONE, BYE_ORDERED, MESSAGES
 from analyzer.protocols.messages.state import AMQP_0, AMQP_1, BGP, FIX, MQTT, MYSQL, POSTGRESQL, STOMP, ZOOKEEPER
+from analyzer.tables.tcp import TRIGGERS
 
 _POLITE = tuple(MESSAGES + kind for kind in (MQTT, MYSQL, POSTGRESQL, AMQP_0, AMQP_1, ZOOKEEPER, STOMP, FIX, BGP))
 
-_SENTENCES = (
-    "The client had said goodbye.",
-    "The server had said goodbye.",
-    "The client had said that something was wrong.",
-    "The server had said that something was wrong.",
+_SENTENCES = (  # as BYE, from BYE_DONE on
+    "The {who} had said goodbye.",
+    "The {who} had said that something was wrong.",
+    "The {who} had said that the {other} was silent for too long.",
+    "The {who} had said that it was told to close: a shutdown, or an administrator.",
 )
+_SIDES = (("client", "server"), ("server", "client"))
+_SAID = np.array(["", *(one.format(who=who, other=other) for who, other in _SIDES for one in _SENTENCES)], object)
 
 
 def says_goodbye(facts: Facts) -> Mask:
@@ -37,11 +41,19 @@ def says_goodbye(facts: Facts) -> Mask:
 
 
 def last_words(facts: Facts) -> tuple[I64, I64]:
-    """Return who said the first last words, -1 = nobody, and which: BYE_NONE, BYE_DONE, BYE_FAILED."""
+    """Return who said the first last words, -1 = nobody, and which: a code of BYE."""
     app = facts.app
     by = np.where(says_goodbye(facts), app["bye_first"].astype(np.int64), 0) - 1
     words = np.where(by == 1, app["bye_s"], app["bye_c"]).astype(np.int64)
     return by, np.where(by < 0, BYE_NONE, words)
+
+
+def said_trigger(facts: Facts, trigger: I64) -> I64:
+    """Return the triggers with what was said in words: an idle timeout, or that it was none."""
+    words, idle, unknown = last_words(facts)[1], TRIGGERS.index("idle_timeout"), TRIGGERS.index("unknown")
+    result: I64 = np.where(words == BYE_IDLED, idle, trigger)
+    result[(words == BYE_ORDERED) & (trigger == idle)] = unknown
+    return result
 
 
 def with_goodbye(explanation: pa.Array, facts: Facts) -> pa.Array:
@@ -50,6 +62,5 @@ def with_goodbye(explanation: pa.Array, facts: Facts) -> pa.Array:
     here = by >= 0
     if not here.any():
         return explanation
-    which = np.where(here, by + 2 * (words == BYE_FAILED), 0)
-    more = pa.array(np.array(_SENTENCES, object)[which], pa.string())
+    more = pa.array(_SAID[np.where(here, by * len(_SENTENCES) + words, 0)], pa.string())
     return pc.if_else(pa.array(here), pc.binary_join_element_wise(explanation, more, " "), explanation)

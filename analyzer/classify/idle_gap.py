@@ -98,6 +98,15 @@ def outlived(facts: Facts, silence_ns: I64) -> I64:
     return result
 
 
+def longest_pause(facts: Facts) -> I64:
+    """Return the longest pause of a stream that each flow survived, in ns, 0 = none."""
+    gaps, row = facts.done.gaps, facts.gap_row
+    here = np.flatnonzero((gaps["survived"] == 1) & (row >= 0) & (facts.gap_class == STREAM_PAUSE))
+    longest = np.zeros(facts.n, np.int64)
+    np.maximum.at(longest, row[here], (gaps["end_ts"] - gaps["start_ts"])[here])
+    return longest
+
+
 def survived_idle(facts: Facts) -> tuple[I64, I64]:
     """Return `Facts.survived_idle`."""
     gaps, row = facts.done.gaps, facts.gap_row

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analyzer.classify.facts import Array, Facts
-from analyzer.classify.verdict import LEAK_SURE, window_probes_missed
+from analyzer.classify.verdict import LEAK_SURE, stopped_reading, window_probes_missed
 from analyzer.kernel import Mask, distinct
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS
 
@@ -72,6 +72,11 @@ _AT_ONCE = "The {who} closed (FIN) and reset at once: the {other} had sent nothi
 _PARTED = (
     "The {parting} broke a silence of {quiet} s with a last message; the {who} closed in order (FIN) right after it."
 )
+_PARTED_RESET = (
+    "The {parting} broke a silence of {quiet} s with a last message, and the {who} closed (FIN) after it; a reset "
+    "followed."
+)
+_STOPPED = "The {who} reset a connection on which it had stopped reading: its receive window was closed."
 _ALERTED = "The {who} reset the connection after a fatal TLS alert."
 _UNREACHABLE = (
     "The last segments stayed unanswered ({tries} retransmissions, {probes} probes); an ICMP error quoted one of them."
@@ -86,6 +91,10 @@ _ORPHAN = (
     "FIN."
 )
 _ALERT_ONLY = "The {who} closed (FIN), then reset when the {other}'s last TLS alert came: no data was lost."
+_ALERT_CUT = (
+    "The {who} closed (FIN) without close_notify, then reset when the {other}'s last TLS alert came: it did not say "
+    "whether that was all it had to send."
+)
 _LATER = "The {who} closed (FIN) and reset later: the {other} had neither closed nor sent anything in between."
 _LONG_OPEN = (
     "The {who} closed in order (FIN); the {other} kept its side open for long, then reset: often a leaked socket "
@@ -162,7 +171,7 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
     """Yield each sentence with the flows that it is said of. untold (n,)  the silence before the end is not known"""
     from analyzer.classify.closing import answers_late_fin, left_open, reset_at_once
     from analyzer.classify.idle_gap import stalled_at_end
-    from analyzer.classify.tls import only_alert_late
+    from analyzer.classify.tls import only_alert_late, parted_in_tls
 
     x = np.where(verdict.initiator == _SERVER, 1, 0)
     alone = facts.of(1 - x, "segments") == 0
@@ -178,12 +187,15 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
             (_ORPHAN, answers_late_fin(facts, x)),
             (_LATER, later),
             (_AT_ONCE, unprovoked),
-            (_ALERT_ONLY, only_alert_late(facts, x)),
+            (_PARTED_RESET, parted & (facts.farewell.side != x)),
+            (_ALERT_ONLY, only_alert_late(facts, x) & parted_in_tls(facts, x)),
+            (_ALERT_CUT, only_alert_late(facts, x)),
         ],
-        "rst_after_peer_fin": [(_LONG_OPEN, leaked)],
+        "rst_after_peer_fin": [(_LONG_OPEN, leaked), (_PARTED_RESET, parted & (facts.farewell.side != x))],
         "rst_on_idle": [(_UNREAD, (verdict.resetter == _SERVER) & (facts.server["rst_unread"] != 0))],
         "rst_to_data_stale": [(_GONE, closed)],
         "rst_to_keepalive": [(_PROBED, closed)],
+        "rst_unread_data": [(_STOPPED, stopped_reading(facts, np.maximum(verdict.resetter, 0)))],
         "rst_abort": [(_ALERTED, facts.app["tls_alert"] == 1)],
         "silent_death": [(_UNREACHABLE, facts.flow["icmp_frame"] != 0)],
         "half_closed_open": [(_NOT_YET, verdict.confidence < LEAK_SURE)],

@@ -170,7 +170,7 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
     case.add(has & gone, "rst_to_data_stale", x, 0.8, inferred=True)
     unread = (of_x("rst_unread") != 0) & ~bare
     # Its own window was closed: it had stopped reading long before.
-    stopped = (of_x("rst_own_window") == 0) & (of_x("rst_segments") > 0)
+    stopped = stopped_reading(facts, x)
     case.add(has & unread & stopped, "rst_unread_data", x, 0.9)
     asked = facts.of(y, "window_probe_ts") != 0  # the capture began when it had stopped already
     case.add(has & ~bare & stopped & asked, "rst_unread_data", x, 0.7, inferred=True)
@@ -281,6 +281,12 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
     since = np.where(flow["active_ts"] != 0, flow["active_ts"], flow["first_ts"])  # no payload at all in the capture
     case.add(facts.end_ns - since >= facts.settings.idle_min_ns, "open_idle", "none", 0.95)
     case.add(case.open, "open_active", "none", 0.95)
+
+
+def stopped_reading(facts: Facts, x: I64) -> Mask:
+    """Return where x (n,), which reset the connection, had closed its receive window."""
+    result: Mask = (facts.of(x, "rst_own_window") == 0) & (facts.of(x, "rst_segments") > 0)
+    return result
 
 
 def lone_retries(side: Records, peer_last_ts: I64) -> I64:

@@ -101,8 +101,8 @@ APP = np.dtype(
     align=True,
 )  # fmt: skip
 
-# Codes of APP.bye_c and bye_s: nothing was said, it is done, something is wrong
-BYE_NONE, BYE_DONE, BYE_FAILED = 0, 1, 2
+# Codes of APP.bye_c and bye_s: nothing was said, it is done, something is wrong, silent for too long, ordered
+BYE_NONE, BYE_DONE, BYE_FAILED, BYE_IDLED, BYE_ORDERED = range(5)
 
 # Codes of APP.tls_close_c and tls_close_s; the first: no TLS was read
 TLS_CLOSE = ("", "yes", "inferred", "no", "unknown")

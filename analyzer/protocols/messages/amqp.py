@@ -13,7 +13,7 @@ from __future__ import annotations
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import begins, coded, number
 from analyzer.protocols.messages.promise import promise
-from analyzer.protocols.messages.state import BEAT, BROKEN, FAILED, GOODBYE, MORE, SAID
+from analyzer.protocols.messages.state import BEAT, BROKEN, FAILED, GOODBYE, MORE, ORDERED, SAID
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 
@@ -24,7 +24,8 @@ _VERSION_1 = coded(b"\1\0\0")  # after a byte that says what for: 0 AMQP, 2 TLS,
 _HEARTBEAT, _EMPTY = coded(b"\x08\0\0\0\0\0\0"), coded(b"\0\0\0\x08\2\0\0")
 _METHOD, _HEARTBEAT_TYPE = 1, 8
 _CONNECTION_CLASS, _TUNE_OK = 10, coded(b"\0\x0a\0\x1f")
-_CLOSE, _CLOSE_OK, _REPLY_SUCCESS = coded(b"\0\x0a\0\x32"), coded(b"\0\x0a\0\x33"), 200
+_CLOSE, _CLOSE_OK = coded(b"\0\x0a\0\x32"), coded(b"\0\x0a\0\x33")
+_REPLY_SUCCESS, _CONNECTION_FORCED = 200, 320  # an operator closed it
 _CLOSE_SIZE = 6  # class, method and reply code, of what is longer
 _PERFORMATIVE_CLOSE, _EMPTY_LIST = coded(b"\0\x53\x18"), 0x45
 _SHORTEST_CLOSE = 12  # its header, the descriptor, an empty list
@@ -70,7 +71,8 @@ def _take_of_connection(s: Records, p: Records, size: int) -> int:
     if method == _CLOSE_OK:
         return GOODBYE
     if method == _CLOSE and size > _CLOSE_SIZE:
-        return GOODBYE if number(s.head, WANT_0 + 4, 2) == _REPLY_SUCCESS else FAILED
+        why = number(s.head, WANT_0 + 4, 2)
+        return GOODBYE if why == _REPLY_SUCCESS else ORDERED if why == _CONNECTION_FORCED else FAILED
     if method == _TUNE_OK and size == _TUNE_SIZE:
         seconds = number(s.head, WANT_0 + _TUNE_SIZE - 2, 2)
         promise(p, 0, 1000 * seconds)

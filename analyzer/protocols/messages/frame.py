@@ -9,14 +9,13 @@ Limits  A protocol counts once both sides have said what only it says (`proof`);
 from __future__ import annotations
 
 from analyzer.kernel import I32, U8, Records, helper, kernel, routine
-from analyzer.protocols.channel import BYE_DONE, BYE_FAILED, MESSAGES, OPAQUE, TLS, app_of, note_app, note_span
+from analyzer.protocols.channel import BYE_DONE, MESSAGES, OPAQUE, TLS, app_of, note_app, note_span
 from analyzer.protocols.messages.kinds import begin, kind_of, take
 from analyzer.protocols.messages.state import (
     ANSWER,
     ASIDE,
     BEAT,
     BROKEN,
-    FAILED,
     FRAMED,
     GOODBYE,
     HEAD,
@@ -93,8 +92,8 @@ def _end_piece(
     s.beating = 1 if what in (BEAT, ANSWER, LONE, ASIDE) else 0
     if what in (BEAT, ANSWER, LONE):
         _note(what, span, s, o, p, c, place, rows, m)
-    elif what in (GOODBYE, FAILED):
-        _note_bye(BYE_DONE if what == GOODBYE else BYE_FAILED, int(span.dir), p)
+    elif what >= GOODBYE:
+        _note_bye(BYE_DONE + what - GOODBYE, int(span.dir), p)
     for k in range(s.head_len):
         s.head[k] = 0
     s.head_len, s.length, s.number = 0, 0, 0
@@ -145,7 +144,7 @@ def _read(
             _lose(s, o, p, c)
         elif what != MORE:
             _end_piece(what, span, s, o, p, c, place, rows, m)
-            said = said or what in (SAID, GOODBYE, FAILED) or p.unsure == 1
+            said = said or what == SAID or what >= GOODBYE or p.unsure == 1
     s.ts = span.ts_ns
     return said or s.state == LOST
 

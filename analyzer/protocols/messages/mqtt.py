@@ -11,7 +11,7 @@ from __future__ import annotations
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import begins, coded, number
 from analyzer.protocols.messages.promise import promise
-from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, FAILED, GOODBYE, HEAD, SAID
+from analyzer.protocols.messages.state import ANSWER, BEAT, BROKEN, FAILED, GOODBYE, HEAD, IDLED, ORDERED, SAID
 from analyzer.protocols.messages.state import MORE as MORE_BYTES
 from analyzer.protocols.verdict import MORE, NO, YES
 
@@ -22,7 +22,7 @@ _SHORTEST_CONNECT = 12  # name, level, flags, keep-alive, an empty client identi
 _PATIENCE_MS = 1500  # one and a half times the keep-alive, which is in seconds (3.1.2.10)
 WANT = 2  # type and flags, and the length's first byte
 _VERSION_5 = 5
-_ERROR = 0x80  # reasons from here on
+_ERROR, _KEEP_ALIVE_TIMEOUT, _ORDERS = 0x80, 0x8D, (0x8B, 0x98)  # errors from here on; shutting down, administrative
 
 # Properties of CONNACK (5.0 table 2-4) by their size: one byte, two, four, a text or bytes, a pair of texts
 _OF_1, _OF_2, _OF_4 = (0x24, 0x25, 0x28, 0x29, 0x2A), (0x13, 0x21, 0x22), (0x11, 0x27)
@@ -124,7 +124,10 @@ def take_mqtt(s: Records, p: Records, direction: int) -> int:
         return MORE_BYTES
     s.want, s.left = WANT, length - (s.head_len - k)
     if kind == DISCONNECT:
-        return FAILED if s.head[k] >= _ERROR else GOODBYE
+        why = int(s.head[k])
+        if why in _ORDERS:
+            return ORDERED
+        return GOODBYE if why < _ERROR else IDLED if why == _KEEP_ALIVE_TIMEOUT else FAILED
     if kind in (PINGREQ, PINGRESP):
         if length > 0:
             return BROKEN

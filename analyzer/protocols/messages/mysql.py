@@ -17,12 +17,25 @@ from __future__ import annotations
 from analyzer.kernel import U8, Records, routine
 from analyzer.protocols.letters import coded, number
 from analyzer.protocols.messages.queries import asks_nothing
-from analyzer.protocols.messages.state import ANSWER, ASIDE, BEAT, BROKEN, FAILED, GOODBYE, LONE, MORE, SAID
+from analyzer.protocols.messages.state import (
+    ANSWER,
+    ASIDE,
+    BEAT,
+    BROKEN,
+    FAILED,
+    GOODBYE,
+    IDLED,
+    LONE,
+    MORE,
+    ORDERED,
+    SAID,
+)
 from analyzer.protocols.verdict import MORE as MORE_BYTES
 from analyzer.protocols.verdict import NO, YES
 
 WANT = 4
 _PROTOCOL_10, _COM_QUIT, _COM_QUERY, _COM_PING, _ERROR = 10, 1, 3, 14, 255
+_INACTIVE, _ORDERS = 4031, (1053, 1927, 3169)  # errors: wait_timeout; shutdown, killed (MariaDB's, MySQL's)
 _COM_BINLOG_DUMPS = (18, 30)  # by file and position, by GTID
 _SEMI_SYNC = 0xEF  # the first byte of an acknowledgement, and of two that tell whether an event wants one
 _HEARTBEATS = (27, 41)  # of a binary log's events; their time is 0
@@ -108,7 +121,8 @@ def _take_server(s: Records, p: Records, length: int, sequence: int) -> int:
         s.proof, p.b = 1, GREETED
         return SAID
     if sequence == 0 and s.head[4] == _ERROR:  # nobody asked
-        return FAILED
+        why = int(s.head[5]) + 256 * int(s.head[6])
+        return IDLED if why == _INACTIVE else ORDERED if why in _ORDERS else FAILED
     if p.b == REPLICATING:
         return _take_event(s, p)
     if p.b == TELLING:
@@ -145,7 +159,7 @@ def take_mysql(s: Records, p: Records, direction: int) -> int:
     if length == 0:
         return SAID
     asks = from_client and command == _COM_QUERY and sequence == 0 and length <= _SHORT
-    tells = not from_client and p.b == REPLICATING
+    tells = not from_client and (p.b == REPLICATING or (command == _ERROR and sequence == 0))
     needed = 4 + length if asks else min(4 + length, _EVENT) if tells else 0
     if s.head_len < needed:
         s.want = needed

@@ -20,8 +20,10 @@ from analyzer.protocols.messages.state import (
     BROKEN,
     FAILED,
     GOODBYE,
+    IDLED,
     LONE,
     MORE,
+    ORDERED,
     QUIET_NS,
     SAID,
 )
@@ -34,7 +36,10 @@ _SSL, _GSS = 80877103, 80877104
 _STARTUP_MAX = 10000  # as the server's MAX_STARTUP_PACKET_LENGTH
 _MOST = 1 << 30
 _QUERY, _PARSE, _BIND, _CLOSE, _SYNC, _READY, _AUTHENTICATION = 81, 80, 66, 67, 83, 90, 82  # Q P B C S Z R
-_TERMINATE, _ERROR, _FATAL = 88, 69, coded(b"SFATAL\0")  # X, E, and how E begins
+_TERMINATE, _ERROR, _FATAL, _AND_FATAL = 88, 69, coded(b"SFATAL\0"), coded(b"VFATAL\0")  # X, E, and how E begins
+_CODED = 1 + 4 + 7 + 7 + 6  # an E up to its SQLSTATE
+# SQLSTATEs: idle in a transaction, or not; shutdown by an administrator, by a crash, not yet up
+_IDLE, _ORDERS = (coded(b"C25P03"), coded(b"C57P05")), (coded(b"C57P01"), coded(b"C57P02"), coded(b"C57P03"))
 _CLIENT_SAYS = tuple(b"QPBEDSCHFXcfp")
 _SERVER_SAYS = tuple(b"RKSZTDC123nstNAEGHWIVvc")
 _SHORT = 48  # a Query, Parse or Bind that may be a heartbeat, in bytes
@@ -177,13 +182,14 @@ def _take_server(s: Records, p: Records, kind: int, length: int) -> int:
         what = ANSWER if p.b else SAID
         p.b = 0
         return what
-    if kind == _ERROR and length >= 11:
-        if s.head_len < 12:
-            s.want, s.left = 12, 0
+    if kind == _ERROR and length >= _CODED:
+        if s.head_len < _CODED:
+            s.want, s.left = _CODED, 0
             return MORE
-        s.want, s.left = WANT, length - 11
-        if number(s.head, 5, 7) == _FATAL:
-            return FAILED
+        s.want, s.left = WANT, 1 + length - _CODED
+        if number(s.head, 5, 7) == _FATAL:  # before 9.6 the severity came once
+            code = number(s.head, 19 if number(s.head, 12, 7) == _AND_FATAL else 12, 6)
+            return IDLED if code in _IDLE else ORDERED if code in _ORDERS else FAILED
     if kind == _AUTHENTICATION and length >= 8:
         s.proof = 1
     return ASIDE if p.b and kind not in (78, 65, 83) else SAID  # notices and notifications are nobody's answer

@@ -37,7 +37,9 @@ SAID = 2  # a message of the application
 BEAT, ANSWER = 3, 4
 ASIDE = 5  # neither: what comes along with a beat or an answer
 LONE = 6  # a beat of a protocol with answers that asks for none
-GOODBYE, FAILED = 7, 8  # last words of the application: it is done; something is wrong
+# Last words of the application, in the order of BYE: it is done; something is wrong; the other side was silent for too
+# long; somebody ordered it (a shutdown, an administrator)
+GOODBYE, FAILED, IDLED, ORDERED = 7, 8, 9, 10
 BROKEN = -1  # this is not the protocol, or framing is lost
 
 # What a heartbeat is told by stands in a message's first bytes; the longest are an IRC line with tags and a prefix.

@@ -45,6 +45,22 @@ def test_who_pushes_messages_is_not_parting() -> None:
     assert row["trigger"] == "unknown" and row["idle_app_s"] < 1
 
 
+@pytest.mark.parametrize("more", [b"QUIT\r\n", b""])
+def test_a_greeting_that_is_delayed_is_no_goodbye(more: bytes) -> None:
+    """A mail server keeps a check waiting for its banner, or a server thinks before its only words."""
+    talk = Talk().handshake().resp(b"220 mail ESMTP\r\n", at=6).orig_ack()
+    if more:
+        talk.orig(more).resp(b"221 2.0.0 Bye\r\n")
+    row = run(talk.resp_fin().orig_ack().orig_fin().resp_ack()).close
+    assert (row["trigger"], row["idle_app_s"] < 1) == ("unknown", True)
+
+
+def test_words_that_are_answered_are_no_goodbye() -> None:
+    talk = Talk().handshake().orig(b"SUBSCRIBE\r\n").resp(b"OK\r\n").orig_ack().resp(b"JOB 17\r\n", at=30).orig_ack()
+    talk.orig(b"DONE 17\r\n", at=30.1).resp(b"THANKS\r\n").resp_fin().orig_ack().orig_fin().resp_ack()
+    assert run(talk).close["trigger"] == "unknown"
+
+
 def test_a_close_long_after_the_words_is_another_matter() -> None:
     talk = (
         Talk().handshake().resp(b"* OK\r\n").orig(b"a NOOP\r\n").resp(b"a OK\r\n").orig_ack().resp(b"* note\r\n", at=4)
@@ -77,6 +93,30 @@ def test_a_close_notify() -> None:
     result = run(merge(*(talk(k) for k in range(4))))
     assert servers(result) == [("server", 3.0)]
     assert result.rows("closes")[0]["trigger"] == "idle_timeout"
+
+
+def test_a_close_notify_long_before_the_fin() -> None:
+    """nginx waits three seconds for the other side's after its own: the timer is the one before its words."""
+
+    def talk(k: int) -> Talk:
+        made = Talk(("10.0.0.1", 4000 + k), ("10.0.0.2", 443), t0=1_700_000_000 + 20 * k).handshake()
+        for number, flight in enumerate(w.full12()):
+            made = made.orig(flight) if number % 2 == 0 else made.resp(flight)
+        made.orig(w.data(100)).resp(w.data(300)).orig_ack()
+        return made.wait(4).resp(w.ALERT).orig_ack().wait(3).resp_fin().orig_fin().resp_ack()
+
+    result = run(merge(*(talk(k) for k in range(4))))
+    assert servers(result) == [("server", 4.0)]
+    row = result.rows("closes")[0]
+    assert (row["trigger"], row["idle_app_s"]) == ("idle_timeout", pytest.approx(4, abs=0.1))
+
+
+@pytest.mark.parametrize("by", ["fin", "rst"])
+def test_a_client_that_closes_at_the_servers_goodbye_is_not_said_to_time_out_alone(by: str) -> None:
+    talk = upgraded().orig(of_client(PING, b""), at=2).resp(frame(PONG, b"")).orig_ack()
+    talk.resp(frame(CLOSE, code(1001)), at=8).orig_fin()
+    row = run(talk.resp_rst() if by == "rst" else talk.resp_fin().orig_ack()).close
+    assert row["explanation"].startswith("The server broke a silence of ")
 
 
 # ------------------------------------------------------------------------------------------------ no idle timeout

@@ -202,6 +202,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "peer.dead": dead_peer,
     "close.stale_connection": lambda: used().orig(b"more", at=300).resp_rst(bare=True),
     "keepalive.too_late": late_probe,
+    "keepalive.state_lost": lambda: used().orig_probe(at=60).resp_ack().orig_probe(at=120).resp_rst(bare=True),
     "keepalive.not_counted": probes_in_vain,
     "close.half_closed_leak": lambda: closes.later(used().resp_fin(at=2).orig_ack(), 100),
     "stall.zero_window": stalled,
@@ -255,6 +256,14 @@ def test_each_code_as_a_trace(code: str) -> None:
         assert "{" not in text and "nan" not in text
     if not code.startswith("timeout") and code != "heartbeat.little_room":
         assert row["evidence_frames"]
+
+
+def test_a_pool_that_overlooks_a_fin_is_told_whatever_it_speaks() -> None:
+    """Where no protocol is read there is no race; a late alert, or a late answer of the server, is no use of a pool."""
+    overlooked = used().resp_fin(at=6).orig_ack().orig(b"more", at=10).resp_rst(bare=True)
+    assert [row["code"] for row in findings(overlooked)] == ["close.stale_connection"]
+    answered = used().orig(b"slow", at=2).resp_ack().orig_fin(at=5).resp_ack().resp(b"late", at=10).orig_rst(bare=True)
+    assert "close.stale_connection" not in [row["code"] for row in findings(answered)]
 
 
 def limited(k: int, requests: int) -> Talk:

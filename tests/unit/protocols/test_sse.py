@@ -164,3 +164,23 @@ def test_segments_chunks_and_batches_do_not_matter(
     result = run(talk)
     assert len(beats(result)) == counted(body, time_of)
     assert run(talk, where).fingerprints() == result.fingerprints()
+
+
+def test_a_stream_that_a_proxy_cuts_after_a_silence_timed_out() -> None:
+    """Not in the middle of an answer that was due: nothing is due but the next event, before the proxy's timeout."""
+    talk = opened(CHUNKS)
+    for second in (2, 3.5, 5):
+        talk.resp(chunk(b"data: 1\n\n"), at=second).orig_ack()
+    result = run(talk.resp_fin(at="65s").orig_ack().orig_fin().resp_ack())
+    assert (result.close["trigger"], result.rows("findings")) == ("idle_timeout", [])
+    longer = (
+        opened(CHUNKS)
+        .resp(chunk(b"data: 1\n\n"), at="2s")
+        .orig_ack()
+        .resp(chunk(b"data: 2\n\n"), at="90s")
+        .orig_ack()
+        .resp_fin(at="150s")
+        .orig_fin()
+        .resp_ack()
+    )
+    assert run(longer).close["trigger"] == "request_in_flight"  # a longer silence was survived

@@ -35,7 +35,12 @@ from tests.talk import Talk
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
-FATAL = pg(b"E", b"SFATAL\0VFATAL\0C57P05\0Mterminating connection due to idle-session timeout\0\0")
+
+def fatal(code: bytes, *, old: bool = False) -> bytes:
+    """Return a FATAL error of PostgreSQL with this SQLSTATE; before 9.6 the severity came once."""
+    return pg(b"E", b"SFATAL\0" + (b"" if old else b"VFATAL\0") + b"C" + code + b"\0Mterminating connection\0\0")
+
+
 CLOSE, CLOSE_OK = b"\0\x0a\0\x32", amqp_frame(1, 0, b"\0\x0a\0\x33")
 FORCED = amqp_frame(1, 0, CLOSE + b"\1\x40\x11CONNECTION_FORCED\0\0\0\0")
 CLOSE_1 = performative(b"\0\x53\x18\x45")
@@ -64,10 +69,19 @@ GOODBYES = [
     (FIX, C, fix(b"5")), (FIX, S, fix(b"5")), (BGP, S, bgp(3, b"\6\2")),
 ]  # fmt: skip
 ERRORS = [
-    (MQTT_5, S, b"\xe0\1\x8d"), (MQTT_5, S, b"\xe0\2\x8e\0"), (POSTGRESQL, S, FATAL),
-    (MYSQL, S, mysql(0, b"\xff\xbf\x0f#HY000The client was disconnected by the server because of inactivity.")),
-    (AMQP_0, S, FORCED), (AMQP_1, S, performative(b"\0\x53\x18\xc0\5\1\0\x53\x1d\x45")),
+    (MQTT_5, S, b"\xe0\2\x8e\0"), (POSTGRESQL, S, fatal(b"53300")), (MYSQL, S, mysql(0, b"\xff\x10\4#HY000no")),
+    (AMQP_0, S, amqp_frame(1, 0, CLOSE + b"\2\x1d\5ERROR\0\0\0\0")),
+    (AMQP_1, S, performative(b"\0\x53\x18\xc0\5\1\0\x53\x1d\x45")),
     (STOMP, S, b"ERROR\nmessage:no\ncontent-length:2\n\nno\0"), (BGP, C, bgp(3, b"\4\0")),
+]  # fmt: skip
+INACTIVE = mysql(0, b"\xff\xbf\x0f#HY000The client was disconnected by the server because of inactivity.")
+IDLED = [
+    (MQTT_5, b"\xe0\1\x8d"), (MYSQL, INACTIVE), (POSTGRESQL, fatal(b"25P03")), (POSTGRESQL, fatal(b"57P05")),
+    (POSTGRESQL, fatal(b"57P05", old=True)),
+]  # fmt: skip
+ORDERED = [
+    (MQTT_5, b"\xe0\1\x8b"), (MYSQL, mysql(0, b"\xff\x1d\4#08S01Server shutdown in progress")), (AMQP_0, FORCED),
+    (POSTGRESQL, fatal(b"57P01")), (POSTGRESQL, fatal(b"57P01", old=True)),
 ]  # fmt: skip
 POLITE = [MQTT, MYSQL, POSTGRESQL, AMQP_0, AMQP_1, ZOOKEEPER, STOMP, FIX, BGP]
 
@@ -86,6 +100,32 @@ def test_an_error_is_no_goodbye(chat: Chat, who: str, words: bytes) -> None:
     close = ended(chat, (who, words)).close
     assert (close["graceful_app"], close["announced_by"]) == ("no", side)
     assert close["explanation"].endswith(f"The {side} had said that something was wrong.")
+
+
+@pytest.mark.parametrize(("chat", "words"), IDLED)
+def test_an_idle_timeout_that_is_said_needs_no_guess(chat: Chat, words: bytes) -> None:
+    close = ended(chat, (S, words)).close
+    assert (close["trigger"], close["graceful_app"]) == ("idle_timeout", "no")
+    assert close["explanation"].endswith("The server had said that the client was silent for too long.")
+
+
+@pytest.mark.parametrize(("chat", "words"), ORDERED)
+def test_a_shutdown_that_is_said_is_told(chat: Chat, words: bytes) -> None:
+    close = ended(chat, (S, words)).close
+    assert (close["trigger"], close["graceful_app"]) == ("unknown", "no")
+    assert close["explanation"].endswith(
+        "The server had said that it was told to close: a shutdown, or an administrator."
+    )
+
+
+@pytest.mark.parametrize(("code", "trigger"), [(b"57P01", "unknown"), (b"57P05", "idle_timeout")])
+def test_after_a_long_silence_too_the_words_decide(code: bytes, trigger: str) -> None:
+    talk = Talk().handshake()
+    for who, said, *_ in without_goodbye(POSTGRESQL).steps:
+        (talk.orig if who == C else talk.resp)(said)
+    talk.resp(pg(b"I") + PG_READY).orig_ack().resp(fatal(code), at="60s").resp_fin().orig_ack().orig_fin().resp_ack()
+    close = run(talk).close
+    assert (close["trigger"], close["idle_app_s"]) == (trigger, pytest.approx(60, abs=1))
 
 
 @pytest.mark.parametrize("chat", POLITE, ids=lambda chat: chat.protocol)
@@ -131,6 +171,6 @@ def test_an_idle_timeout_that_is_said_is_the_silence_before_it() -> None:
         (talk.orig if who == C else talk.resp)(said)
     notice = pg(b"N", b"SNOTICE\0\0")
     talk.resp(pg(b"I") + PG_READY).orig_ack().resp(notice, at="5s").orig_ack()
-    talk.resp(FATAL, at="35s").resp_fin().orig_fin().resp_ack()
+    talk.resp(fatal(b"57P05"), at="35s").resp_fin().orig_fin().resp_ack()
     result = run(talk)
     assert (result.close["trigger"], result.close["idle_app_s"]) == ("idle_timeout", pytest.approx(30, abs=0.1))
