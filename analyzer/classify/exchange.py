@@ -235,7 +235,7 @@ def race(facts: Facts, kind: I64) -> I64:
     forgotten = rested & ~fin & (dropped | ((kind == _STALE) & ~acknowledged))
     half = ~fin & rst & acknowledged
     before = facts.of(server, "rst_ts") <= app["request_ts"]
-    crossed_rst = ~fin & rst & ~acknowledged & (~rested | before) & (flow["close_rst"] == 1)
+    crossed_rst = ~fin & rst & ~acknowledged & before & (flow["close_rst"] == 1)
 
     words = ("stale_reuse", "race", "silent_drop_reuse", "half_race", "race", "none")
     conditions = [waiting & c for c in (stale, crossed, forgotten, half, crossed_rst)] + [http]

@@ -128,7 +128,8 @@ SILENCES = {
 
 CLUES = {
     "lives_on": "The host in whose name the RST came goes on as if it had not sent it.",
-    "ttl_differs": "Its TTL is off by 3 or more hops (2 where the direction never varied) from the rest.",
+    "ttl_differs": "Its TTL is off by 3 or more hops (2 where the direction never varied) from the rest, or it was set "
+    "by a neighbour while the rest came over routers.",
     "too_fast": "It answers data in less than half of what the host is away.",
     "ip_id_copied": "Its IP-ID is that of the packet of the other direction that it answers.",
     "ip_id_not_zero": "It has an IP-ID where the direction always had 0.",

@@ -142,11 +142,15 @@ def _hops(ttl: Array) -> Array:
 
 
 def _ttl_differs(r: _Reset) -> Mask:
-    """Off by 3 or more (load-balanced paths differ by one or two), by 2 if the direction never varied."""
+    """Off by 3 or more (load-balanced paths differ by one or two), by 2 if the direction never varied.
+
+    Or set by a neighbour, while all else of its direction has come over routers: a NAT or firewall on the way.
+    """
     rst, usual = r.x("rst_ttl").astype(np.int64), r.x("ttl").astype(np.int64)
     apart = np.abs(rst - usual)
     steady = (r.x("ttl_changes") == 0) & (r.x("rst_segments") >= _STEADY_SEGMENTS)
-    result: Mask = (usual > 0) & ((apart >= 3) | ((apart >= 2) & steady)) & (_hops(rst) != _hops(usual))
+    near = (_hops(rst) == 0) & (r.x("ttl_changes") == 0)
+    result: Mask = (usual > 0) & ((apart >= 3) | ((apart >= 2) & steady) | near) & (_hops(rst) != _hops(usual))
     return result
 
 

@@ -6,6 +6,7 @@ section 4.2.3.6, and half of a timeout as the longest safe heartbeat period).
 
 from __future__ import annotations
 
+from analyzer.classify.glossary import CLUES
 from analyzer.classify.verdict import LEAK_SURE
 from analyzer.render.flowrows import FlowRows
 from analyzer.render.plain import span
@@ -68,8 +69,10 @@ def unknowns(rows: FlowRows) -> list[str]:
         row["decrypted"] for row in sessions
     ):
         out.append("The payload is encrypted: a key log would show requests, heartbeats and the TLS close.")
-    if close.get("close_kind") in ("rst_on_idle", "rst_abort", "rst_injected_suspected"):
-        out.append("Whether the named side sent the RST itself: a second capture at that side would prove it.")
+    clues = [CLUES[clue] for clue in (close.get("middlebox_clues") or "").split(",") if clue in CLUES]
+    if clues or close.get("close_kind") in ("rst_on_idle", "rst_abort", "rst_injected_suspected"):
+        doubt = "Whether the named side sent the RST itself: a second capture at that side would prove it."
+        out.append(" ".join([doubt, "Clues:" if clues else "", *clues]).rstrip())
     if close.get("close_kind") in ("open_idle", "open_active"):
         out.append("How it ends: the capture stopped before.")
     missing = (flow["missing_bytes_c"] or 0) + (flow["missing_bytes_s"] or 0)

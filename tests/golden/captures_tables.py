@@ -28,10 +28,6 @@ TABLES = {
 # for a trigger, both its own protocol and that of the connection have to be read
 NEEDS = {"goaway": "h2", "ws_close": "ws"}
 APPS = {"http/1.0": "http", "http/1.1": "http", "websocket": "ws"}
-# where the analyzer is known to disagree, and why we think that the truth is right
-DISPUTED = {
-    ("race", "firewall_reload"): "nobody closed: a firewall rejected a request in the middle of a busy conversation",
-}
 DIRS = {"client": "c2s", "server": "s2c"}
 TOLERANCE_S = 0.3
 WS_OPCODES = {"cont": "continuation"}

@@ -11,7 +11,7 @@ import pytest
 
 from analyzer import Analysis, analyze
 from captures.catalogue import GROUPS, HERE, check
-from tests.golden.captures_tables import APPS, COMPARE, DIRS, DISPUTED, NEEDS, READ, TABLES, Rows, unsure
+from tests.golden.captures_tables import APPS, COMPARE, DIRS, NEEDS, READ, TABLES, Rows, unsure
 
 NAMES = sorted(path.stem for path in HERE.glob("*.json"))
 
@@ -42,16 +42,6 @@ def cases(*needs: str) -> list[Case]:
         for name in NAMES
         for index, connection in enumerate(truth(name)["connections"])
         if all(key in connection for key in needs)
-    ]
-
-
-def disputed(what: str, these: list[Case]) -> list[Any]:
-    """Mark the cases in which the analyzer is known to disagree with the truth; it fails when it no longer does."""
-    return [
-        pytest.param(*case, marks=pytest.mark.xfail(reason=DISPUTED[what, case[0]], strict=True))
-        if (what, case[0]) in DISPUTED
-        else case
-        for case in these
     ]
 
 
@@ -190,7 +180,7 @@ def test_the_round_trip_is_that_of_the_wire(name: str, index: int) -> None:
     assert flow["handshake_rtt_s"] == pytest.approx(wanted["handshake_rtt_s"], abs=0.05)
 
 
-@pytest.mark.parametrize(("name", "index"), disputed("race", cases() if "race" in READ else []))
+@pytest.mark.parametrize(("name", "index"), cases() if "race" in READ else [])
 def test_races(name: str, index: int) -> None:
     """Every race that there was, and none that there was not."""
     wanted, flow = connection_of(name, index)
@@ -198,7 +188,7 @@ def test_races(name: str, index: int) -> None:
     assert race in one_or_more(wanted["close"].get("race", "none"))
 
 
-@pytest.mark.parametrize(("name", "index"), disputed("trigger", cases() if "trigger" in READ else []))
+@pytest.mark.parametrize(("name", "index"), cases() if "trigger" in READ else [])
 def test_triggers(name: str, index: int) -> None:
     wanted, flow = connection_of(name, index)
     if "trigger" in wanted["close"]:

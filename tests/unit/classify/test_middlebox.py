@@ -41,6 +41,15 @@ def test_a_hop_more_is_the_network() -> None:
     assert clues(used().resp_rst(at=10, ttl=57)) == set()
 
 
+@pytest.mark.parametrize(("hops", "ttl", "odd"), [(1, 64, True), (2, 64, True), (1, 63, False), (0, 64, False)])
+def test_a_ttl_that_a_neighbour_set(hops: int, ttl: int, odd: bool) -> None:
+    """A NAT or firewall next to the capture answers in the name of a server behind it."""
+    talk = Talk(rtt="40ms", capture="client")
+    talk.server.ttl = 64 - hops
+    talk.handshake().orig(b"request", at=1).resp(b"response").orig_ack()
+    assert clues(talk.resp_rst(at=10, ttl=ttl)) == ({"ttl_differs"} if odd else set())
+
+
 @pytest.mark.parametrize("ttl", [122, 249])
 def test_another_initial_ttl_over_the_same_hops_is_the_same_host(ttl: int) -> None:
     assert clues(used().resp_rst(at=10, ttl=ttl)) == set()

@@ -461,3 +461,12 @@ def test_a_length_that_fits_into_no_number_wraps_to_none(head: bytes) -> None:
     result = run(Talk().handshake().orig(said).resp_ack())
     assert [row["target"] for row in result.rows("http_requests")] == ["/", "/smuggled"]
     assert not result.rows("http_requests")[0]["complete"]
+
+
+def test_a_reset_in_the_middle_of_a_conversation_is_no_race() -> None:
+    """Nobody closed: a firewall rejects a request for which there was no silence. A RST sent before crosses it."""
+    busy = Talk(rtt="40ms").handshake().orig(GET, at="1s").resp(OK).orig_ack().orig(GET, at="1.5s")
+    rejected = run(busy.resp_rst(bare=True, at="1.5001s"))
+    assert (rejected.close["race"], rejected.rows("findings")) == ("none", [])
+    crossed = Talk(rtt="40ms", capture="middle").handshake().orig(GET, at="1s").resp(OK).orig_ack()
+    assert run(crossed.resp_rst(at="1.3s").orig(GET, at="1.305s")).close["race"] == "race"
