@@ -65,7 +65,7 @@ CODES: dict[str, str] = {
     "tls.record_cap": "the memory for TLS records that wait for their end was full; some were framed, not read",
     "tls.bad_handshake": "a TLS handshake message whose lengths contradict each other; what came before it is kept",
     "tls.handshake_cap": "a TLS handshake message or its parts longer than longwire keeps",
-    "tls.bad_key_log": "lines of a key log that are none, or more of them than longwire keeps",
+    "tls.bad_key_log": "lines that are no lines of a key log, or more secrets than longwire keeps",
     "tls.bad_record_mac": "encrypted records that the key log's secrets do not open: damaged, or the secrets are wrong",
     "tls.no_secret": "TLS connections that the key log says nothing of, though one was given; they stay encrypted",
     "tls.undecrypted": "encrypted records of connections in the key log that need a secret it lacks, or were cut",

@@ -161,13 +161,10 @@ def stream(
     get no more rows, as soon as that is known. A single file begins to be read at once, two buffers ahead of what is
     asked for. Raises AnalyzerError, also at once, if the input cannot be read at all.
     """
-    from analyzer.kernel import cache_is_cold
-
-    if notice is not None and cache_is_cold():
-        _compile_at_first(notice)
     from analyzer.capture.keyfile import KeyFile
     from analyzer.capture.reader import open_captures
     from analyzer.engine import Engine
+    from analyzer.kernel import cache_is_cold
 
     known = None
     if knowledge is not None:
@@ -176,6 +173,8 @@ def stream(
         known = Knowledge.with_file(knowledge)
     ledger = Ledger()
     reader = open_captures(_as_list(paths), ledger, progress=progress)
+    if notice is not None and cache_is_cold():  # nobody waits for kernels to learn that a file cannot be read
+        _compile_at_first(notice)
     engine = Engine(
         settings or Settings(), ledger, reader.files, segments=segments, records=records, payload=payload,
         knowledge=known,

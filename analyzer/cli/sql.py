@@ -30,7 +30,7 @@ class SqlRequest(Job):
         try:
             import duckdb
         except ImportError:
-            raise AnalyzerError("SQL needs DuckDB", "pip install duckdb") from None
+            raise AnalyzerError("SQL needs DuckDB", "pip install 'longwire[sql]'") from None
         _answer(duckdb, found, self)
         return 0
 

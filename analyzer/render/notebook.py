@@ -92,7 +92,7 @@ def analysis_html(tables: dict[str, pa.Table]) -> str:
     ended = sorted(((row["counts"], row["values"]) for row in kinds), key=lambda pair: (-pair[0], pair[1]))
     rows = [(name, table.num_rows, TABLES[name].doc) for name, table in tables.items() if table.num_rows]
     return (
-        f"<p><b>{tables['flows'].num_rows:,} connections</b></p>"
+        f"<p><b>{tables['flows'].num_rows:,} connection{'' if tables['flows'].num_rows == 1 else 's'}</b></p>"
         + _html_table(("ended as", "connections"), [(kind, f"{count:,}") for count, kind in ended])
         + _html_table(("table", "rows", "what it says"), [(name, f"{count:,}", doc) for name, count, doc in rows])
     )

@@ -55,7 +55,7 @@ def check_target(path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise AnalyzerError("pictures need matplotlib", "pip install matplotlib") from None
+        raise AnalyzerError("pictures need matplotlib", "pip install 'longwire[plot]'") from None
 
 
 def plot_flow(rows: FlowRows, path: Path) -> None:

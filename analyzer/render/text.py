@@ -43,7 +43,7 @@ LOOKS: dict[str, str] = {
     "rst_injected_suspected": "reset by a RST consistent with a middlebox, not with the peer",
     "race.race": "lost a request that crossed the close (keep-alive race)",
     "race.stale_reuse": "used again after the peer had already closed (stale pool)",
-    "race.silent_drop_reuse": "used again after something on the path had forgotten them",
+    "race.silent_drop_reuse": "used again after something on the path had forgotten it",
     "race.half_race": "reset while a request was being sent",
     "abort_zero_window": "aborted while the receiver's window was closed",
     "rst_to_data_stale": "answered data with RST: the peer no longer knew the connection",
@@ -198,7 +198,7 @@ def _print_looks(console: Console, summary: Summary) -> None:
     for trouble in looks[:MAX_LOOKS]:
         _indented(console, _look(trouble))
     if len(looks) > MAX_LOOKS:
-        _indented(console, f"... and {_count(len(looks) - MAX_LOOKS, 'more kind')}: see closes with --out")
+        _indented(console, f"... and {len(looks) - MAX_LOOKS:,} more: longwire findings and longwire closes list them")
 
 
 def ranked_looks(summary: Summary) -> list[Trouble]:

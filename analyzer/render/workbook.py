@@ -33,7 +33,7 @@ def check_openpyxl() -> None:
     try:
         import openpyxl  # noqa: F401
     except ImportError:
-        raise AnalyzerError("Excel workbooks need openpyxl", "pip install openpyxl") from None
+        raise AnalyzerError("Excel workbooks need openpyxl", "pip install 'longwire[xlsx]'") from None
 
 
 def write_workbook(

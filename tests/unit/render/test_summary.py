@@ -221,7 +221,7 @@ def test_findings_come_first_and_the_rest_is_counted() -> None:
     looks = text[text.index("Worth a look") :].splitlines()
     assert looks[1].startswith("  http.keepalive_mismatch (flow 3, 4). server idles")
     assert "x.note" not in text
-    assert looks[-1] == f"  ... and {len(kinds) + 1 - 8} more kinds: see closes with --out"
+    assert looks[-1] == f"  ... and {len(kinds) + 1 - 8} more: longwire findings and longwire closes list them"
 
 
 def test_a_race_is_told_once() -> None:
