@@ -115,7 +115,9 @@ Examples:
 
 def _show(
     files: Files,
-    flow: Annotated[int, typer.Option("--flow", metavar="N", help="Which connection: its flow_id.")],
+    flow: Annotated[
+        int | None, typer.Option("--flow", metavar="N", help="Which connection: its flow_id. Needless if there is one.")
+    ] = None,
     ladder: Annotated[
         bool, typer.Option("--ladder", help="The sequence diagram of its packets instead of the card.")
     ] = False,

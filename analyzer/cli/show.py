@@ -21,7 +21,7 @@ class ShowRequest(Job):
 
     files: tuple[Path, ...]
     reading: Reading
-    flow_id: int
+    flow_id: int | None  # None = the only one there is
     ladder: bool = False
     format: str = "text"
 
@@ -31,19 +31,23 @@ class ShowRequest(Job):
 
 
 def _show(request: ShowRequest, own_process: bool) -> int:
-    if request.flow_id < 0:
-        raise AnalyzerError(f"--flow {request.flow_id}: connections count from 0", "longwire flows FILE lists them")
+    flow_id = request.flow_id or 0
+    if flow_id < 0:
+        raise AnalyzerError(f"--flow {flow_id}: connections count from 0", "longwire flows FILE lists them")
     from analyzer.cli.source import Source
     from analyzer.render.card import make_card
     from analyzer.render.flowrows import FlowRows
     from analyzer.render.ladder import ladder, ladder_lines
 
     source = Source(request.files, request.reading, own_process=own_process)
-    rows = FlowRows(request.flow_id)
-    for name, chunk in source.follow([request.flow_id]):
+    rows, another = FlowRows(flow_id), 0
+    for name, chunk in source.follow([0, 1] if request.flow_id is None else [flow_id]):
         rows.add(name, chunk)
+        another += name == "flows" and 1 in chunk["flow_id"].to_pylist()
+    if request.flow_id is None and another:
+        raise AnalyzerError("the capture has several connections", "--flow N shows one; longwire flows FILE lists them")
     if not rows.found:
-        raise AnalyzerError(f"there is no connection {request.flow_id}", "longwire flows FILE lists them")
+        raise AnalyzerError(f"there is no connection {flow_id}", "longwire flows FILE lists them")
     width = shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if sys.stdout.isatty() else PIPED_WIDTH
     if request.format == "json":
         shown = ladder(rows) if request.ladder else make_card(rows)

@@ -20,6 +20,14 @@ def test_a_card(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == ""
 
 
+def test_one_connection_needs_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", STALE]) == 0
+    assert capsys.readouterr().out.startswith("flow 0  ")
+    assert main(["show", STALE.replace("stale_reuse", "port_reused")]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "hint: --flow N shows one" in err
+
+
 def test_a_ladder(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", STALE, "--flow", "0", "--ladder"]) == 0
     assert sum("|" in line for line in capsys.readouterr().out.splitlines()) == 11
