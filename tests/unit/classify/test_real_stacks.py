@@ -226,3 +226,19 @@ def test_no_round_trip_is_measured_over_a_merged_retransmission() -> None:
     talk = used().orig(b"aa", at="5s", lost=True).orig(b"bb", at="5.001s", lost=True)
     talk.orig(b"aabb", seq=8, at="5.22s").resp(b"ok", at="5.24s").orig_ack()
     assert run(talk).flow["rtt_p95_s"] < 0.1
+
+
+@pytest.mark.parametrize("lower", [100, 800_000_000, 1_500_000_000, -1000])
+def test_an_old_ack_before_the_syn_ack_moves_nothing(lower: int) -> None:
+    """The server still has the port's last connection: it answers the SYN with that one's ACK (RFC 9293 3.5.1)."""
+    old = Talk(isn=(2_000_000_000, 9_000_000)).handshake().orig(b"abc", at="1s").resp(b"defg").orig_ack()
+    old.resp_fin(at="3s").orig_fin().resp_ack()
+    new = Talk(isn=(2_000_000_000 - lower, 70_000_000)).syn(at="4s")
+    new.packets.append((new.packets[-1][0] + 20_000_000, old.resp_ack(at="4.02s").packets.pop()[1]))
+    new.orig_rst(bare=True, at="4.02005s", seq=lower + 5)
+    new.syn(at="5s").syn_ack().ack().orig(b"new").resp(b"ok").orig_ack().orig_fin(at="8s").resp_fin().orig_ack()
+    result = run(merge(old, new))
+    flow, closed = result.rows("flows")[1], result.rows("closes")[1]
+    assert (flow["payload_bytes_c"], flow["missing_bytes_c"], flow["spurious_c"]) == (3, 0, 0)
+    assert (closed["close_kind"], closed["graceful_tcp"]) == ("fin_client_first", "yes")
+    assert result.anomalies == {}
