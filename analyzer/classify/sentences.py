@@ -92,8 +92,8 @@ _ORPHAN = (
 )
 _ALERT_ONLY = "The {who} closed (FIN), then reset when the {other}'s last TLS alert came: no data was lost."
 _ALERT_CUT = (
-    "The {who} closed (FIN) without close_notify, then reset when the {other}'s last TLS alert came: it did not say "
-    "whether that was all it had to send."
+    "The {who} closed (FIN) in the middle of a TLS record, then reset when the {other}'s last TLS alert came: what it "
+    "had to send was cut short."
 )
 _LATER = "The {who} closed (FIN) and reset later: the {other} had neither closed nor sent anything in between."
 _LONG_OPEN = (
@@ -171,7 +171,7 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
     """Yield each sentence with the flows that it is said of. untold (n,)  the silence before the end is not known"""
     from analyzer.classify.closing import answers_late_fin, left_open, reset_at_once
     from analyzer.classify.idle_gap import stalled_at_end
-    from analyzer.classify.tls import only_alert_late, parted_in_tls
+    from analyzer.classify.tls import only_alert_late
 
     x = np.where(verdict.initiator == _SERVER, 1, 0)
     alone = facts.of(1 - x, "segments") == 0
@@ -188,8 +188,8 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
             (_LATER, later),
             (_AT_ONCE, unprovoked),
             (_PARTED_RESET, parted & (facts.farewell.side != x)),
-            (_ALERT_ONLY, only_alert_late(facts, x) & parted_in_tls(facts, x)),
-            (_ALERT_CUT, only_alert_late(facts, x)),
+            (_ALERT_CUT, only_alert_late(facts, x) & (facts.app["tls_truncated"] == 1)),
+            (_ALERT_ONLY, only_alert_late(facts, x)),
         ],
         "rst_after_peer_fin": [(_LONG_OPEN, leaked), (_PARTED_RESET, parted & (facts.farewell.side != x))],
         "rst_on_idle": [(_UNREAD, (verdict.resetter == _SERVER) & (facts.server["rst_unread"] != 0))],

@@ -50,13 +50,6 @@ def alert_trigger(facts: Facts, trigger: I64, kind: I64) -> I64:
     return result
 
 
-def parted_in_tls(facts: Facts, x: I64) -> Mask:
-    """Return where x (n,) had said close_notify, and TCP ended between two records."""
-    said = np.isin(np.where(x == _CLIENT, facts.app["tls_close_c"], facts.app["tls_close_s"]), TLS_GOODBYE)
-    result: Mask = said & (facts.app["tls_truncated"] == 0)
-    return result
-
-
 def only_alert_late(facts: Facts, x: I64) -> Mask:
     """Return where all that came for x (n,) after its FIN was the other side's alert: goodbye, or that x said none."""
     app, y = facts.app, 1 - x

@@ -51,6 +51,13 @@ def test_what_comes_after_the_fin(last: bytes, trigger: str) -> None:
     assert ("no data was lost" in row["explanation"]) == (trigger == "idle_timeout")
 
 
+def test_a_record_that_is_cut_by_the_fin_is_lost() -> None:
+    """A send timeout: the client says goodbye to a server that had more to say."""
+    talk = asked().orig(w.data(60), at=2).resp(w.data(900)[:500]).orig_ack().resp_fin(at=5).orig_ack()
+    row = run(talk.orig(w.ALERT).resp_rst(bare=True)).close
+    assert row["close_kind"] == "rst_after_own_fin" and row["explanation"].endswith("was cut short.")
+
+
 def test_a_request_and_a_goodbye_after_the_fin() -> None:
     talk = asked().resp_fin(at=66).orig_ack().orig(w.data(60)).orig(w.ALERT).resp_rst(bare=True)
     assert run(talk).close["trigger"] == "data_after_close"
