@@ -37,7 +37,7 @@ def take_ack(
     """Apply an acknowledgement to the peer's sequence space; return ACKED_UNSEEN if it covers bytes not captured."""
     bits = 0
     beyond = ack_rel - peer.snd_nxt
-    if beyond > 0 and peer.syns > 0 and me.syns == 0 and peer.snd_nxt == FIRST_BYTE:
+    if direction == 1 and beyond > 0 and peer.syns > 0 and me.syns == 0 and peer.snd_nxt == FIRST_BYTE:
         return 0  # of the connection that had these ports before (RFC 9293 section 3.5.1), or else data will say so
     if beyond > MAX_JUMP and not confirmed(peer, ack_rel):
         return ACKED_UNSEEN
