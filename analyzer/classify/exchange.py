@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analyzer.classify.facts import Array, Facts
-from analyzer.classify.goodbye import last_words, says_goodbye
+from analyzer.classify.goodbye import says_goodbye
 from analyzer.classify.idle_gap import OFTEN, longest_pause, outlived
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.channel import BYE_DONE, BYE_NONE, HTTP1, HTTP2, MESSAGES, PHASE_TUNNEL, WEBSOCKET
@@ -77,49 +77,29 @@ def idle_app(facts: Facts, when: I64, idle_payload_s: Array) -> Array:
 def graceful_app(facts: Facts, kind: I64) -> Coded:
     """Return whether the application was finished: yes, no, unknown, n/a (nothing that is read, or not closed)."""
     app = facts.app
-    polite, words = says_goodbye(facts), last_words(facts)[1]
+    polite, words = says_goodbye(facts), facts.last_words[1]
     http, websocket = app["reader"] == HTTP1, app["reader"] == WEBSOCKET
     finished = (app["outstanding"] == 0) & (app["open_message"] == 0) & ~deserted(facts)
     said = (app["ws_close_c"] != 0) & (app["ws_close_s"] != 0) & (app["ws_close_c"] == app["ws_close_s"])
     http2, goodbye = app["reader"] == HTTP2, _goaway(app)
     in_error = np.maximum(app["goaway_c"], app["goaway_s"]) > _NO_ERROR
-    codes = np.select(
-        [
-            np.isin(kind, _STILL_OPEN),
-            _in_tunnel(app),
-            http & finished & ~_lost(facts),
-            _lost(facts),
-            http,
-            websocket & said,
-            websocket,
-            http2 & goodbye & ~in_error & finished,
-            http2 & (app["unsure"] == 1) & ~goodbye,
-            http2,
-            words == BYE_DONE,
-            polite & (words == BYE_NONE) & ((app["unsure"] == 1) | _unseen(facts)),
-            polite,
-        ],
-        [
-            GRACE.index(word)
-            for word in (
-                "n/a",
-                "unknown",
-                "yes",
-                "unknown",
-                "no",
-                "yes",
-                "no",
-                "yes",
-                "unknown",
-                "no",
-                "yes",
-                "unknown",
-                "no",
-            )
-        ],
-        GRACE.index("n/a"),
-    )
-    return Coded(codes, GRACE)
+    cases: list[tuple[Mask, str]] = [
+        (np.isin(kind, _STILL_OPEN), "n/a"),
+        (_in_tunnel(app), "unknown"),
+        (http & finished & ~_lost(facts), "yes"),
+        (_lost(facts), "unknown"),
+        (http, "no"),
+        (websocket & said, "yes"),
+        (websocket, "no"),
+        (http2 & goodbye & ~in_error & finished, "yes"),
+        (http2 & (app["unsure"] == 1) & ~goodbye, "unknown"),
+        (http2, "no"),
+        (words == BYE_DONE, "yes"),
+        (polite & (words == BYE_NONE) & ((app["unsure"] == 1) | _unseen(facts)), "unknown"),
+        (polite, "no"),
+    ]
+    grace = [GRACE.index(word) for _, word in cases]
+    return Coded(np.select([condition for condition, _ in cases], grace, GRACE.index("n/a")), GRACE)
 
 
 def deserted(facts: Facts) -> Mask:
@@ -161,7 +141,7 @@ def announced_by(facts: Facts) -> Coded:
     app = facts.app
     said = app["close_said"].astype(np.int64) - 1  # by whom among those who ask and answer
     side = np.where(app["requester"] == 0, said, 1 - said)
-    return Coded(np.where((app["reader"] == HTTP1) & (said >= 0), side, last_words(facts)[0]), SIDES)
+    return Coded(np.where((app["reader"] == HTTP1) & (said >= 0), side, facts.last_words[0]), SIDES)
 
 
 def websocket_close(facts: Facts, kind: I64) -> dict[str, Any]:
@@ -262,16 +242,17 @@ def app_trigger(facts: Facts, trigger: I64, initiator: I64, races: I64, kind: I6
     limit = ((left >= 0) & (left <= 1)) | (app["responses"] == left) | np.isin(app["responses"], _KNOWN_LIMITS)
     unread = trigger == TRIGGERS.index("rst_unread")  # of what HTTP has read and found to be whole
     keep = (trigger != TRIGGERS.index("unknown")) & ~(done & unread)
-    stream = http & (app["sse"] == 1) & (app["outstanding"] > 0) & ~_lost(facts)
+    waits = http & (app["outstanding"] > 0) & ~_lost(facts)
+    pause = waits & (app["sse"] == 1) & quiet & by_server & (idle > longest_pause(facts))  # longer than any before
     cases: list[tuple[Mask, str]] = [
         (websocket & ((app["ws_close_c"] != 0) | (app["ws_close_s"] != 0)), "ws_close"),
         (websocket & quiet & by_server, "idle_timeout"),  # cut without a goodbye
         (_goaway(app) & closed & ~np.isin(trigger, _GIVEN_UP), "goaway"),
         (np.isin(races, [RACES.index("race"), RACES.index("half_race")]), "request_in_flight"),
         (deserted(facts), "request_in_flight"),
-        (stream & quiet & by_server & (idle > longest_pause(facts)), "idle_timeout"),  # longer than any before
+        (pause, "idle_timeout"),
         (http & keep, ""),
-        (http & (app["outstanding"] > 0) & ~_lost(facts), "request_in_flight"),
+        (waits, "request_in_flight"),
         (said & (app["close_said"] == 2) & by_server & limit, "keepalive_max_reached"),
         (said, "connection_close_header"),
         (done & ~quiet, "response_complete"),

@@ -108,6 +108,13 @@ class Facts:
         return farewells(self)
 
     @cached_property
+    def last_words(self) -> tuple[I64, I64]:
+        """`goodbye.last_words`."""
+        from analyzer.classify.goodbye import last_words
+
+        return last_words(self)
+
+    @cached_property
     def _by_id(self) -> tuple[I64, I64]:
         order = np.argsort(self.flow["flow_id"], kind="stable")
         return order, self.flow["flow_id"][order]

@@ -137,8 +137,9 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     # A client that resets after the last word has what it wanted; a server that does may lose what it had sent.
     code[(code == _NUMBER["close.unread_data"]) & (verdict.resetter == 0)] = -1
     fin_first = (facts.client["fin_ts"] != 0) | (facts.server["fin_ts"] != 0)
-    told = (verdict.resetter == 0) | (closes["race"].codes >= 0) | only_alert_late(facts, np.ones(facts.n, np.int64))
-    code[(code == _NUMBER["close.stale_connection"]) & fin_first & told] = -1  # a race says so if one was
+    used = (verdict.resetter == 1) & ~only_alert_late(facts, np.ones(facts.n, np.int64))  # by a client, after that FIN
+    used &= closes["race"].codes < 0  # else the race says so if one was
+    code[(code == _NUMBER["close.stale_connection"]) & fin_first & ~used] = -1
     known = np.where(verdict.resetter == 0, _answered_probes(facts.server), _answered_probes(facts.client)) > 1
     code[(code == _NUMBER["keepalive.too_late"]) & known] = _NUMBER["keepalive.state_lost"]
     closed = facts.of(np.maximum(verdict.resetter, 0), "fin_seq") != 0  # who answers a probe so had said goodbye

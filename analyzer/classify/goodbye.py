@@ -50,7 +50,7 @@ def last_words(facts: Facts) -> tuple[I64, I64]:
 
 def said_trigger(facts: Facts, trigger: I64) -> I64:
     """Return the triggers with what was said in words: an idle timeout, or that it was none."""
-    words, idle, unknown = last_words(facts)[1], TRIGGERS.index("idle_timeout"), TRIGGERS.index("unknown")
+    words, idle, unknown = facts.last_words[1], TRIGGERS.index("idle_timeout"), TRIGGERS.index("unknown")
     result: I64 = np.where(words == BYE_IDLED, idle, trigger)
     result[(words == BYE_ORDERED) & (trigger == idle)] = unknown
     return result
@@ -58,7 +58,7 @@ def said_trigger(facts: Facts, trigger: I64) -> I64:
 
 def with_goodbye(explanation: pa.Array, facts: Facts) -> pa.Array:
     """Return the explanations with a sentence about the goodbye."""
-    by, words = last_words(facts)
+    by, words = facts.last_words
     here = by >= 0
     if not here.any():
         return explanation

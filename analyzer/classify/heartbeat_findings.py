@@ -43,8 +43,7 @@ def unanswered(facts: Facts, verdict: Verdict, graceful_app: Array, beats: dict[
     here = facts.rows_of(flow_id[start])
     closed = facts.flow["close_ts"][here] != 0
     beater = beats["dir"].codes[due[start]].astype(np.int64)
-    parting = np.maximum(facts.app["ws_close_first"], facts.app["bye_first"])[here]
-    leaves = parting == 2 - beater  # who says goodbye is alive, whatever it answers
+    leaves = _parted_first(facts)[here] == 2 - beater  # who says goodbye is alive, whatever it answers
     leaves |= (verdict.initiator[here] == 1 - beater) & ~_said_goodbye(facts, here, beater)
     # Some peers never answer: if both programs then end in order, nobody missed anything.
     never = ~np.maximum.reduceat(good, start)
@@ -55,6 +54,12 @@ def unanswered(facts: Facts, verdict: Verdict, graceful_app: Array, beats: dict[
     return here, (facts.flow["close_ts"][here] - beats["ts"][first]) / 1e9, beats["frame"][first]
 
 
+def _parted_first(facts: Facts) -> Array:
+    """Return who said first, in its protocol's words, that it leaves: 0 nobody, 1 client, 2 server."""
+    result: Array = np.maximum(facts.app["ws_close_first"], facts.app["bye_first"])
+    return result
+
+
 def _said_goodbye(facts: Facts, here: I64, side: I64) -> Mask:
     """Return where `side` (k,) of flows `here` parted before the other's FIN, which may then come first."""
     at, other = np.arange(here.size), 1 - side
@@ -63,8 +68,7 @@ def _said_goodbye(facts: Facts, here: I64, side: I64) -> Mask:
     byes = np.stack([facts.app["tls_bye_c"][here], facts.app["tls_bye_s"][here]])
     mine, theirs = byes[side, at], byes[other, at]
     said: Mask = facts.farewell.side[here] == side
-    first = np.maximum(facts.app["ws_close_first"], facts.app["bye_first"])[here]
-    said |= (first == side + 1) & (late <= 0)
+    said |= (_parted_first(facts)[here] == side + 1) & (late <= 0)
     said |= (mine != 0) & (mine <= closed) & ((theirs == 0) | (mine < theirs))
     return said
 

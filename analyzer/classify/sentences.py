@@ -176,7 +176,8 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
     x = np.where(verdict.initiator == _SERVER, 1, 0)
     alone = facts.of(1 - x, "segments") == 0
     closed = facts.of(np.maximum(verdict.resetter, 0), "fin_seq") != 0
-    parted = facts.farewell.side >= 0
+    parted, alert = facts.farewell.side >= 0, only_alert_late(facts, x)
+    parted_other = parted & (facts.farewell.side != x)
     unprovoked, leaked = reset_at_once(facts, verdict), left_open(facts, verdict)
     later = unprovoked & (facts.of(x, "rst_ts") - facts.of(x, "fin_ts") > facts.stimulus_ns)
     special = {
@@ -187,11 +188,11 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
             (_ORPHAN, answers_late_fin(facts, x)),
             (_LATER, later),
             (_AT_ONCE, unprovoked),
-            (_PARTED_RESET, parted & (facts.farewell.side != x)),
-            (_ALERT_CUT, only_alert_late(facts, x) & (facts.app["tls_truncated"] == 1)),
-            (_ALERT_ONLY, only_alert_late(facts, x)),
+            (_PARTED_RESET, parted_other),
+            (_ALERT_CUT, alert & (facts.app["tls_truncated"] == 1)),
+            (_ALERT_ONLY, alert),
         ],
-        "rst_after_peer_fin": [(_LONG_OPEN, leaked), (_PARTED_RESET, parted & (facts.farewell.side != x))],
+        "rst_after_peer_fin": [(_LONG_OPEN, leaked), (_PARTED_RESET, parted_other)],
         "rst_on_idle": [(_UNREAD, (verdict.resetter == _SERVER) & (facts.server["rst_unread"] != 0))],
         "rst_to_data_stale": [(_GONE, closed)],
         "rst_to_keepalive": [(_PROBED, closed)],

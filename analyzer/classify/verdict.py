@@ -106,9 +106,21 @@ def _resetter(facts: Facts) -> I64:
     return result
 
 
+def _judge_refusals(facts: Facts, case: _Case, has: Mask, x: I64) -> None:
+    """A RST by x ended the flow before it was established."""
+    flow = facts.flow
+    opening = (facts.client["syns"] > 0) | (facts.server["syns"] > 0)
+    has = has & (flow["handshake_ts"] == 0) & opening & (flow["payload_ts"] == 0)
+    sure = np.where(facts.of(x, "rst_ack") == 1, 0.99, 0.9)
+    case.add(has & (x == _SERVER) & (facts.server["syns"] == 0), "refused", "server", sure)
+    case.add(has & (x == _CLIENT), "handshake_aborted", "client", 0.95)
+    gave_up = has & (facts.server["syns"] >= 2)  # on a handshake that the client never completed
+    case.add(gave_up, "synack_timeout", "server", 0.8, inferred=True)
+
+
 def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
     """A RST by X ended the flow; Y is the other side."""
-    flow, has = facts.flow, resetter >= 0
+    has = resetter >= 0
     x = np.maximum(resetter, 0)
     y = 1 - x
 
@@ -116,15 +128,7 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
         return facts.of(x, name)
 
     when = of_x("rst_ts")
-    opening = (facts.client["syns"] > 0) | (facts.server["syns"] > 0)
-    unestablished = (flow["handshake_ts"] == 0) & opening & (flow["payload_ts"] == 0)
-    case.add(
-        has & unestablished & (x == _SERVER) & (facts.server["syns"] == 0), "refused", "server",
-        np.where(of_x("rst_ack") == 1, 0.99, 0.9),
-    )  # fmt: skip
-    case.add(has & unestablished & (x == _CLIENT), "handshake_aborted", "client", 0.95)
-    gave_up = has & unestablished & (facts.server["syns"] >= 2)  # on a handshake that the client never completed
-    case.add(gave_up, "synack_timeout", "server", 0.8, inferred=True)
+    _judge_refusals(facts, case, has, x)
     only_resets = (facts.both("segments") == facts.both("rsts")).all(axis=0)
     case.add(has & only_resets, "capture_gap", "unknown", 0.5, inferred=True)
 
@@ -225,14 +229,18 @@ def _judge_fins(facts: Facts, case: _Case) -> None:
 
 def _unheard(facts: Facts) -> Mask:
     """Return where a side sends data again and again that nobody acknowledges: its FIN behind that is not the story."""
-    tries = facts.settings.dead_peer_tries
-    last = facts.both("last_ts")
     lost = np.zeros(facts.n, np.bool_)
-    for k, side in ((_CLIENT, facts.client), (_SERVER, facts.server)):
+    for side, peer in ((facts.client, facts.server), (facts.server, facts.client)):
         data_end = np.where(side["fin_seq"] != 0, side["fin_seq"] - 1, side["snd_nxt"])
-        backed_off = (lone_retries(side, last[1 - k]) >= tries) & (side["retry_doublings"] >= tries - 2)
-        lost |= backed_off & (side["una_known"] == 1) & (side["snd_una"] < data_end)
+        lost |= _backed_off(facts, side, peer) & (side["una_known"] == 1) & (side["snd_una"] < data_end)
     result: Mask = lost & ~(facts.both("fin_seq") != 0).all(axis=0)
+    return result
+
+
+def _backed_off(facts: Facts, side: Records, peer: Records) -> Mask:
+    """Return where a side repeats its data, its waits double, and its peer says nothing at all."""
+    tries = facts.settings.dead_peer_tries
+    result: Mask = (lone_retries(side, peer["last_ts"]) >= tries) & (side["retry_doublings"] >= tries - 2)
     return result
 
 
@@ -256,13 +264,11 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
     full_queue = (server["syns"] >= 2) & (server["last_kind"] == SENT_SYN) & (server["payload_bytes"] == 0)
     case.add(full_queue, "synack_timeout", "none", 0.8, inferred=True)
 
-    for k, side in ((_CLIENT, client), (_SERVER, server)):
+    for k, side, peer in ((_CLIENT, client, server), (_SERVER, server, client)):
         run = side["unanswered_run"] + waits_in_vain(facts, side)
         waited = _GAVE_UP * side["probe_gap"]
         case.add((run >= tries) & (silence > waited), "abort_keepalive", INITIATORS[k], 0.7, inferred=True)
-        lone = lone_retries(side, (server if k == _CLIENT else client)["last_ts"])
-        backed_off = (lone >= tries) & (side["retry_doublings"] >= tries - 2)
-        gave_up = backed_off & (silence > _GAVE_UP * side["retry_gap"])
+        gave_up = _backed_off(facts, side, peer) & (silence > _GAVE_UP * side["retry_gap"])
         case.add(gave_up, "abort_retransmit", INITIATORS[k], 0.7, inferred=True)
     stuck = np.maximum(lone_retries(client, server["last_ts"]), lone_retries(server, client["last_ts"])) >= tries
     probing = np.maximum(

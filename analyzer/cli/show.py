@@ -31,6 +31,7 @@ class ShowRequest(Job):
 
 
 def _show(request: ShowRequest, own_process: bool) -> int:
+    only = request.flow_id is None
     flow_id = request.flow_id or 0
     if flow_id < 0:
         raise AnalyzerError(f"--flow {flow_id}: connections count from 0", "longwire flows FILE lists them")
@@ -40,11 +41,11 @@ def _show(request: ShowRequest, own_process: bool) -> int:
     from analyzer.render.ladder import ladder, ladder_lines
 
     source = Source(request.files, request.reading, own_process=own_process)
-    rows, another = FlowRows(flow_id), 0
-    for name, chunk in source.follow([0, 1] if request.flow_id is None else [flow_id]):
+    rows, found = FlowRows(flow_id), 0
+    for name, chunk in source.follow([0, 1] if only else [flow_id]):
         rows.add(name, chunk)
-        another += name == "flows" and 1 in chunk["flow_id"].to_pylist()
-    if request.flow_id is None and another:
+        found += chunk.num_rows if name == "flows" else 0
+    if only and found > 1:
         raise AnalyzerError("the capture has several connections", "--flow N shows one; longwire flows FILE lists them")
     if not rows.found:
         raise AnalyzerError(f"there is no connection {flow_id}", "longwire flows FILE lists them")

@@ -86,8 +86,9 @@ def note_rst(f: Records, seg: Records, direction: int, me: Records, peer: Record
     me.rst_burst_idle, me.rst_burst_ts = peer.burst_idle, peer.burst_ts
     me.rst_idle_payload = seg.ts_ns - (f.active_ts if f.active_ts != 0 else f.first_ts)  # at least
     me.rst_outstanding = me.snd_nxt - me.snd_una if me.una_known else 0
-    una = me.rst_ack if 0 < me.rst_ack <= peer.snd_nxt else 0  # it acknowledges, too
-    me.rst_peer_outstanding = peer.snd_nxt - max(peer.snd_una, una) if peer.una_known else 0
+    una = max(peer.snd_una if peer.una_known else 0, me.rst_ack if me.rst_ack <= peer.snd_nxt else 0)  # with this RST
+    me.rst_peer_outstanding = peer.snd_nxt - una if peer.una_known else 0
+    me.rst_knew = 1 if peer.burst_ts != 0 and una > peer.burst_seq else 0
     me.rst_retries, me.rst_doublings = me.retries, me.retry_doublings
     me.rst_probe_run = me.unanswered_run + (1 if me.probe_row >= 0 else 0)
     me.rst_window_probe_run = me.window_probe_run
@@ -107,8 +108,6 @@ def note_origin(f: Records, seg: Records, me: Records, peer: Records) -> None:
     me.rst_own_window, me.rst_peer_window, me.rst_peer_rwnd = me.last_window, peer.last_window, peer.rwnd
     me.rst_has_ts = 1 if seg.tsval >= 0 else 0
     me.rst_ack_zero = 1 if seg.flags & ACK and seg.ack == 0 else 0
-    known = max(peer.snd_una if peer.una_known else 0, me.rst_ack if me.rst_ack <= peer.snd_nxt else 0)
-    me.rst_knew = 1 if peer.burst_ts != 0 and known > peer.burst_seq else 0
     me.rst_acks_all = 1 if me.rst_ack >= 0 and me.rst_ack == peer.snd_nxt & 0xFFFFFFFF else 0
     me.rst_unlike = unlike_the_last(f, seg, me, peer)
     me.rst_segments = min(me.segments - me.rsts + 1, 1 << 30)  # of this side, without RSTs

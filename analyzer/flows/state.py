@@ -166,18 +166,17 @@ SIDE = _lined(
         ("zero_windows", I8), ("missing_bytes", I8), ("dup_ack_ts", I8),
         ("hist_syn", I8), ("hist_fin", I8), ("hist_rst", I8),
         ("hist_retransmits", I8), ("hist_zero_windows", I8), ("hist_gaps", I8),
-        # --- rare: keep-alive probes of this side
-        ("probes", I4), ("unanswered", I4), ("unanswered_run", I4),
-        ("probe_ts", I8), ("probe_gap", I8),
+        # --- rare: keep-alive probes of this side, and zero-window probes that nothing came after
+        ("probes", I4), ("unanswered", I4), ("unanswered_run", I4), ("window_probe_misses", I4),
+        ("probe_ts", I8), ("probe_gap", I8), ("window_probe_ts", I8),
         # last segment without payload while snd_nxt was unknown
         ("bare_ts", I8), ("bare_frame", I8), ("bare_seq", I8),
         ("bare_answer_ts", I8), ("bare_answer_frame", I8),
         ("echoed", I8),  # of a peer that the capture lacks: the timestamp that this side last echoed
         # --- rare: retries of unacknowledged data
-        ("retry_doublings", I4), ("retry_ts", I8), ("retry_gap", I8),
+        ("retry_doublings", I4),
         ("lone_retries", I4),  # of them, since the other side last said anything
-        # --- rare: zero-window probes of this side that nothing came after
-        ("window_probe_misses", I4), ("window_probe_ts", I8),
+        ("retry_ts", I8), ("retry_gap", I8),
         # --- once per round trip
         ("rtt_min", I8), ("rtt_slot", I4), ("rtt_n", I4), ("rtt_stride", I4), ("rtt_skip", I4),
         # --- rare: FIN

@@ -72,7 +72,7 @@ def unknowns(rows: FlowRows) -> list[str]:
     clues = [CLUES[clue] for clue in (close.get("middlebox_clues") or "").split(",") if clue in CLUES]
     if clues or close.get("close_kind") in ("rst_on_idle", "rst_abort", "rst_injected_suspected"):
         doubt = "Whether the named side sent the RST itself: a second capture at that side would prove it."
-        out.append(" ".join([doubt, "Clues:" if clues else "", *clues]).rstrip())
+        out.append(f"{doubt} Clues: {' '.join(clues)}" if clues else doubt)
     if close.get("close_kind") in ("open_idle", "open_active"):
         out.append("How it ends: the capture stopped before.")
     missing = (flow["missing_bytes_c"] or 0) + (flow["missing_bytes_s"] or 0)

@@ -129,9 +129,8 @@ def _take_server(s: Records, p: Records, length: int, sequence: int) -> int:
         return ASIDE
     if p.b not in (PINGED, SELECTED):
         return SAID
-    if sequence != 1 or s.head[4] not in (
-        (0, _ERROR) if p.b == PINGED else (1, _ERROR)
-    ):  # OK or one column, or an error
+    ok = 0 if p.b == PINGED else 1  # the byte that says OK, or how many columns come
+    if sequence != 1 or s.head[4] not in (ok, _ERROR):
         return BROKEN
     s.proof, p.b = 1, COMMANDS if p.b == PINGED else TELLING
     return ANSWER

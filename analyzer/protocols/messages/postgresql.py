@@ -1,10 +1,10 @@
-"""PostgreSQL: queries that ask for nothing: an empty one, or SELECT 1; and what keeps replication alive.
-Terminate, and the error that is FATAL.
+"""PostgreSQL: queries that ask for nothing (an empty one, SELECT 1), what keeps replication alive, and last words.
 
 Source  PostgreSQL documentation, chapter "Frontend/Backend Protocol" (version 3): message formats, start-up, simple and
-        extended query, streaming replication.
+        extended query, streaming replication, termination; appendix "PostgreSQL Error Codes".
 Sees    type and length of each message, and short queries, whose answer is ReadyForQuery. In CopyData: keep-alives of
         the primary, and the status that its standby sends when asked, or every ten seconds.
+        The client's Terminate, and the SQLSTATE of an error that is FATAL.
 Limits  An application may mean a SELECT 1; nothing tells it from a heartbeat.
 """
 

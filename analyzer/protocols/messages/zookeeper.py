@@ -1,8 +1,7 @@
 """ZooKeeper: pings, told by their transaction id -2, and closeSession.
 
-Source  Apache ZooKeeper, org.apache.zookeeper.ClientCnxn (xid -2) and ZooDefs.OpCode (ping 11, closeSession
-        -11); ConnectRequest and
-        ConnectResponse of zookeeper.jute.
+Source  Apache ZooKeeper, org.apache.zookeeper.ClientCnxn (xid -2) and ZooDefs.OpCode (ping 11,
+        closeSession -11); ConnectRequest and ConnectResponse of zookeeper.jute.
 Sees    length and transaction id of each packet, and the type of the shortest.
 """
 
