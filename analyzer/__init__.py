@@ -13,18 +13,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analyzer.api import Analysis, analyze, stream, watch
+    from analyzer.api import Analysis, Comparison, analyze, compare, stream, watch
     from analyzer.errors import AnalyzerError
     from analyzer.settings import Settings
 
 
-__all__ = ["Analysis", "AnalyzerError", "Settings", "__version__", "analyze", "stream", "watch"]
+__all__ = [
+    "Analysis", "AnalyzerError", "Comparison", "Settings", "__version__", "analyze", "compare", "stream", "watch",
+]  # fmt: skip
 
 __version__ = "0.1.0"  # the only place: packaging reads it here, and importlib.metadata would take 30 ms
 
 _HOMES = {
     "Analysis": "analyzer.api",
+    "Comparison": "analyzer.api",
     "analyze": "analyzer.api",
+    "compare": "analyzer.api",
     "stream": "analyzer.api",
     "watch": "analyzer.api",
     "AnalyzerError": "analyzer.errors",

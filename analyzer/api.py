@@ -3,6 +3,7 @@
 analyze(paths)  everything at once: tables in memory
 stream(paths)   tables in pieces while flows finish: memory does not grow with the capture
 watch(names)    the same from network interfaces, while it happens
+compare(a, b)   two captures of the same connections, taken at two points of the path
 """
 
 from __future__ import annotations
@@ -32,17 +33,15 @@ Notice = Callable[[str], None]
 _COMPILING = "compiling kernels (first run only, about half a minute)"
 
 
-class Analysis(Mapping[str, "pd.DataFrame"]):
-    """The tables of one analysis, by name: `analysis.flows`, `analysis["flows"]`, `analysis.arrow("flows")`.
+class Tables(Mapping[str, "pd.DataFrame"]):
+    """Tables by name: `result.flows`, `result["flows"]`, `result.arrow("flows")`.
 
     Each DataFrame is made when first asked for; all tables exist and are typed, also the empty ones.
     """
 
-    def __init__(self, tables: dict[str, pa.Table], settings: Settings, paths: Sequence[Path] = ()) -> None:
+    def __init__(self, tables: dict[str, pa.Table]) -> None:
         self._arrow = tables
-        self._paths = list(paths)
         self._frames: dict[str, pd.DataFrame] = {}
-        self.settings = settings
 
     def arrow(self, name: str) -> pa.Table:
         """Return a table as Arrow. Raises KeyError for a name that is no table."""
@@ -62,17 +61,42 @@ class Analysis(Mapping[str, "pd.DataFrame"]):
         return len(self._arrow)
 
     def __getattr__(self, name: str) -> pd.DataFrame:
-        if name in TABLES:
+        if not name.startswith("_") and name in self._arrow:
             return self[name]
-        raise AttributeError(f"no table {name!r}; there are {', '.join(TABLES)}")
+        raise AttributeError(f"no table {name!r}; there are {', '.join(self.__dict__.get('_arrow', ()))}")
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *TABLES})  # what notebooks complete
+        return sorted({*super().__dir__(), *self._arrow})  # what notebooks complete
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables as DataFrames, by name."""
         return {name: self[name] for name in self._arrow}
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{name} {table.num_rows}" for name, table in self._arrow.items() if table.num_rows)
+        return f"{type(self).__name__}({rows})"
+
+
+class Comparison(Tables):
+    """Two captures side by side: the tables `pairs` and `differences`.
+
+    names  what the captures are called in sentences    unpaired  connections that only one of the two has
+    """
+
+    def __init__(self, tables: dict[str, pa.Table], names: tuple[str, str], unpaired: tuple[int, int]) -> None:
+        super().__init__(tables)
+        self.names = names
+        self.unpaired = unpaired
+
+
+class Analysis(Tables):
+    """The tables of one analysis, those of `TABLES`."""
+
+    def __init__(self, tables: dict[str, pa.Table], settings: Settings, paths: Sequence[Path] = ()) -> None:
+        super().__init__(tables)
+        self._paths = list(paths)
+        self.settings = settings
 
     def flow(self, flow_id: int) -> Flow:
         """Return one connection, with its card, ladder and segments. Raises KeyError if there is none of that number.
@@ -98,10 +122,6 @@ class Analysis(Mapping[str, "pd.DataFrame"]):
         from analyzer.render.notebook import analysis_html
 
         return analysis_html(self._arrow)
-
-    def __repr__(self) -> str:
-        rows = ", ".join(f"{name} {table.num_rows}" for name, table in self._arrow.items() if table.num_rows)
-        return f"Analysis({rows})"
 
 
 def analyze(
@@ -279,6 +299,46 @@ def follow(
             yield name, rows
 
 
+def compare(
+    first: Path | Sequence[Path],
+    second: Path | Sequence[Path],
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    notice: Notice | None = None,
+) -> Comparison:
+    """Put two captures of the same connections side by side: what left one point and never arrived at the other.
+
+    first, second  captures of two points of the path, each one file or several as one (as `analyze`), in any order
+
+    Connections are known by their sequence numbers, also behind a NAT; clocks may differ. Takes 56 bytes of memory per
+    segment. Raises AnalyzerError if an input cannot be read or is too large.
+    """
+    return compare_tables(
+        point_names(_as_list(first), _as_list(second)),
+        *(
+            stream(paths, segments=True, settings=settings, progress=progress, notice=notice)
+            for paths in (first, second)
+        ),
+    )
+
+
+def compare_tables(
+    names: tuple[str, str], first: Iterator[tuple[str, pa.Table]], second: Iterator[tuple[str, pa.Table]]
+) -> Comparison:
+    """Return the comparison of what `stream` yields of two captures, segments included; they are read in turn."""
+    from analyzer.tables.build import to_arrow
+    from analyzer.tables.order import in_order
+    from analyzer.twopoint.compare import compare_points
+    from analyzer.twopoint.point import make_point
+
+    one, two = make_point(names[0], first), make_point(names[1], second)
+    made = compare_points(one, two)
+    tables = {name: in_order(name, [to_arrow(name, columns)]) for name, columns in made.items()}
+    pairs = tables["pairs"].num_rows
+    return Comparison(tables, names, (len(one.flows) - pairs, len(two.flows) - pairs))
+
+
 def segments_of(
     paths: Path | Sequence[Path],
     flow_ids: Sequence[int],
@@ -306,4 +366,11 @@ def _as_list(paths: Path | Sequence[Path]) -> list[Path]:
     return list(paths)
 
 
-__all__ = ["Analysis", "analyze", "follow", "segments_of", "stream", "watch"]
+def point_names(first: Sequence[Path], second: Sequence[Path]) -> tuple[str, str]:
+    """Return what two captures are called: by their files' names, or by whole paths where these are the same."""
+    long = [str(paths[0]) if paths else "" for paths in (first, second)]
+    short = [path.rsplit(os.sep, 1)[-1] for path in long]
+    return (short[0], short[1]) if short[0] != short[1] else (long[0], long[1])
+
+
+__all__ = ["Analysis", "Comparison", "Tables", "analyze", "compare", "follow", "segments_of", "stream", "watch"]

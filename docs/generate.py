@@ -26,7 +26,7 @@ from analyzer.cli.main import app
 from analyzer.cli.main import main as run
 from analyzer.render.jsonschema import json_schema
 from analyzer.settings import Settings
-from analyzer.tables.schema import TABLES, TYPES
+from analyzer.tables.schema import COMPARISON, TABLES, TYPES
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL = ROOT / "docs" / "who-closed-my-websocket.md"
@@ -60,7 +60,8 @@ def columns() -> Iterator[str]:
     yield from ("", "| type | what it is |", "|---|---|")
     yield from (f"| `{name}` | {_cell(doc)} |" for name, doc in TYPES.items())
     yield from ("", "Tables: " + ", ".join(f"[{name}](#{name})" for name in TABLES) + ".")
-    for table in TABLES.values():
+    yield "Of a comparison of two captures: " + " and ".join(f"[{name}](#{name})" for name in COMPARISON) + "."
+    for table in (TABLES | COMPARISON).values():
         order = ", ".join(table.sort_key) or "the order in which they were read"
         yield from ("", f"## {table.name}", "", f"One row per {table.row}. {table.doc}", "", f"Sorted by {order}.", "")
         yield from ("| column | type | unit | meaning | empty when |", "|---|---|---|---|---|")

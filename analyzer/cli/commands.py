@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from analyzer.cli.compare import CompareRequest
 from analyzer.cli.listing import COMMANDS, ListRequest
 from analyzer.cli.plot import PlotRequest
 from analyzer.cli.report import ReportRequest
@@ -75,6 +76,7 @@ def register(app: typer.Typer) -> None:
             _lister(table)
         )
     app.command("show", epilog=_SHOW_EPILOG)(_show)
+    app.command("compare", epilog=_COMPARE_EPILOG)(_compare)
     app.command("report", epilog=_REPORT_EPILOG)(_report)
     app.command("plot", epilog=_PLOT_EPILOG)(_plot)
     app.command("sql", epilog=_SQL_EPILOG)(_sql)
@@ -130,6 +132,24 @@ def _show(
 ) -> ShowRequest:
     """Show one connection: verdict, lifeline, silences, layers, why not other causes, advice."""
     return ShowRequest(tuple(files), _reading(idle_min, knowledge, keys), flow, ladder, format.value)
+
+
+_COMPARE_EPILOG = """\b
+Examples:
+  longwire compare client.pcap server.pcap
+  longwire compare before-nat.pcapng behind-nat.pcapng --format json
+"""
+
+
+def _compare(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="Capture of one point of the path.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Capture of another, of the same time.")],
+    format: Annotated[
+        ShowFormat, typer.Option("--format", help="Text for people, JSON for programs.")
+    ] = ShowFormat.text,
+) -> CompareRequest:
+    """Compare captures of two points: what never arrived, and what nobody sent. Clocks and NAT do not matter."""
+    return CompareRequest(first, second, format.value)
 
 
 _REPORT_EPILOG = """\b

@@ -61,13 +61,13 @@ class Source:
         self.keys = key_logs(reading.keys) or None
         self._health = Collector()
 
-    def stream(self) -> Iterator[tuple[str, pa.Table]]:
+    def stream(self, *, segments: bool = False) -> Iterator[tuple[str, pa.Table]]:
         """Yield (table, rows) of one pass over the captures."""
         from analyzer import api
 
         with console.Progress() as progress:
             made = api.stream(
-                self.files, keys=self.keys, settings=self.settings, knowledge=self.knowledge,
+                self.files, keys=self.keys, segments=segments, settings=self.settings, knowledge=self.knowledge,
                 progress=progress, notice=progress.notice,
             )  # fmt: skip
             yield from self._watched(made)

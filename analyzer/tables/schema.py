@@ -9,13 +9,24 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from analyzer.tables import conclusions, protocols, tcp
+from analyzer.tables import conclusions, protocols, tcp, twopoint
 from analyzer.tables.kinds import TYPES, Column, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["TABLES", "TYPES", "Column", "Table", "arrow_schema", "arrow_type", "empty_table", "problems", "table"]
+__all__ = [
+    "COMPARISON",
+    "TABLES",
+    "TYPES",
+    "Column",
+    "Table",
+    "arrow_schema",
+    "arrow_type",
+    "empty_table",
+    "problems",
+    "table",
+]
 
 TABLES: dict[str, Table] = {
     made.name: made
@@ -41,12 +52,16 @@ TABLES: dict[str, Table] = {
     )
 }
 
+COMPARISON: dict[str, Table] = {made.name: made for made in (twopoint.PAIRS, twopoint.DIFFERENCES)}
+"""What `compare` gives of two captures; an analysis of one has `TABLES`."""
+
 
 def table(name: str) -> Table:
     """Return the declaration of table `name`; KeyError names the tables there are."""
-    if name not in TABLES:
-        raise KeyError(f"no table {name}; there are {', '.join(TABLES)}")
-    return TABLES[name]
+    found = TABLES.get(name) or COMPARISON.get(name)
+    if found is None:
+        raise KeyError(f"no table {name}; there are {', '.join((*TABLES, *COMPARISON))}")
+    return found
 
 
 @cache

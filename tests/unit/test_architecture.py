@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2] / "analyzer"
 
 # A stage may use itself, the stages before it in this list, and the leaves. `streams` is part of the flow stage: the
 # flow kernel delivers bytes as it goes, so both may use each other. Classifiers make rows with `tables`.
-ORDER = ("capture", "decode", "streams", "flows", "protocols", "classify", "render", "cli")
+ORDER = ("capture", "decode", "streams", "flows", "protocols", "classify", "twopoint", "render", "cli")
 LEAVES = {"kernel", "ahead", "native", "compiler", "image", "settings", "errors", "anomalies", "tables", "knowledge"}
 TOGETHER = {("streams", "flows")}
 # What the table definitions themselves may use
