@@ -1,7 +1,8 @@
 """One table as a list: chosen rows and columns, for a person or for the next program in the pipe.
 
-`choose` filters, sorts and limits rows as they come; `write_list` puts them out as text, CSV, JSON or Parquet. On a
-terminal the text fits its width: cells are cut, and columns that find no room are named on stderr by the caller. In a
+`choose` filters, sorts and limits rows as they come; `write_list` puts them out as text, CSV, JSON or Parquet. Text
+also tells whose connection a row is of (`ADDRESSES`); the other formats have the columns of the table and no other. On
+a terminal the text fits its width: cells are cut, and columns that find no room are named on stderr by the caller. In a
 pipe nothing is cut. Everything from the wire is escaped.
 """
 
@@ -13,7 +14,9 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from analyzer.errors import AnalyzerError
+from analyzer.render.beside import beside_flows
 from analyzer.render.escape import visible
+from analyzer.render.plain import places
 from analyzer.tables.kinds import Column, Table
 from analyzer.tables.schema import TABLES
 
@@ -24,36 +27,44 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "csv", "json", "parquet")
 
+ADDRESSES = (Column("client", "str", "client as ip:port"), Column("server", "str", "server as ip:port"))
+"""Columns of a text list of connections, or of what belongs to them, beside those of its table."""
+
+_ENDS = ("client_ip", "client_port", "server_ip", "server_port")
+"""The columns of `flows` that ADDRESSES are made of."""
+
 SHOWN: dict[str, tuple[str, ...]] = {
     "flows": (
-        "flow_id", "client_ip", "client_port", "server_ip", "server_port", "duration_s", "close_kind",
-        "close_initiator", "max_payload_gap_s", "app_protocol", "close_trigger", "first_ts", "payload_bytes_c",
-        "payload_bytes_s", "sni", "http_host",
+        "flow_id", "client", "server", "duration_s", "close_kind", "close_initiator", "max_payload_gap_s",
+        "app_protocol", "close_trigger", "first_ts", "payload_bytes_c", "payload_bytes_s", "sni", "http_host",
     ),
     "closes": (
-        "flow_id", "close_kind", "initiator", "trigger", "idle_payload_s", "age_s", "confidence", "basis",
-        "evidence_frames", "explanation",
+        "flow_id", "client", "server", "close_kind", "initiator", "trigger", "idle_payload_s", "age_s", "confidence",
+        "basis", "evidence_frames", "explanation",
     ),
     "idle_gaps": (
-        "flow_id", "duration_s", "class", "filled_by", "fill_count", "ended_by", "survived", "censored", "start_frame",
-        "end_frame", "start_ts",
+        "flow_id", "client", "server", "duration_s", "class", "filled_by", "fill_count", "ended_by", "survived",
+        "censored", "start_frame", "end_frame", "start_ts",
     ),
     "heartbeats": (
-        "flow_id", "protocol", "method", "dir", "ts", "frame", "size", "answered", "rtt_s", "missed", "late",
-        "answer_frame",
+        "flow_id", "client", "server", "protocol", "method", "dir", "ts", "frame", "size", "answered", "rtt_s",
+        "missed", "late", "answer_frame",
     ),
-    "keepalives": ("flow_id", "frame", "ts", "dir", "idle_before_s", "answered", "answer_frame", "rtt_s", "len"),
+    "keepalives": (
+        "flow_id", "client", "server", "frame", "ts", "dir", "idle_before_s", "answered", "answer_frame", "rtt_s",
+        "len",
+    ),
     "http_requests": (
-        "flow_id", "index", "method", "target", "status", "ttfb_s", "idle_before_s", "reused", "complete",
-        "request_frame", "response_frame", "host", "request_ts",
+        "flow_id", "client", "server", "index", "method", "target", "status", "ttfb_s", "idle_before_s", "reused",
+        "complete", "request_frame", "response_frame", "host", "request_ts",
     ),
     "websocket_frames": (
-        "flow_id", "index", "frame", "ts", "dir", "opcode", "payload_len", "rtt_s", "close_code", "close_reason",
-        "error",
+        "flow_id", "client", "server", "index", "frame", "ts", "dir", "opcode", "payload_len", "rtt_s", "close_code",
+        "close_reason", "error",
     ),
     "tls_sessions": (
-        "flow_id", "version", "sni", "alpn", "cipher", "resumption", "handshake_complete", "handshake_s",
-        "close_notify_c", "close_notify_s", "truncated", "alert",
+        "flow_id", "client", "server", "version", "sni", "alpn", "cipher", "resumption", "handshake_complete",
+        "handshake_s", "close_notify_c", "close_notify_s", "truncated", "alert",
     ),
     "timeouts": (
         "endpoint", "side", "clock", "value_s", "spread_s", "closes", "survived_above", "lower_bound_s",
@@ -83,6 +94,8 @@ KEEP_ROWS = 65_536
 def pick_columns(name: str, asked: str | None, format: str) -> Table:
     """Return table `name` narrowed to `asked` (comma-separated), or to what `format` shows without being asked."""
     declared = TABLES[name]
+    if format == "table" and "flow_id" in declared:
+        declared = declared._replace(columns=(*declared.columns, *ADDRESSES))
     if asked is not None:
         names = [word.strip() for word in asked.split(",") if word.strip()]
     else:
@@ -90,7 +103,7 @@ def pick_columns(name: str, asked: str | None, format: str) -> Table:
     columns = tuple(_column(declared, word, "--columns") for word in dict.fromkeys(names))
     if not columns:
         raise AnalyzerError("--columns names no column", "the columns are: " + ", ".join(declared.names))
-    return Table(declared.name, declared.row, declared.doc, declared.sort_key, columns)
+    return declared._replace(columns=columns)
 
 
 def sort_keys(name: str, asked: str | None) -> list[tuple[str, str]]:
@@ -118,18 +131,41 @@ def _column(declared: Table, name: str, option: str) -> Column:
 
 
 def choose(
-    name: str, chunks: Iterable[pa.Table], where: Where | None, keys: list[tuple[str, str]], limit: int | None
+    table: Table,
+    chunks: Iterable[tuple[str, pa.Table]],
+    where: Where | None,
+    keys: list[tuple[str, str]],
+    limit: int | None,
 ) -> Iterator[pa.Table]:
-    """Yield the rows of table `name` that are wanted, in order.
+    """Yield the rows of `table` that are wanted, in order, with its columns and others.
 
-    chunks  in any order    where  over this table's own columns    keys  Arrow sort keys; none = the table's own order
+    table   as `pick_columns` made it    chunks  (table's name, rows) of any tables, in any order
+    where   over this table's own columns and those of its flows    keys  Arrow sort keys; none = the table's own order
     limit   most rows to yield, None = all
 
-    Unsorted lists pass through a `Spool` and take bounded memory; so do sorted ones with a limit. A sorted list
-    without limit is held in memory.
+    Unsorted lists pass through a `Spool` and take bounded memory, and so do lists that need columns of `flows`, and
+    sorted ones with a limit. Another sorted list is held in memory.
     """
-    wanted = (rows if where is None else rows.filter(where.mask(rows)) for rows in chunks)
-    return _limited(_sorted(wanted, keys, limit) if keys else _in_order(name, wanted), limit)
+    named = where.names if where is not None else set()
+    addressed = any(column in table.columns for column in ADDRESSES)
+    beside = sorted({*named, *(_ENDS if addressed else ())} - {*TABLES[table.name].names})
+    if beside:
+        rows = beside_flows(table.name, chunks, beside)
+    else:
+        rows = (part for name, part in chunks if name == table.name)
+    wanted: Iterator[pa.Table] = (part if where is None else part.filter(where.mask(part)) for part in rows)
+    if keys:
+        wanted = _sorted(wanted, keys, limit)
+    elif not beside:
+        wanted = _in_order(table.name, wanted)
+    wanted = _limited(wanted, limit)
+    return map(_with_addresses, wanted) if addressed else wanted
+
+
+def _with_addresses(rows: pa.Table) -> pa.Table:
+    for side in ("client", "server"):
+        rows = rows.append_column(side, places(rows[f"{side}_ip"], rows[f"{side}_port"]))
+    return rows
 
 
 def _in_order(name: str, chunks: Iterable[pa.Table]) -> Iterator[pa.Table]:
