@@ -16,7 +16,7 @@ from analyzer.render.listing import choose, pick_columns, sort_keys, write_list
 from analyzer.render.plain import plain_rows
 from analyzer.render.spool import Spool
 from analyzer.tables.build import to_arrow
-from analyzer.tables.schema import TABLES
+from analyzer.tables.schema import TABLES, arrow_type
 from analyzer.tables.where import parse_where
 
 GAPS = to_arrow(
@@ -151,6 +151,47 @@ def test_on_a_narrow_terminal_the_last_columns_give_way_and_are_named() -> None:
     text, hidden = listed("table", "flow_id,duration_s,ended_by", width=20)
     assert text.splitlines()[0] == "flow_id  duration_s"
     assert hidden == ["ended_by"]
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "stays"),
+    [
+        ("findings", 80, {"severity", "code", "title"}),
+        ("findings", 160, {"severity", "code", "title", "recommendation"}),
+        ("flows", 80, {"flow_id", "client", "server", "close_kind"}),
+        ("closes", 80, {"flow_id", "close_kind", "explanation"}),
+    ],
+)
+def test_a_narrow_terminal_keeps_what_the_list_is_for(name: str, width: int, stays: set[str]) -> None:
+    told = "1 request on a connection that the path had silently forgotten, " * 4
+    rows = {
+        "findings": {"code": ["http.silent_drop_reuse"], "severity": ["warning"], "endpoint": ["10.77.2.2:9001"],
+                     "flow_ids": [" ".join(map(str, range(99)))], "title": [told], "recommendation": [told]},
+        "flows": {"close_kind": ["implicit_port_reuse"], "client": ["192.168.17.12:40001"],
+                  "server": ["10.77.2.2:9001"], "sni": ["www.example.com"]},
+        "closes": {"close_kind": ["implicit_port_reuse"], "client": ["192.168.17.12:40001"],
+                   "server": ["10.77.2.2:9001"], "explanation": [told]},
+    }[name]  # fmt: skip
+    table = pick_columns(name, None, "table")
+    made = pa.table({c.name: pa.array(rows.get(c.name, [None]), arrow_type(c.type)) for c in table.columns})
+    out = io.BytesIO()
+    _, hidden = write_list(out, "table", table, iter([made]), width)
+    text = out.getvalue().decode()
+    assert stays.isdisjoint(hidden) and stays <= set(text.split())
+    if name != "flows":  # a sentence goes on in the next line, and is whole
+        at = text.index("title" if name == "findings" else "explanation")
+        wide = text.find("recommendation") - at if "recommendation" in text else None
+        told_lines = [line[at:][:wide].strip() for line in text.splitlines()[1:]]
+        assert " ".join(filter(None, told_lines)) == told.strip()
+
+
+def test_what_one_cell_leaves_of_the_line_is_the_others() -> None:
+    rows = to_arrow(
+        "http_requests", {"flow_id": [0], "method": ["GET"], "target": ["/" + "a" * 70], "host": ["b" * 50]}
+    )
+    out = io.BytesIO()
+    write_list(out, "table", pick_columns("http_requests", "method,target,host", "table"), iter([rows]), 120)
+    assert out.getvalue().decode().splitlines()[1] == f"GET     /{'a' * 58}…  {'b' * 50}"
 
 
 def test_no_line_is_wider_than_the_terminal() -> None:
