@@ -8,8 +8,9 @@ watch(names)    the same from network interfaces, while it happens
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import index
+from typing import TYPE_CHECKING, Any
 
 from analyzer.anomalies import Ledger
 from analyzer.errors import AnalyzerError
@@ -77,10 +78,16 @@ class Analysis(Mapping[str, "pd.DataFrame"]):
     def flow(self, flow_id: int) -> Flow:
         """Return one connection, with its card, ladder and segments. Raises KeyError if there is none of that number.
 
-        Its segments are read from the capture again if the analysis was made without them.
+        Its segments are read from the capture again if the analysis was made without them. AnalyzerError for what is
+        no number.
         """
         from analyzer.render.notebook import Flow
 
+        try:
+            flow_id = index(flow_id)
+        except TypeError:
+            hint = 'give its flow_id, for example flow(0); ["flows"] lists them'
+            raise AnalyzerError(f"{flow_id!r} is no connection's number", hint) from None
         return Flow(flow_id, self._arrow, lambda: self._segments_of(flow_id))
 
     def _segments_of(self, flow_id: int) -> Iterator[pa.Table]:
@@ -301,9 +308,15 @@ def segments_of(
 
 
 def _as_list(paths: Path | Sequence[Path]) -> list[Path]:
-    if isinstance(paths, str | os.PathLike):
-        return [paths]
-    return list(paths)
+    """Return the paths as a list; AnalyzerError if one is none, such as a capture's bytes or an open file."""
+    named: list[Any] = [paths]
+    if isinstance(paths, Iterable) and not isinstance(paths, str | bytes | os.PathLike) and not hasattr(paths, "read"):
+        named = list(paths)
+    for path in named:
+        if not isinstance(path, str | os.PathLike):
+            hint = 'give a file\'s name or a list of names; "-" is standard input'
+            raise AnalyzerError(f"{type(path).__name__} is no path of a file", hint)
+    return named
 
 
 __all__ = ["Analysis", "analyze", "follow", "segments_of", "stream", "watch"]

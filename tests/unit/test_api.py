@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,6 +160,26 @@ def test_a_capture_without_tcp(tmp_path: Path) -> None:
 def test_a_mistake_has_a_hint(tmp_path: Path) -> None:
     with pytest.raises(AnalyzerError):
         analyze(tmp_path / "nowhere.pcap")
+
+
+@pytest.mark.parametrize("paths", [b"\xd4\xc3\xb2\xa1", 5, None, io.BytesIO(b"x"), [b"a.pcap"], ["a.pcap", 5]])
+@pytest.mark.parametrize("call", [analyze, stream])
+def test_what_is_no_path_is_said_to_be_none(call: Any, paths: Any) -> None:
+    with pytest.raises(AnalyzerError, match="is no path of a file") as caught:
+        call(paths)
+    assert "file's name" in caught.value.hint
+
+
+def test_nor_is_a_key_logs_text(capture: Path) -> None:
+    with pytest.raises(AnalyzerError, match="bytes is no path of a file"):
+        analyze(capture, keys=b"CLIENT_RANDOM")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("flow", ["x", "0", 0.0, None, b"0"])
+def test_what_is_no_number_is_no_connection(flow: Any, capture: Path) -> None:
+    with pytest.raises(AnalyzerError, match="is no connection's number") as caught:
+        analyze(capture).flow(flow)
+    assert "flow_id" in caught.value.hint
 
 
 def test_no_such_table(capture: Path) -> None:
