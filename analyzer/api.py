@@ -186,7 +186,7 @@ def stream(
         settings or Settings(), ledger, reader.files, segments=segments, records=records, payload=payload,
         knowledge=known,
     )  # fmt: skip
-    for path in _as_list(keys) if keys is not None else []:
+    for path in _key_logs(keys) if keys is not None else []:
         engine.learn(b"")  # an empty key log too is one that opens nothing
         for text in KeyFile(path).read(final=True):
             engine.learn(text)
@@ -248,11 +248,12 @@ def watch(
 
     if notice is not None and cache_is_cold():
         _compile_at_first(notice)
+    logs = _key_logs(keys)
     names = (interfaces,) if isinstance(interfaces, str) else tuple(interfaces)
     options = LiveOptions(names, filter, snaplen, promiscuous, backend=backend, share=share)
     rotation = Rotation(rotate_bytes, round(rotate_s * 1e9), keep)
     recorder = None if write is None else partial(Recorder, write, rotation, snaplen)
-    return Watch(options, settings or Settings(), recorder, tick, segments=segments, keys=_as_list(keys), user=user)
+    return Watch(options, settings or Settings(), recorder, tick, segments=segments, keys=logs, user=user)
 
 
 def follow(
@@ -305,6 +306,18 @@ def segments_of(
             yield rows
     for _, rows in engine.waiting_segments():
         yield rows
+
+
+def _key_logs(keys: Path | Sequence[Path]) -> list[Path]:
+    """Return the key logs as a list; AnalyzerError if one is another file: it would open nothing, and say nothing."""
+    from analyzer.capture.keyfile import WHICH, KeyFile
+    from analyzer.protocols.tls.keylog import looks_like_key_log
+
+    paths = _as_list(keys)
+    for path in paths:
+        if not looks_like_key_log(KeyFile(path).beginning()):
+            raise AnalyzerError(f"`{os.fspath(path)}` is no TLS key log: no line of it is one", WHICH)
+    return paths
 
 
 def _as_list(paths: Path | Sequence[Path]) -> list[Path]:
