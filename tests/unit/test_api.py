@@ -119,6 +119,18 @@ def test_a_capture_cut_into_files_is_one(capture: Path, tmp_path: Path) -> None:
     assert two.captures.tcp_segments.tolist() == [6, 5] or two.captures.tcp_segments.tolist() == [len(packets) - 5, 5]
 
 
+def test_frames_of_several_files_are_counted_through_in_the_order_of_time(tmp_path: Path) -> None:
+    """As in the file that mergecap makes of them, which is what the column says of itself."""
+    packets = conversation().packets
+    early, late = tmp_path / "early.pcap", tmp_path / "late.pcap"
+    early.write_bytes(write_pcap(packets[:4], nano=True))
+    late.write_bytes(write_pcap(packets[4:], nano=True))
+    frames = analyze([late, early], segments=True).segments["frame"]
+    assert frames.tolist() == list(range(1, len(packets) + 1))
+    assert analyze(late, segments=True).segments["frame"].iloc[0] == 1
+    assert "mergecap" in TABLES["segments"].column("frame").doc
+
+
 def test_every_table_keeps_the_schema(capture: Path) -> None:
     result = analyze(capture, segments=True)
     for name in result:
