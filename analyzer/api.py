@@ -9,8 +9,9 @@ compare(a, b)   two captures of the same connections, taken at two points of the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import index
+from typing import TYPE_CHECKING, Any
 
 from analyzer.anomalies import Ledger
 from analyzer.errors import AnalyzerError
@@ -101,10 +102,16 @@ class Analysis(Tables):
     def flow(self, flow_id: int) -> Flow:
         """Return one connection, with its card, ladder and segments. Raises KeyError if there is none of that number.
 
-        Its segments are read from the capture again if the analysis was made without them.
+        Its segments are read from the capture again if the analysis was made without them. AnalyzerError for what is
+        no number.
         """
         from analyzer.render.notebook import Flow
 
+        try:
+            flow_id = index(flow_id)
+        except TypeError:
+            hint = 'give its flow_id, for example flow(0); ["flows"] lists them'
+            raise AnalyzerError(f"{flow_id!r} is no connection's number", hint) from None
         return Flow(flow_id, self._arrow, lambda: self._segments_of(flow_id))
 
     def _segments_of(self, flow_id: int) -> Iterator[pa.Table]:
@@ -199,7 +206,7 @@ def stream(
         settings or Settings(), ledger, reader.files, segments=segments, records=records, payload=payload,
         knowledge=known,
     )  # fmt: skip
-    for path in _as_list(keys) if keys is not None else []:
+    for path in _key_logs(keys) if keys is not None else []:
         engine.learn(b"")  # an empty key log too is one that opens nothing
         for text in KeyFile(path).read(final=True):
             engine.learn(text)
@@ -261,11 +268,12 @@ def watch(
 
     if notice is not None and cache_is_cold():
         _compile_at_first(notice)
+    logs = _key_logs(keys)
     names = (interfaces,) if isinstance(interfaces, str) else tuple(interfaces)
     options = LiveOptions(names, filter, snaplen, promiscuous, backend=backend, share=share)
     rotation = Rotation(rotate_bytes, round(rotate_s * 1e9), keep)
     recorder = None if write is None else partial(Recorder, write, rotation, snaplen)
-    return Watch(options, settings or Settings(), recorder, tick, segments=segments, keys=_as_list(keys), user=user)
+    return Watch(options, settings or Settings(), recorder, tick, segments=segments, keys=logs, user=user)
 
 
 def follow(
@@ -360,10 +368,28 @@ def segments_of(
         yield rows
 
 
+def _key_logs(keys: Path | Sequence[Path]) -> list[Path]:
+    """Return the key logs as a list; AnalyzerError if one is another file: it would open nothing, and say nothing."""
+    from analyzer.capture.keyfile import WHICH, KeyFile
+    from analyzer.protocols.tls.keylog import looks_like_key_log
+
+    paths = _as_list(keys)
+    for path in paths:
+        if not looks_like_key_log(KeyFile(path).beginning()):
+            raise AnalyzerError(f"`{os.fspath(path)}` is no TLS key log: no line of it is one", WHICH)
+    return paths
+
+
 def _as_list(paths: Path | Sequence[Path]) -> list[Path]:
-    if isinstance(paths, str | os.PathLike):
-        return [paths]
-    return list(paths)
+    """Return the paths as a list; AnalyzerError if one is none, such as a capture's bytes or an open file."""
+    named: list[Any] = [paths]
+    if isinstance(paths, Iterable) and not isinstance(paths, str | bytes | os.PathLike) and not hasattr(paths, "read"):
+        named = list(paths)
+    for path in named:
+        if not isinstance(path, str | os.PathLike):
+            hint = 'give a file\'s name or a list of names; "-" is standard input'
+            raise AnalyzerError(f"{type(path).__name__} is no path of a file", hint)
+    return named
 
 
 def point_names(first: Sequence[Path], second: Sequence[Path]) -> tuple[str, str]:

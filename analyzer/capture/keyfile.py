@@ -15,6 +15,9 @@ from analyzer.errors import AnalyzerError
 
 _CHUNK = 1 << 20
 
+WHICH = "it is the file that SSLKEYLOGFILE named when the client or server ran"
+"""What a user is told who named another file."""
+
 
 class KeyFile:
     """A key log file that may still grow: `read` takes what was added since the last time."""
@@ -38,8 +41,15 @@ class KeyFile:
                 yield from self._lines(file, final)
         except OSError as error:
             reason = error.strerror or str(error)
-            hint = "it is the file that SSLKEYLOGFILE named when the client or server ran"
-            raise AnalyzerError(f"cannot read key log `{self.path}`: {reason}", hint) from error
+            raise AnalyzerError(f"cannot read key log `{self.path}`: {reason}", WHICH) from error
+
+    def beginning(self) -> bytes:
+        """Return up to a mebibyte from the start of the file, b"" if it cannot be read: `read` will say so."""
+        try:
+            with self.path.open("rb") as file:
+                return file.read(_CHUNK) if file.seekable() else b""
+        except OSError:
+            return b""
 
     def _lines(self, file: BinaryIO, final: bool) -> Iterator[bytes]:
         while True:

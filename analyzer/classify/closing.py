@@ -7,10 +7,11 @@ Limits  What the application's protocol knows (layer grace, races, most triggers
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analyzer.classify.announced import with_announcement
 from analyzer.classify.exchange import (
     announced_by,
     app_trigger,
@@ -20,7 +21,7 @@ from analyzer.classify.exchange import (
     websocket_close,
     with_exchange,
 )
-from analyzer.classify.facts import Facts
+from analyzer.classify.facts import Array, Facts
 from analyzer.classify.goodbye import said_trigger, with_goodbye
 from analyzer.classify.idle_gap import OFTEN, outlived
 from analyzer.classify.keepalive import last_unanswered
@@ -32,6 +33,9 @@ from analyzer.flows.state import END_FIN, SENT_AGAIN, SENT_DATA, SENT_FIN, THINK
 from analyzer.kernel import I64, Mask
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS, RACES, TRIGGERS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _CLIENT, _SERVER = 0, 1
 
@@ -193,8 +197,6 @@ def evidence(facts: Facts, verdict: Verdict) -> tuple[I64, I64]:
 
 def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
     """Return the columns of `closes`."""
-    from analyzer.classify.sentences import explain
-
     flow = facts.flow
     when, wire, payload = close_time(facts)
     idle_payload = np.where(payload == MISSING, np.nan, payload / 1e9)
@@ -240,7 +242,14 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "confidence": verdict.confidence,
         "basis": Coded(verdict.inferred.astype(np.int8), ("observed", "inferred")),
         "evidence_frames": evidence(facts, verdict),
-        "explanation": with_promise(
-            with_goodbye(with_exchange(facts, explain(facts, verdict, idle_payload), races, verdict.kind), facts), facts
-        ),
+        "explanation": _explanation(facts, verdict, idle_payload, races),
     }
+
+
+def _explanation(facts: Facts, verdict: Verdict, idle_payload: Array, races: I64) -> pa.Array:
+    """Return what TCP shows in a sentence, and what the application's protocol adds to it in others."""
+    from analyzer.classify.sentences import explain
+
+    told = with_exchange(facts, explain(facts, verdict, idle_payload), races, verdict.kind)
+    told = with_announcement(told, facts, verdict.kind)
+    return with_promise(with_goodbye(told, facts), facts)

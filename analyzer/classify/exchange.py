@@ -17,20 +17,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.goodbye import says_goodbye
 from analyzer.classify.idle_gap import OFTEN, longest_pause, outlived
+from analyzer.classify.wording import followed_by
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.channel import BYE_DONE, BYE_NONE, HTTP1, HTTP2, MESSAGES, PHASE_TUNNEL, WEBSOCKET
 from analyzer.protocols.messages.state import SSH
+from analyzer.protocols.websocket.codes import ABNORMAL
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.tcp import CLOSE_KINDS, GRACE, RACES, SIDES, TRIGGERS
 
 _STILL_OPEN = tuple(CLOSE_KINDS.index(k) for k in ("open_active", "open_idle"))
-_END_UNSEEN = (*_STILL_OPEN, *(CLOSE_KINDS.index(k) for k in ("half_closed_open", "capture_gap")))
-_ABNORMAL = 1006  # RFC 6455 section 7.4.1: closed without a close frame
+END_UNSEEN = (*_STILL_OPEN, *(CLOSE_KINDS.index(k) for k in ("half_closed_open", "capture_gap")))
 _DROPPED = tuple(CLOSE_KINDS.index(k) for k in ("abort_retransmit", "silent_death"))
 _GIVEN_UP = tuple(TRIGGERS.index(k) for k in ("rto", "probe_miss"))
 _ALERT_AND_FIN = 32  # bytes; no request is so short under TLS
@@ -95,7 +95,7 @@ def graceful_app(facts: Facts, kind: I64) -> Coded:
         (http2 & (app["unsure"] == 1) & ~goodbye, "unknown"),
         (http2, "no"),
         (words == BYE_DONE, "yes"),
-        (polite & (words == BYE_NONE) & ((app["unsure"] == 1) | _unseen(facts)), "unknown"),
+        (polite & (words == BYE_NONE) & ((app["unsure"] == 1) | unseen(facts)), "unknown"),
         (polite, "no"),
     ]
     grace = [GRACE.index(word) for _, word in cases]
@@ -117,7 +117,7 @@ def half_asked(facts: Facts, kind: I64) -> Mask:
     """Return which connections with HTTP/1 a server closed, or answered for good, before it had all of a request."""
     app = facts.app
     by_server = facts.flow["close_dir"] == 1 - app["requester"]
-    ended = (facts.flow["close_ts"] != 0) & ~np.isin(kind, _END_UNSEEN) & by_server
+    ended = (facts.flow["close_ts"] != 0) & ~np.isin(kind, END_UNSEEN) & by_server
     waits = (app["outstanding"] > 0) | (app["close_said"] == 2)
     waits &= facts.of(1 - app["requester"].astype(np.int64), "zero_windows") == 0  # else it did not let it
     result: Mask = (app["reader"] == HTTP1) & (app["asking"] == 1) & waits & ~_lost(facts) & ended
@@ -128,7 +128,7 @@ def cut_short(facts: Facts, kind: I64) -> Mask:
     """Return which connections with HTTP/1 were closed before a request had its whole answer."""
     app = facts.app
     unfinished = (app["outstanding"] > 0) | deserted(facts)
-    ended = (facts.flow["close_ts"] != 0) & ~np.isin(kind, _END_UNSEEN)
+    ended = (facts.flow["close_ts"] != 0) & ~np.isin(kind, END_UNSEEN)
     result: Mask = (app["reader"] == HTTP1) & unfinished & ~_lost(facts) & ended
     return result
 
@@ -148,14 +148,14 @@ def websocket_close(facts: Facts, kind: I64) -> dict[str, Any]:
     """Return who sent the first close frame, and the code of each side's."""
     app = facts.app
     websocket = app["reader"] == WEBSOCKET
-    never = websocket & ~np.isin(kind, _END_UNSEEN)
+    never = websocket & ~np.isin(kind, END_UNSEEN)
     out: dict[str, Any] = {
         "ws_initiator": Coded(np.where(websocket, app["ws_close_first"].astype(np.int64), 0) - 1, SIDES)
     }
     for side in ("ws_close_c", "ws_close_s"):
         code = app[side].astype(np.int64)
         known = [websocket & (code > 0), never & (code == 0)]
-        out[side.replace("close", "code")] = np.select(known, [code, np.full(facts.n, _ABNORMAL)], MISSING)
+        out[side.replace("close", "code")] = np.select(known, [code, np.full(facts.n, ABNORMAL)], MISSING)
     return out
 
 
@@ -165,7 +165,7 @@ def _in_tunnel(app: Records) -> Mask:
     return tunnel
 
 
-def _unseen(facts: Facts) -> Mask:
+def unseen(facts: Facts) -> Mask:
     """Return where more was acknowledged at the end than was captured: not only a FIN, or an alert of TLS."""
     beyond = facts.both("snd_nxt") - facts.both("sent_nxt")
     result: Mask = np.any(beyond > np.where(facts.app["tls"] == 1, _ALERT_AND_FIN, 1), axis=0)
@@ -174,7 +174,7 @@ def _unseen(facts: Facts) -> Mask:
 
 def _lost(facts: Facts) -> Mask:
     """Return where HTTP/1 misses something (missing bytes, a snap length): what still waits is not known."""
-    lost: Mask = (facts.app["reader"] == HTTP1) & ((facts.app["unsure"] == 1) | _unseen(facts))
+    lost: Mask = (facts.app["reader"] == HTTP1) & ((facts.app["unsure"] == 1) | unseen(facts))
     return lost
 
 
@@ -271,9 +271,4 @@ def with_exchange(facts: Facts, explanation: pa.Array, races: I64, kind: I64) ->
     words = np.array(["", *(_RACE_SENTENCES[word] for word in RACES[1:]), _CUT_SHORT, _HALF_ASKED, _DESERTED], object)
     cases = [deserted(facts), half_asked(facts, kind), cut_short(facts, kind)]
     unfinished = np.select(cases, [words.size - 1, words.size - 2, words.size - 3], 0)
-    which = np.where(races > 0, races, unfinished)
-    here = which > 0
-    if not here.any():
-        return explanation
-    more = pa.array(words[which], pa.string())
-    return pc.if_else(pa.array(here), pc.binary_join_element_wise(explanation, more, " "), explanation)
+    return followed_by(explanation, words[np.where(races > 0, races, unfinished)])

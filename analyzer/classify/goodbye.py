@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from analyzer.classify.facts import Facts
+from analyzer.classify.wording import followed_by
 from analyzer.kernel import I64, Mask
 from analyzer.protocols.channel import BYE_IDLED, BYE_NONE, BYE_ORDERED, MESSAGES
 from analyzer.protocols.messages.state import AMQP_0, AMQP_1, BGP, FIX, MQTT, MYSQL, POSTGRESQL, STOMP, ZOOKEEPER
@@ -59,8 +59,4 @@ def said_trigger(facts: Facts, trigger: I64) -> I64:
 def with_goodbye(explanation: pa.Array, facts: Facts) -> pa.Array:
     """Return the explanations with a sentence about the goodbye."""
     by, words = facts.last_words
-    here = by >= 0
-    if not here.any():
-        return explanation
-    more = pa.array(_SAID[np.where(here, by * len(_SENTENCES) + words, 0)], pa.string())
-    return pc.if_else(pa.array(here), pc.binary_join_element_wise(explanation, more, " "), explanation)
+    return followed_by(explanation, _SAID[np.where(by >= 0, by * len(_SENTENCES) + words, 0)])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.classify.facts import Array, Facts
+from analyzer.classify.wording import followed_by
 from analyzer.kernel import Mask
 from analyzer.protocols.channel import MESSAGES
 from analyzer.protocols.messages.state import AMQP_0, MQTT, STOMP
@@ -53,19 +54,13 @@ def _limit_ms(facts: Facts) -> Array:
 def with_promise(explanation: pa.Array, facts: Facts) -> pa.Array:
     """Return the explanations with a sentence about the promise that was broken."""
     here = np.flatnonzero(broken(facts))
-    if not here.size:
-        return explanation
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     words = np.full(facts.n, "", object)
     closed_by, limit, protocol = facts.flow["close_dir"], limit_s(facts), facts.app["reader"] - MESSAGES
     for row in here.tolist():
         who, other = ("server", "client") if closed_by[row] == 0 else ("client", "server")
         sentence = _SENTENCES[int(protocol[row])]
         words[row] = sentence.format(who=who, other=other, limit=limit[row], promised=limit[row] / 1.5)
-    told = np.isin(np.arange(facts.n), here)
-    return pc.if_else(pa.array(told), pc.binary_join_element_wise(explanation, pa.array(words), " "), explanation)
+    return followed_by(explanation, words)
 
 
 _SENTENCES = {

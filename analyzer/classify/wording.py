@@ -1,10 +1,24 @@
-"""The texts of a finding with the numbers of its flows filled in."""
+"""The texts of a finding with the numbers of its flows filled in, and sentences behind others."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analyzer.classify.facts import Array
 from analyzer.classify.finding_codes import Code
+
+
+def followed_by(explanation: pa.Array, more: Array) -> pa.Array:
+    """Return the explanations, each with the sentence that `more` (n,) has for it; an empty one is none."""
+    here = more != ""
+    if not np.any(here):
+        return explanation
+    longer = pc.binary_join_element_wise(explanation, pa.array(more, pa.string()), " ")
+    return pc.if_else(pa.array(here.astype(np.bool_)), longer, explanation)
 
 
 def worded(code: Code, flows: int, low: float, median: float, high: float) -> dict[str, Any]:

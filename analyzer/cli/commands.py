@@ -86,7 +86,10 @@ def _lister(table: str) -> Callable[..., ListRequest]:
     def lists(
         files: Files,
         where: Annotated[
-            str | None, typer.Option("--where", metavar="EXPR", help="Keep the rows whose columns satisfy EXPR.")
+            str | None,
+            typer.Option(
+                "--where", metavar="EXPR", help="Keep rows by their columns, or by those that flows has of them."
+            ),
         ] = None,
         columns: Annotated[
             str | None, typer.Option("--columns", metavar="NAMES", help="Columns to list, comma-separated.")

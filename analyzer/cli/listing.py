@@ -61,15 +61,13 @@ def _list(request: ListRequest, own_process: bool) -> int:
     from analyzer.cli.source import Source
 
     source = Source(request.files, request.reading, own_process=own_process)
-    chunks = (rows for name, rows in source.stream() if name == request.table)
+    chosen = choose(table, source.stream(), where, keys, request.limit)
     width = shutil.get_terminal_size().columns if terminal else None
     out = getattr(sys.stdout, "buffer", None)
     if out is None:
         raise AnalyzerError("stdout takes no bytes", "redirect it to a file")
     sys.stdout.flush()
-    rows, hidden = write_list(
-        out, request.format, table, choose(request.table, chunks, where, keys, request.limit), width
-    )
+    rows, hidden = write_list(out, request.format, table, chosen, width)
     out.flush()
     if request.format == "table" and not rows:
         console.say(f"no rows in {request.table}")

@@ -163,10 +163,13 @@ def analyze(
 def explain(
     code: Annotated[
         str | None,
-        typer.Argument(metavar="CODE", help="A finding's or anomaly's code, or a word of a verdict, e.g. rst_on_idle."),
+        typer.Argument(
+            metavar="CODE",
+            help="A finding's or anomaly's code, a word of a verdict, a table or a column, e.g. rst_on_idle.",
+        ),
     ] = None,
 ) -> Explain:
-    """Say what a finding or a word of a verdict means and what to do; without CODE, list all findings."""
+    """Say what a finding, a word of a verdict, a table or a column means; without CODE, list all findings."""
     return Explain(code)
 
 

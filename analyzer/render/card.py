@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from analyzer.protocols.websocket.codes import named
 from analyzer.render.advice import advice, unknowns
 from analyzer.render.causes import Rejected, rejected
 from analyzer.render.flowrows import FlowRows
@@ -254,7 +255,8 @@ def _websocket(rows: FlowRows) -> list[tuple[str, str]]:
     for row in frames:
         if row["opcode"] == "close":
             reason = f' "{row["close_reason"]}"' if row["close_reason"] else ""
-            words.append(f"close {row['close_code'] or 'without code'}{reason} by the {_sender(row)}")
+            code = "without code" if row["close_code"] is None else named(row["close_code"])
+            words.append(f"close {code}{reason} by the {_sender(row)}")
     return [("WebSocket", ", ".join(words))]
 
 

@@ -1,19 +1,21 @@
 """One table as a list: chosen rows and columns, for a person or for the next program in the pipe.
 
-`choose` filters, sorts and limits rows as they come; `write_list` puts them out as text, CSV, JSON or Parquet. On a
-terminal the text fits its width: cells are cut, and columns that find no room are named on stderr by the caller. In a
-pipe nothing is cut. Everything from the wire is escaped.
+`choose` filters, sorts and limits rows as they come; `write_list` puts them out as text, CSV, JSON or Parquet. Text
+also tells whose connection a row is of (`ADDRESSES`); the other formats have the columns of the table and no other. On
+a terminal the text fits its width (`grid`), and columns that find no room are named on stderr by the caller. In a pipe
+nothing is cut. Everything from the wire is escaped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from analyzer.errors import AnalyzerError
-from analyzer.render.escape import visible
+from analyzer.render.beside import beside_flows
+from analyzer.render.grid import write_grid
+from analyzer.render.plain import places
 from analyzer.tables.kinds import Column, Table
 from analyzer.tables.schema import TABLES
 
@@ -24,54 +26,70 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "csv", "json", "parquet")
 
+ADDRESSES = (Column("client", "str", "client as ip:port"), Column("server", "str", "server as ip:port"))
+"""Columns of a text list of connections, or of what belongs to them, beside those of its table."""
+
+_ENDS = ("client_ip", "client_port", "server_ip", "server_port")
+"""The columns of `flows` that ADDRESSES are made of."""
+
 SHOWN: dict[str, tuple[str, ...]] = {
     "flows": (
-        "flow_id", "client_ip", "client_port", "server_ip", "server_port", "duration_s", "close_kind",
-        "close_initiator", "max_payload_gap_s", "app_protocol", "close_trigger", "first_ts", "payload_bytes_c",
-        "payload_bytes_s", "sni", "http_host",
+        "flow_id", "client", "server", "duration_s", "close_kind", "close_initiator", "max_payload_gap_s",
+        "app_protocol", "close_trigger", "first_ts", "payload_bytes_c", "payload_bytes_s", "sni", "http_host",
     ),
     "closes": (
-        "flow_id", "close_kind", "initiator", "trigger", "idle_payload_s", "age_s", "confidence", "basis",
-        "evidence_frames", "explanation",
+        "flow_id", "client", "server", "close_kind", "initiator", "trigger", "idle_payload_s", "age_s", "confidence",
+        "basis", "evidence_frames", "explanation",
     ),
     "idle_gaps": (
-        "flow_id", "duration_s", "class", "filled_by", "fill_count", "ended_by", "survived", "censored", "start_frame",
-        "end_frame", "start_ts",
+        "flow_id", "client", "server", "duration_s", "class", "filled_by", "fill_count", "ended_by", "survived",
+        "censored", "start_frame", "end_frame", "start_ts",
     ),
     "heartbeats": (
-        "flow_id", "protocol", "method", "dir", "ts", "frame", "size", "answered", "rtt_s", "missed", "late",
-        "answer_frame",
+        "flow_id", "client", "server", "protocol", "method", "dir", "ts", "frame", "size", "answered", "rtt_s",
+        "missed", "late", "answer_frame",
     ),
-    "keepalives": ("flow_id", "frame", "ts", "dir", "idle_before_s", "answered", "answer_frame", "rtt_s", "len"),
+    "keepalives": (
+        "flow_id", "client", "server", "frame", "ts", "dir", "idle_before_s", "answered", "answer_frame", "rtt_s",
+        "len",
+    ),
     "http_requests": (
-        "flow_id", "index", "method", "target", "status", "ttfb_s", "idle_before_s", "reused", "complete",
-        "request_frame", "response_frame", "host", "request_ts",
+        "flow_id", "client", "server", "index", "method", "target", "status", "ttfb_s", "idle_before_s", "reused",
+        "complete", "request_frame", "response_frame", "host", "request_ts",
     ),
     "websocket_frames": (
-        "flow_id", "index", "frame", "ts", "dir", "opcode", "payload_len", "rtt_s", "close_code", "close_reason",
-        "error",
+        "flow_id", "client", "server", "index", "frame", "ts", "dir", "opcode", "payload_len", "rtt_s", "close_code",
+        "close_reason", "error",
     ),
     "tls_sessions": (
-        "flow_id", "version", "sni", "alpn", "cipher", "resumption", "handshake_complete", "handshake_s",
-        "close_notify_c", "close_notify_s", "truncated", "alert",
+        "flow_id", "client", "server", "version", "sni", "alpn", "cipher", "resumption", "handshake_complete",
+        "handshake_s", "close_notify_c", "close_notify_s", "truncated", "alert",
     ),
     "timeouts": (
         "endpoint", "side", "clock", "value_s", "spread_s", "closes", "survived_above", "lower_bound_s",
         "upper_bound_s", "confidence", "known_as", "flow_ids",
     ),
-    "findings": ("severity", "code", "confidence", "endpoint", "flow_ids", "title", "recommendation"),
+    "findings": ("severity", "code", "flow_ids", "endpoint", "confidence", "title", "recommendation"),
     "endpoints": (
         "endpoint", "flows", "clients", "lifetime_p50_s", "lifetime_p95_s", "rst_share", "idle_close_share", "races",
         "bytes",
     ),
 }  # fmt: skip
-"""Columns of a text list, the most telling first: on a narrow terminal the last ones give way."""
+"""Columns of a text list, from left to right."""
 
-WIDEST = 48
-"""Characters of a text cell on a terminal, except in the last column, which takes what is left."""
-
-SAMPLE_ROWS = 2_000
-"""Rows that decide how wide the columns of a text list are; it is then written row by row."""
+FIRST: dict[str, tuple[str, ...]] = {
+    "flows": ("flow_id", "close_kind", "client", "server", "duration_s", "close_initiator", "close_trigger"),
+    "closes": ("flow_id", "close_kind", "explanation", "initiator", "server", "client", "trigger"),
+    "idle_gaps": ("flow_id", "duration_s", "class", "ended_by", "filled_by", "survived", "server", "client"),
+    "heartbeats": ("flow_id", "protocol", "dir", "ts", "answered", "missed", "rtt_s", "frame", "server", "client"),
+    "keepalives": ("flow_id", "frame", "dir", "idle_before_s", "answered", "answer_frame", "ts", "server", "client"),
+    "http_requests": ("flow_id", "method", "target", "status", "ttfb_s", "idle_before_s", "complete", "server"),
+    "websocket_frames": ("flow_id", "frame", "dir", "opcode", "close_code", "close_reason", "ts", "payload_len"),
+    "tls_sessions": ("flow_id", "version", "sni", "alpn", "resumption", "truncated", "alert", "server", "client"),
+    "timeouts": ("endpoint", "side", "clock", "value_s", "closes", "known_as", "lower_bound_s", "upper_bound_s"),
+    "findings": ("code", "title", "severity", "flow_ids", "recommendation", "endpoint"),
+}
+"""Columns that a narrow terminal keeps, the most telling first; of the others the leftmost stay longest."""
 
 KEEP_ROWS = 65_536
 """Rows held beyond `limit` before the worst are let go, when a list is sorted and limited."""
@@ -83,6 +101,8 @@ KEEP_ROWS = 65_536
 def pick_columns(name: str, asked: str | None, format: str) -> Table:
     """Return table `name` narrowed to `asked` (comma-separated), or to what `format` shows without being asked."""
     declared = TABLES[name]
+    if format == "table" and "flow_id" in declared:
+        declared = declared._replace(columns=(*declared.columns, *ADDRESSES))
     if asked is not None:
         names = [word.strip() for word in asked.split(",") if word.strip()]
     else:
@@ -90,7 +110,7 @@ def pick_columns(name: str, asked: str | None, format: str) -> Table:
     columns = tuple(_column(declared, word, "--columns") for word in dict.fromkeys(names))
     if not columns:
         raise AnalyzerError("--columns names no column", "the columns are: " + ", ".join(declared.names))
-    return Table(declared.name, declared.row, declared.doc, declared.sort_key, columns)
+    return declared._replace(columns=columns)
 
 
 def sort_keys(name: str, asked: str | None) -> list[tuple[str, str]]:
@@ -118,18 +138,41 @@ def _column(declared: Table, name: str, option: str) -> Column:
 
 
 def choose(
-    name: str, chunks: Iterable[pa.Table], where: Where | None, keys: list[tuple[str, str]], limit: int | None
+    table: Table,
+    chunks: Iterable[tuple[str, pa.Table]],
+    where: Where | None,
+    keys: list[tuple[str, str]],
+    limit: int | None,
 ) -> Iterator[pa.Table]:
-    """Yield the rows of table `name` that are wanted, in order.
+    """Yield the rows of `table` that are wanted, in order, with its columns and others.
 
-    chunks  in any order    where  over this table's own columns    keys  Arrow sort keys; none = the table's own order
+    table   as `pick_columns` made it    chunks  (table's name, rows) of any tables, in any order
+    where   over this table's own columns and those of its flows    keys  Arrow sort keys; none = the table's own order
     limit   most rows to yield, None = all
 
-    Unsorted lists pass through a `Spool` and take bounded memory; so do sorted ones with a limit. A sorted list
-    without limit is held in memory.
+    Unsorted lists pass through a `Spool` and take bounded memory, and so do lists that need columns of `flows`, and
+    sorted ones with a limit. Another sorted list is held in memory.
     """
-    wanted = (rows if where is None else rows.filter(where.mask(rows)) for rows in chunks)
-    return _limited(_sorted(wanted, keys, limit) if keys else _in_order(name, wanted), limit)
+    named = where.names if where is not None else set()
+    addressed = any(column in table.columns for column in ADDRESSES)
+    beside = sorted({*named, *(_ENDS if addressed else ())} - {*TABLES[table.name].names})
+    if beside:
+        rows = beside_flows(table.name, chunks, beside)
+    else:
+        rows = (part for name, part in chunks if name == table.name)
+    wanted: Iterator[pa.Table] = (part if where is None else part.filter(where.mask(part)) for part in rows)
+    if keys:
+        wanted = _sorted(wanted, keys, limit)
+    elif not beside:
+        wanted = _in_order(table.name, wanted)
+    wanted = _limited(wanted, limit)
+    return map(_with_addresses, wanted) if addressed else wanted
+
+
+def _with_addresses(rows: pa.Table) -> pa.Table:
+    for side in ("client", "server"):
+        rows = rows.append_column(side, places(rows[f"{side}_ip"], rows[f"{side}_port"]))
+    return rows
 
 
 def _in_order(name: str, chunks: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -182,7 +225,7 @@ def write_list(
     format  one of FORMATS    width  columns of the terminal, None = no terminal: nothing is cut or left out
     """
     if format == "table":
-        return _write_text(out, table, chunks, width)
+        return write_grid(out, table, chunks, width, FIRST.get(table.name, ()))
     if format == "parquet":
         return _write_parquet(out, table, chunks), []
     from analyzer.render import rows as text
@@ -213,66 +256,3 @@ def _write_parquet(out: BinaryIO, table: Table, chunks: Iterator[pa.Table]) -> i
             count += rows.num_rows
             file.write_table(rows.select(list(table.names)).cast(schema))
     return count
-
-
-def _write_text(out: BinaryIO, table: Table, chunks: Iterator[pa.Table], width: int | None) -> tuple[int, list[str]]:
-    lines = (line for rows in chunks for line in zip(*(cells(c, rows[c.name]) for c in table.columns), strict=True))
-    sample = list(islice(lines, SAMPLE_ROWS))
-    right = [column.type in ("n", "s") for column in table.columns]
-    widths = [max(map(len, column)) for column in zip(table.names, *sample, strict=True)]
-    if width is not None:
-        widths = _fit(table, widths, width)
-    shown = len(widths)
-
-    def line(row: tuple[str, ...]) -> bytes:
-        parts = []
-        for cell, wide, end in zip(row[:shown], widths, right, strict=False):
-            fitted = cell if width is None or len(cell) <= wide else cell[: wide - 1] + "…"
-            parts.append(fitted.rjust(wide) if end else fitted.ljust(wide))
-        return ("  ".join(parts).rstrip() + "\n").encode("utf-8", "backslashreplace")
-
-    out.write(line(table.names))
-    count = 0
-    for row in chain(sample, lines):
-        out.write(line(row))
-        count += 1
-    return count, list(table.names[shown:])
-
-
-def _fit(table: Table, widths: list[int], width: int) -> list[int]:
-    """Return widths of the columns that fit into `width`: long texts are cut, then the last columns give way."""
-    narrow = [min(wide, WIDEST) for wide in widths]
-    fitting: list[int] = []
-    used = 0
-    for at, wide in enumerate(narrow):
-        room = width - used - (2 if fitting else 0)
-        last = at == len(narrow) - 1
-        stretches = last and table.columns[at].type == "str" and room >= len(table.columns[at].name) + 8
-        taken = min(widths[at], room) if stretches else wide
-        if taken > room:
-            break
-        fitting.append(taken)
-        used += taken + (2 if len(fitting) > 1 else 0)
-    return fitting or [min(widths[0], max(1, width))]
-
-
-def cells(column: Column, values: Any) -> list[str]:
-    """Return a column's cells as a person reads them; missing is "-"."""
-    import pyarrow as pa
-
-    if column.type == "ts":  # never through Python objects: pyarrow would need pandas for their nanoseconds
-        texts = values.cast(pa.string()).to_pylist()
-        return ["-" if text is None else text[:26] for text in texts]
-    return [_cell(column, value) for value in values.to_pylist()]
-
-
-def _cell(column: Column, value: Any) -> str:
-    if value is None:
-        return "-"
-    if column.type == "s":
-        return f"{value:.6f}" if column.unit == "s" else f"{value:.3g}"
-    if column.type == "bool":
-        return "yes" if value else "no"
-    if column.type == "frames":
-        return " ".join(map(str, value))
-    return visible(str(value))

@@ -77,3 +77,16 @@ def place(address: str | None, port: int | None) -> str:
     """Return ip:port, [ip]:port for IPv6."""
     host = address or "?"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def places(addresses: pa.ChunkedArray, ports: pa.ChunkedArray) -> pa.Array:
+    """Return the `place` of each row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    addresses = pc.fill_null(addresses, "?")
+    wrapped = pc.if_else(
+        pc.match_substring(addresses, ":"), pc.binary_join_element_wise("[", addresses, "]", ""), addresses
+    )
+    joined = pc.binary_join_element_wise(wrapped, pc.fill_null(ports.cast(pa.string()), "?"), ":")
+    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined

@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analyzer.render.plain import place
+
 SILENCES = 5
 """Longest silences kept."""
 
@@ -342,20 +344,14 @@ class Collector:
         found = {}
         for chunk in self._addresses:
             for row in chunk.filter(pc.is_in(chunk["flow_id"], value_set=wanted)).to_pylist():
-                client = endpoint(row["client_ip"], row["client_port"])
-                found[row["flow_id"]] = (client, endpoint(row["server_ip"], row["server_port"]))
+                client = place(row["client_ip"], row["client_port"])
+                found[row["flow_id"]] = (client, place(row["server_ip"], row["server_port"]))
         return found
 
 
 def _counts(words: pa.ChunkedArray) -> list[tuple[str, int]]:
     """Return each word and how often it is there. `group_by` would do, but loads all that reads datasets."""
     return [(row["values"], row["counts"]) for row in pc.value_counts(pc.fill_null(words, "unknown")).to_pylist()]
-
-
-def endpoint(address: str | None, port: int | None) -> str:
-    """Return ip:port, [ip]:port for IPv6."""
-    host = address or "?"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _with_ends(silence: Silence, client: str, server: str) -> Silence:

@@ -14,7 +14,7 @@ TYPES: dict[str, str] = {
     "n": "whole number, 64 bits, signed",
     "str": "text",
     "bool": "true or false",
-    "frames": "list of frame numbers, as Wireshark's frame.number (space-separated in CSV)",
+    "frames": "list of frame numbers, each as in the column `frame` (space-separated in CSV)",
     "enum": "one word out of a fixed list",
 }
 
@@ -106,8 +106,15 @@ def both(make: Callable[..., Column], name: str, doc: str, null: str = "", **mor
 
 # Columns that mean the same wherever they stand.
 DIRECTIONS = ("c2s", "s2c")
-FLOW_ID = number("flow_id", "which connection: counts from 0 by first segment, as Wireshark's tcp.stream")
-FRAME = number("frame", "packet number from 1 over all input files, as Wireshark's frame.number")
+FLOW_ID = number(
+    "flow_id",
+    "which connection: counts from 0 by first segment, as Wireshark's tcp.stream; through several files as `frame`",
+)
+FRAME = number(
+    "frame",
+    "packet number from 1, as Wireshark's frame.number; several files are counted through in the order of time, as in "
+    "the one that mergecap makes of them",
+)
 TS = ts("ts", "capture time of the frame")
 DIR = one_of("dir", DIRECTIONS, "c2s = sent by the client, s2c = sent by the server")
 DECRYPTED = flag("decrypted", "true if the row was read out of decrypted TLS, false if it stood there in clear")

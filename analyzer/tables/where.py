@@ -1,4 +1,4 @@
-"""`--where`: an expression over the columns of `flows` that picks the flows to keep.
+"""`--where`: an expression over the columns of `flows` that picks the flows to keep, or the rows of a list.
 
     server_port == 443 and close_kind == "rst_on_idle"
     duration_s > 60 and client_ip in ("10.0.0.7", "10.0.0.9")
@@ -8,6 +8,8 @@
 The grammar is Python's, cut down to column names, literals, comparisons, `in`, `and`, `or`, `not` and parentheses. It
 is parsed, never evaluated: there are no calls, attributes or arithmetic. A comparison with a missing value is false,
 and so is its opposite; `== None` and `!= None` ask for missing and present. `frames` columns cannot be compared.
+
+Over another table the names are its own columns, then, if its rows belong to connections, those of `flows`.
 """
 
 from __future__ import annotations
@@ -41,11 +43,19 @@ _MIRRORED = {"less": "greater", "less_equal": "greater_equal", "greater": "less"
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A checked expression over one table, `flows` unless named otherwise. Make it with `parse_where`."""
+    """A checked expression over one table, `flows` unless named otherwise. Make it with `parse_where`.
+
+    table  its own columns, then those of `flows` that it may name, too
+    """
 
     expression: str
     table: Table
     tree: ast.expr
+
+    @property
+    def names(self) -> set[str]:
+        """The columns that it names: those that `mask` needs."""
+        return {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name)}
 
     def mask(self, rows: pa.Table) -> pa.Array:
         """Return a boolean array, one per row, without nulls."""
@@ -67,9 +77,17 @@ def parse_where(expression: str, table: str = "flows") -> Where:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         where = f" at character {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         raise AnalyzerError(f"--where cannot be read{where}: {expression!r}", _EXAMPLE) from None
-    parsed = Where(expression, TABLES[table], tree)
+    parsed = Where(expression, _with_flows(TABLES[table]), tree)
     _check(tree, parsed.table)
     return parsed
+
+
+def _with_flows(table: Table) -> Table:
+    """Return `table` with the columns of the flow that each row belongs to; its own columns win."""
+    if "flow_id" not in table:
+        return table
+    more = (column for column in TABLES["flows"].columns if column.name not in table)
+    return table._replace(columns=(*table.columns, *more))
 
 
 # ------------------------------------------------------------------------------------------ checking
@@ -132,7 +150,9 @@ def _column(node: ast.expr, table: Table) -> Column:
         raise _unsupported(node)
     if node.id not in table:
         near = get_close_matches(node.id, table.names, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else "the columns are: " + ", ".join(table.names)
+        own = TABLES[table.name].names
+        rest = ", and those of flows" if len(own) < len(table.names) else ""
+        hint = f"did you mean {near[0]}?" if near else "the columns are: " + ", ".join(own) + rest
         raise AnalyzerError(f"--where: {table.name} has no column {node.id}", hint)
     column = table.column(node.id)
     if column.type == "frames":

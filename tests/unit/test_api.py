@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +119,18 @@ def test_a_capture_cut_into_files_is_one(capture: Path, tmp_path: Path) -> None:
     assert two.captures.tcp_segments.tolist() == [6, 5] or two.captures.tcp_segments.tolist() == [len(packets) - 5, 5]
 
 
+def test_frames_of_several_files_are_counted_through_in_the_order_of_time(tmp_path: Path) -> None:
+    """As in the file that mergecap makes of them, which is what the column says of itself."""
+    packets = conversation().packets
+    early, late = tmp_path / "early.pcap", tmp_path / "late.pcap"
+    early.write_bytes(write_pcap(packets[:4], nano=True))
+    late.write_bytes(write_pcap(packets[4:], nano=True))
+    frames = analyze([late, early], segments=True).segments["frame"]
+    assert frames.tolist() == list(range(1, len(packets) + 1))
+    assert analyze(late, segments=True).segments["frame"].iloc[0] == 1
+    assert "mergecap" in TABLES["segments"].column("frame").doc
+
+
 def test_every_table_keeps_the_schema(capture: Path) -> None:
     result = analyze(capture, segments=True)
     for name in result:
@@ -158,6 +172,26 @@ def test_a_capture_without_tcp(tmp_path: Path) -> None:
 def test_a_mistake_has_a_hint(tmp_path: Path) -> None:
     with pytest.raises(AnalyzerError):
         analyze(tmp_path / "nowhere.pcap")
+
+
+@pytest.mark.parametrize("paths", [b"\xd4\xc3\xb2\xa1", 5, None, io.BytesIO(b"x"), [b"a.pcap"], ["a.pcap", 5]])
+@pytest.mark.parametrize("call", [analyze, stream])
+def test_what_is_no_path_is_said_to_be_none(call: Any, paths: Any) -> None:
+    with pytest.raises(AnalyzerError, match="is no path of a file") as caught:
+        call(paths)
+    assert "file's name" in caught.value.hint
+
+
+def test_nor_is_a_key_logs_text(capture: Path) -> None:
+    with pytest.raises(AnalyzerError, match="bytes is no path of a file"):
+        analyze(capture, keys=b"CLIENT_RANDOM")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("flow", ["x", "0", 0.0, None, b"0"])
+def test_what_is_no_number_is_no_connection(flow: Any, capture: Path) -> None:
+    with pytest.raises(AnalyzerError, match="is no connection's number") as caught:
+        analyze(capture).flow(flow)
+    assert "flow_id" in caught.value.hint
 
 
 def test_no_such_table(capture: Path) -> None:

@@ -109,6 +109,18 @@ class KeyLog:
         return True
 
 
+def looks_like_key_log(beginning: bytes) -> bool:
+    """Return whether a file that begins so may be a key log: empty and comments alone are, others need a key line.
+
+    A line with a known label may be in the middle of being written.
+    """
+    log = KeyLog()
+    log.add(beginning)
+    labels = (b"RSA", b"PMS_CLIENT_RANDOM", *_BY_RANDOM)
+    begun = (line.split(maxsplit=1)[:1] for line in beginning.splitlines())
+    return log.malformed == 0 or log.malformed < log.lines or any(word[0] in labels for word in begun if word)
+
+
 def _unhex(word: bytes) -> bytes | None:
     try:
         return bytes.fromhex(word.decode("ascii"))

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from analyzer.anomalies import CODES
 from analyzer.render.html.choose import Scores
-from analyzer.render.html.survival import Curve, Silences, endpoint_names
-from analyzer.render.plain import Row, plain_rows
+from analyzer.render.html.survival import Curve, Silences
+from analyzer.render.plain import Row, places, plain_rows
 from analyzer.render.summary import Collector, Summary
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ class Gathered:
         closes = _in_order_of(closes, place)
         columns: dict[str, Any] = {
             "flow_id": flows["flow_id"].to_pylist(),
-            "client": _coded(endpoint_names(flows["client_ip"], flows["client_port"])),
-            "server": _coded(endpoint_names(flows["server_ip"], flows["server_port"])),
+            "client": _coded(places(flows["client_ip"], flows["client_port"])),
+            "server": _coded(places(flows["server_ip"], flows["server_port"])),
             "start_s": self._seconds_since(flows["first_ts"]),
             "end_s": self._seconds_since(flows["last_ts"]),
             "close_s": self._seconds_since(closes["ts"]),
@@ -217,7 +217,7 @@ def _overview(spool: Spool) -> tuple[Summary, Scores, Silences]:
             collector.add(name, rows)
             if name == "flows":
                 scores.add(rows)
-                silences.add_flows(rows["flow_id"].to_numpy(), endpoint_names(rows["server_ip"], rows["server_port"]))
+                silences.add_flows(rows["flow_id"].to_numpy(), places(rows["server_ip"], rows["server_port"]))
             elif name == "idle_gaps":
                 silences.add_gaps(rows)
     return collector.result(), scores, silences

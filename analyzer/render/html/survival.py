@@ -129,14 +129,4 @@ def kaplan_meier(
     return times, share
 
 
-def endpoint_names(addresses: pa.ChunkedArray, ports: pa.ChunkedArray) -> pa.Array:
-    """Return ip:port of each row, [ip]:port for IPv6."""
-    addresses = pc.fill_null(addresses, "?")
-    wrapped = pc.if_else(
-        pc.match_substring(addresses, ":"), pc.binary_join_element_wise("[", addresses, "]", ""), addresses
-    )
-    joined = pc.binary_join_element_wise(wrapped, pc.fill_null(ports.cast(pa.string()), "?"), ":")
-    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
-
-
-__all__: Sequence[str] = ("CURVES", "Curve", "Silences", "endpoint_names", "kaplan_meier")
+__all__: Sequence[str] = ("CURVES", "Curve", "Silences", "kaplan_meier")

@@ -37,6 +37,14 @@ def test_a_list_is_sorted_filtered_and_cut(capfdbinary: pytest.CaptureFixture[by
     assert list(rows[0]) == ["flow_id", "age_s", "initiator"]
 
 
+def test_a_list_says_whose_rows_it_has_and_picks_them_by_it(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    files = [STALE, str(CAPTURES / "keepalive_dead_peer.pcap")]
+    assert main(["closes", *files, "--where", "server_port == 8002 and initiator == 'client'"]) == 0
+    header, row = capfdbinary.readouterr()[0].decode().splitlines()
+    assert header.split()[:3] == ["flow_id", "client", "server"]
+    assert row.split()[1:3] == ["10.77.0.1:40001", "10.77.0.2:8002"]
+
+
 def test_parquet_goes_down_a_pipe() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "analyzer", "flows", STALE, "--format", "parquet"], capture_output=True, check=True
