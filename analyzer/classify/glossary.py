@@ -1,9 +1,11 @@
 """What each word of a verdict means: close kinds, triggers, races, labels of segments, classes of silences, clues.
 
-Imports nothing, so that `longwire explain` answers at once. A test holds it to the words that the tables use.
+Imports nothing large, so that `longwire explain` answers at once. A test holds it to the words that the tables use.
 """
 
 from __future__ import annotations
+
+from analyzer.tables.twopoint import CODES as DIFFERENCES
 
 CLOSES = {
     "fin_client_first": "The client sent the first FIN and the server's FIN acknowledges it: an orderly close that "
@@ -152,5 +154,6 @@ WORDS: dict[str, dict[str, str]] = {
     "label of a segment": LABELS,
     "class of a silence": SILENCES,
     "clue of a middlebox": CLUES,
+    "difference of two captures": DIFFERENCES,
 }
 """Where a word stands, and what the words there mean. A word may stand in two places (none, unknown)."""

@@ -11,10 +11,11 @@ from analyzer.classify.finding_codes import CODES, SEVERITIES, Code
 from analyzer.classify.glossary import WORDS
 from analyzer.errors import AnalyzerError
 from analyzer.tables.kinds import TYPES, Column, Table
-from analyzer.tables.schema import TABLES
+from analyzer.tables.schema import COMPARISON, TABLES
 
 _WIDTH = 100
-_COLUMNS = {column.name for table in TABLES.values() for column in table.columns}
+_TABLES = TABLES | COMPARISON
+_COLUMNS = {column.name for table in _TABLES.values() for column in table.columns}
 
 
 def explain(code: str | None) -> int:
@@ -44,22 +45,22 @@ def _meanings(wanted: str) -> list[str]:
         told = _wrapped(meaning[0].upper() + meaning[1:] + ".")
         return [f"{wanted}  (anomaly: input at odds with its specification)\n\n{told}"]
     found = _words(wanted)
-    if wanted in TABLES:
-        found.append(_table(TABLES[wanted]))
+    if wanted in _TABLES:
+        found.append(_table(_TABLES[wanted]))
     found += _columns(wanted)
     return found or list(_columns_with(wanted))
 
 
 def _meanings_in(place: str, word: str) -> list[str]:
     """Return what `word` means as a column of the table `place`, or as a word of the column `place`."""
-    if place in TABLES:
+    if place in _TABLES:
         return list(_columns(word, place))
     return _words(word) if place in _COLUMNS else []
 
 
 def _unknown(code: str, wanted: str) -> AnalyzerError:
     known = dict.fromkeys(
-        [*CODES, *ANOMALIES, *(word for words in WORDS.values() for word in words), *TABLES, *_COLUMNS]
+        [*CODES, *ANOMALIES, *(word for words in WORDS.values() for word in words), *_TABLES, *_COLUMNS]
     )
     near = difflib.get_close_matches(wanted, known, 3, 0.6)
     near = near or difflib.get_close_matches(wanted.rpartition(".")[2], known, 3, 0.6)
@@ -97,7 +98,7 @@ def _table(table: Table) -> str:
 def _columns(wanted: str, place: str = "") -> Iterator[str]:
     """Yield what the column `wanted` means, once for all tables in which it means the same; or in `place` alone."""
     found: dict[Column, list[str]] = {}
-    for table in TABLES.values():
+    for table in _TABLES.values():
         if wanted in table and place in ("", table.name):
             found.setdefault(table.column(wanted), []).append(table.name)
     yield from (_column(column, tables) for column, tables in found.items())
@@ -106,7 +107,7 @@ def _columns(wanted: str, place: str = "") -> Iterator[str]:
 def _columns_with(word: str) -> Iterator[str]:
     """Yield the columns one of whose words is `word`."""
     found: dict[Column, list[str]] = {}
-    for table in TABLES.values():
+    for table in _TABLES.values():
         for column in table.columns:
             if word in map(str.casefold, column.values):
                 found.setdefault(column, []).append(table.name)

@@ -5,10 +5,22 @@ from __future__ import annotations
 from analyzer.tables.kinds import Table, both, frame_list, number, one_of, seconds, text, ts
 from analyzer.tables.tcp import BASES, CLOSE_KINDS, SIDES
 
-CODES = (
-    "rst_not_sent", "rst_not_arrived", "fin_not_sent", "fin_not_arrived", "path_dead", "probe_answered_between",
-    "data_lost", "not_captured", "options_changed", "syn_not_arrived",
-)  # fmt: skip
+CODES = {
+    "rst_not_sent": "A RST arrived in the name of a side that never sent it: something between the points made it.",
+    "rst_not_arrived": "A RST was sent and never arrived: the other side still believes in the connection.",
+    "fin_not_sent": "A FIN arrived in the name of a side that never sent it: something between the points closed the "
+    "connection.",
+    "fin_not_arrived": "A FIN was sent and never arrived: the other side does not know that this one has closed.",
+    "path_dead": "From some segment on nothing that a side sent arrived. After a silence this is how a NAT or firewall "
+    "looks that has forgotten the connection: keep it alive in less than that silence.",
+    "probe_answered_between": "Keep-alive probes got an ACK and never arrived: something between the points answers in "
+    "the other side's name. Probes prove nothing about that side then.",
+    "data_lost": "Bytes that were sent did not arrive, each copy counted; `count` and the frames name the segments.",
+    "not_captured": "A capture lacks bytes that were acknowledged at its own point: it was taken with losses.",
+    "options_changed": "MSS, window scale, SACK or timestamps of the handshake are not the same at both points: a box "
+    "rewrites them.",
+    "syn_not_arrived": "A SYN never arrived, though other connections to that server did: dropped by a filter, or lost.",
+}
 UNKNOWN_TIME = "not both directions have a segment in common"
 
 PAIRS = Table(
@@ -47,7 +59,7 @@ DIFFERENCES = Table(
     (
         number("flow_1", "flow_id in the first capture", "only the second has the connection"),
         number("flow_2", "flow_id in the second capture", "only the first has the connection"),
-        one_of("code", CODES, "what it is"),
+        one_of("code", tuple(CODES), "what it is"),
         one_of("sent_by", SIDES, "whose segments it is about", "it is about both"),
         ts("ts", "when, by the first capture's clock"),
         number("count", "segments", unit="segments"),

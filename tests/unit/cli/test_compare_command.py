@@ -63,3 +63,8 @@ def test_a_damaged_capture_is_compared_as_far_as_it_goes(files: list[str], capsy
     path.write_bytes(path.read_bytes()[:-5])
     assert main(["compare", *files]) == 1
     assert "damaged" in capsys.readouterr().err
+
+
+def test_what_a_difference_means(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "path_dead"]) == 0
+    assert "difference of two captures" in capsys.readouterr().out
