@@ -5,7 +5,10 @@ What    Many protocols say goodbye before the FIN: TLS's close_notify, HTTP/2's 
         the timer that ran out is the one of the silence before those words.
 Source  definitions B5 (T_idle), B12; RFC 8446 section 6.1, RFC 9113 section 6.8, RFC 6455 section 5.5.1
 Needs   gaps of finished flows, app
-Limits  Words that no protocol names count only from a server that then closes first, and that never before spoke after
+Limits  A goodbye counts where it is itself what ended the silence: whoever asks for something first, and parts after
+        the answer, had no timer. Of TLS that nobody opened only the close_notify is known: what its side says right
+        before it, without waiting for anything, belongs to it (a close frame, GOAWAY).
+        Words that no protocol names count only from a server that then closes first, and that never before spoke after
         its own silence: who pushes messages is not parting.
 """
 
@@ -19,8 +22,9 @@ from analyzer.classify.facts import Facts
 from analyzer.classify.idle_gap import IDLE
 from analyzer.flows.state import END_DATA, THINK_TIME
 from analyzer.kernel import I64, Mask
-from analyzer.protocols.channel import BYE_NONE, TLS_GOODBYE, WEBSOCKET
+from analyzer.protocols.channel import TLS, TLS_GOODBYE, WEBSOCKET
 
+_AT_ONCE_NS = 200_000  # between two records of one goodbye
 _SOON_NS = 250_000_000  # between the words and the close, besides two round trips: the other side may answer
 
 
@@ -50,21 +54,22 @@ def farewells(facts: Facts) -> Farewell:
     last = spoke[((row >= 0) & (close != 0) & soon)[spoke]]
     last = last[np.isin(facts.gap_class[last], IDLE)]
     at, side = row[last], by[last]
-    parts = last[_named(facts, at, side) | _parts_unnamed(facts, at, side, last)]
+    parts = last[_named(facts, at, side, last) | _parts_unnamed(facts, at, side, last)]
     found.side[row[parts]], found.gap[row[parts]] = by[parts], parts
     found.silence[row[parts]] = (gaps["end_ts"] - gaps["start_ts"])[parts]
     return found
 
 
-def _named(facts: Facts, at: I64, side: I64) -> Mask:
-    """Return where a protocol knows the words of `side` to be a goodbye."""
+def _named(facts: Facts, at: I64, side: I64, gap: I64) -> Mask:
+    """Return where a protocol knows the words of `side` that ended a silence to be a goodbye."""
     app = facts.app.at(at)
-    client = side == 0
-    tls = np.isin(np.where(client, app["tls_close_c"], app["tls_close_s"]), TLS_GOODBYE)
-    http2 = np.where(client, app["goaway_c"], app["goaway_s"]) != 0
-    websocket = app["ws_close_first"] == side + 1
-    message = np.where(client, app["bye_c"], app["bye_s"]) != BYE_NONE
-    named: Mask = tls | http2 | websocket | message
+    client, spoke = side == 0, facts.done.gaps["end_ts"][gap]
+    said = np.where(client, app["bye_ts_c"], app["bye_ts_s"]) == spoke
+    goodbye = np.isin(np.where(client, app["tls_close_c"], app["tls_close_s"]), TLS_GOODBYE)
+    later = np.where(client, app["tls_bye_c"], app["tls_bye_s"]) - spoke
+    at_once = (later > 0) & (later < np.minimum(facts.path_rtt[at] // 2, _AT_ONCE_NS)) & (app["reader"] == TLS)
+    at_once &= (side == 1) & (_pushes(facts, gap) == 1)
+    named: Mask = said | (goodbye & ((later == 0) | at_once))
     return named
 
 
@@ -74,11 +79,20 @@ def _parts_unnamed(facts: Facts, at: I64, side: I64, gap: I64) -> Mask:
     Whoever waits before the first word of all (a greeting that is delayed), or is answered, parts from nobody.
     """
     gaps = facts.done.gaps
-    pushed = gaps["flow_id"][(gaps["ended_by"] == END_DATA + 1) & (gaps["gap_class"] == THINK_TIME)]
-    ids, times = np.unique(pushed, return_counts=True)
-    count = times[np.minimum(np.searchsorted(ids, gaps["flow_id"][gap]), ids.size - 1)] if ids.size else 0
-    named = facts.app["reader"][at] == WEBSOCKET  # a close frame, or none
+    named = np.isin(facts.app["reader"][at], (WEBSOCKET, TLS))  # a close frame, a close_notify, or none
     unanswered = facts.client["payload_ts"][at] <= gaps["end_ts"][gap]
     greeting = gaps["start_ts"][gap] == facts.flow["handshake_ts"][at]
-    result: Mask = (side == 1) & (facts.flow["close_dir"][at] == 1) & (count == 1) & ~named & unanswered & ~greeting
+    alone = _pushes(facts, gap) == 1
+    result: Mask = (side == 1) & (facts.flow["close_dir"][at] == 1) & alone & ~named & unanswered & ~greeting
     return result
+
+
+def _pushes(facts: Facts, gap: I64) -> I64:
+    """Return how often the server of each gap's flow ended its own silence."""
+    gaps = facts.done.gaps
+    pushed = gaps["flow_id"][(gaps["ended_by"] == END_DATA + 1) & (gaps["gap_class"] == THINK_TIME)]
+    ids, times = np.unique(pushed, return_counts=True)
+    if not ids.size:
+        return np.zeros(gap.size, np.int64)
+    place = np.minimum(np.searchsorted(ids, gaps["flow_id"][gap]), ids.size - 1)
+    return np.where(ids[place] == gaps["flow_id"][gap], times[place], 0)

@@ -46,7 +46,6 @@ _NAMES = tuple(CODES)
 _NUMBER = {name: k for k, name in enumerate(_NAMES)}
 _LEAST_STALL_NS = 3_000_000_000  # shorter ones are a busy moment
 _LEAST_WAIT_NS = 1_000_000_000  # what ends sooner was no timeout: a crash, a backend that cannot be reached
-_ENHANCE_YOUR_CALM = 11  # RFC 9113 section 7
 
 _ROW = np.dtype(
     [("code", np.int8), ("version", np.int8), ("port", np.int32), ("hi", np.int64), ("lo", np.int64),
@@ -160,8 +159,7 @@ def _code_of(facts: Facts, verdict: Verdict, closes: dict[str, Any]) -> I64:
     silent = facts.end_ns - flow["last_ts"] >= facts.settings.zombie_ns
     code[(code < 0) & (verdict.kind == KIND["open_idle"]) & silent] = _NUMBER["close.zombie"]
     code[(code < 0) & broken(facts)] = _NUMBER["heartbeat.promise_broken"]
-    calm = np.maximum(facts.app["goaway_c"], facts.app["goaway_s"]) == _ENHANCE_YOUR_CALM + 1
-    code[calm] = _NUMBER["http2.enhance_your_calm"]
+    code[facts.app["annoyed"] == 1] = _NUMBER["http2.enhance_your_calm"]
     code[facts.app["tls_bled"] == 1] = _NUMBER["tls.heartbleed"]
     code[left_open(facts, verdict)] = _NUMBER["close.half_closed_leak"]
     half = half_asked(facts, verdict.kind)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.verdict import LEAK_SURE, stopped_reading, window_probes_missed
 from analyzer.kernel import Mask, distinct
+from analyzer.protocols.channel import CUT_MESSAGE, CUT_RECORD
 from analyzer.tables.tcp import CLOSE_KINDS, INITIATORS
 
 if TYPE_CHECKING:
@@ -94,6 +95,10 @@ _ALERT_ONLY = "The {who} closed (FIN), then reset when the {other}'s last TLS al
 _ALERT_CUT = (
     "The {who} closed (FIN) in the middle of a TLS record, then reset when the {other}'s last TLS alert came: what it "
     "had to send was cut short."
+)
+_ALERT_UNFINISHED = (
+    "The {who} closed (FIN) without a close_notify, then reset when the {other}'s last TLS alert came: nothing says "
+    "that its last answer was whole."
 )
 _LATER = "The {who} closed (FIN) and reset later: the {other} had neither closed nor sent anything in between."
 _LONG_OPEN = (
@@ -189,7 +194,8 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
             (_LATER, later),
             (_AT_ONCE, unprovoked),
             (_PARTED_RESET, parted_other),
-            (_ALERT_CUT, alert & (facts.app["tls_truncated"] == 1)),
+            (_ALERT_CUT, alert & (facts.app["tls_truncated"] == CUT_RECORD)),
+            (_ALERT_UNFINISHED, alert & (facts.app["tls_truncated"] == CUT_MESSAGE)),
             (_ALERT_ONLY, alert),
         ],
         "rst_after_peer_fin": [(_LONG_OPEN, leaked), (_PARTED_RESET, parted_other)],

@@ -33,7 +33,7 @@ def graceful_tls(facts: Facts, kind: I64, initiator: I64) -> Coded:
     codes = np.select(
         [
             (app["tls"] == 0) | np.isin(kind, _STILL_OPEN),
-            app["tls_truncated"] == 1,
+            app["tls_truncated"] != 0,
             said,
             asked == TLS_CLOSE.index("unknown"),
         ],

@@ -80,8 +80,11 @@ APP = np.dtype(
         ("ws_close_first", I1),  # who sent the first one: 0 nobody, 1 client, 2 server
         # --- messages: last words of client and server as BYE; who said them first: 0 nobody, 1 client, 2 server
         ("bye_c", I1), ("bye_s", I1), ("bye_first", I1),
+        # --- when client and server first said goodbye: last words, a close frame, GOAWAY; 0 = they did not
+        ("bye_ts_c", I8), ("bye_ts_s", I8),
         # --- HTTP/2
         ("goaway_c", I8), ("goaway_s", I8),  # largest error code of a GOAWAY of client and server + 1; 0 = none
+        ("annoyed", I1),  # one said ENHANCE_YOUR_CALM, and not because its own ping had no answer
         ("unserved", I4),  # requests above the last stream that the server's GOAWAY still serves
         ("unserved_frame", I8), ("goaway_frame", I8),  # the latest of them; the server's last GOAWAY
         ("window_wait", I8),  # longest time that a body waited for a WINDOW_UPDATE
@@ -90,7 +93,7 @@ APP = np.dtype(
         ("grpc", I1),  # a request was gRPC
         # --- TLS, written when the flow is over: goodbye of client and server as TLS_CLOSE
         ("tls_close_c", I1), ("tls_close_s", I1),
-        ("tls_truncated", I1),  # TCP ended in the middle of a record
+        ("tls_truncated", I1),  # TCP ended in the middle of a record: CUT_RECORD; or of what it carried: CUT_MESSAGE
         ("tls_alert", I1),  # a fatal alert was read that came before the close
         ("tls_late_alert", I1),  # one that came after it
         ("tls_last_c", I4), ("tls_last_s", I4),  # bytes of the last record of client and server
@@ -108,6 +111,7 @@ BYE_NONE, BYE_DONE, BYE_FAILED, BYE_IDLED, BYE_ORDERED = range(5)
 TLS_CLOSE = ("", "yes", "inferred", "no", "unknown")
 TLS_GOODBYE = (TLS_CLOSE.index("yes"), TLS_CLOSE.index("inferred"))
 DECRYPTED = -1
+CUT_RECORD, CUT_MESSAGE = 1, 2
 NO_CODE = 1005  # a close frame without a code (RFC 6455 section 7.1.5); never on the wire
 UNSEEN_CODE = -1  # a close frame whose code was not captured
 

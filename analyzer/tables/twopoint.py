@@ -19,7 +19,7 @@ CODES = {
     "not_captured": "A capture lacks bytes that were acknowledged at its own point: it was taken with losses.",
     "options_changed": "MSS, window scale, SACK or timestamps of the handshake are not the same at both points: a box "
     "rewrites them.",
-    "syn_not_arrived": "A SYN never arrived, though other connections to that server did: dropped by a filter, or lost.",
+    "syn_not_arrived": "A SYN never arrived, though other connections to that server did: filtered, or lost.",
 }
 UNKNOWN_TIME = "not both directions have a segment in common"
 

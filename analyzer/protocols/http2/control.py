@@ -25,6 +25,9 @@ from analyzer.protocols.http2.state import (
 from analyzer.protocols.http2.streams import find, leave, refuse
 from analyzer.protocols.http2.window import end_wait, resize, widen
 
+_ENHANCE_YOUR_CALM = 11  # section 7
+_PING, _TIM = 0x70696E67, 0x5F74696D  # "ping_timeout" begins so
+
 
 @routine
 def number(b: U8, at: int, n: int) -> int:
@@ -117,12 +120,18 @@ def _take_goaway(
     row.last_stream, row.error = number(s.kept, 0, 4) & 0x7FFFFFFF, number(s.kept, 4, 4)
     if s.kept_n > 8:
         row.text_at, row.text_len = put_text(s.kept, 8, s.kept_n, heap, m), s.kept_n - 8
+    # gRPC says ENHANCE_YOUR_CALM, with these words, also where its keepalive ping had no answer
+    own_ping = s.kept_n >= 16 and number(s.kept, 8, 4) == _PING and number(s.kept, 12, 4) == _TIM
+    if row.error == _ENHANCE_YOUR_CALM and not own_ping:
+        app.annoyed = 1
     s.refused_from = row.last_stream + 1
     refuse(h, exchanges, row.last_stream, 0 if from_client else 1)
     if from_client:  # Node says NO_ERROR after any error
         app.goaway_c = max(app.goaway_c, row.error + 1)
+        app.bye_ts_c = row.ts if app.bye_ts_c == 0 else app.bye_ts_c
     else:
         app.goaway_s, app.goaway_frame = max(app.goaway_s, row.error + 1), row.frame
+        app.bye_ts_s = row.ts if app.bye_ts_s == 0 else app.bye_ts_s
 
 
 @routine

@@ -72,12 +72,12 @@ def _lose(s: Records, o: Records, p: Records, c: Records) -> None:
 
 
 @routine
-def _note_bye(bye: int, direction: int, p: Records) -> None:
+def _note_bye(bye: int, direction: int, ts_ns: int, p: Records) -> None:
     """A side said its last words; the first ones say why it leaves."""
     if direction == 0 and p.bye_c == 0:
-        p.bye_c = bye
+        p.bye_c, p.bye_ts_c = bye, ts_ns
     elif direction == 1 and p.bye_s == 0:
-        p.bye_s = bye
+        p.bye_s, p.bye_ts_s = bye, ts_ns
     if p.bye_first == 0:
         p.bye_first = direction + 1
 
@@ -93,7 +93,7 @@ def _end_piece(
     if what in (BEAT, ANSWER, LONE):
         _note(what, span, s, o, p, c, place, rows, m)
     elif what >= GOODBYE:
-        _note_bye(BYE_DONE + what - GOODBYE, int(span.dir), p)
+        _note_bye(BYE_DONE + what - GOODBYE, int(span.dir), span.ts_ns, p)
     for k in range(s.head_len):
         s.head[k] = 0
     s.head_len, s.length, s.number = 0, 0, 0
@@ -217,4 +217,5 @@ def frame_messages(
             app.app_ts, app.max_app_gap = p.app_ts, p.max_app_gap
             app.patience_c, app.patience_s = p.patience_c, p.patience_s
             app.bye_c, app.bye_s, app.bye_first = p.bye_c, p.bye_s, p.bye_first
+            app.bye_ts_c, app.bye_ts_s = p.bye_ts_c, p.bye_ts_s
             app.unsure = 1 if s.state == LOST or o.state == LOST else 0

@@ -84,7 +84,7 @@ CONNECTION = np.dtype(
         ("asker", I1),  # direction of the client, + 1
         ("app_ts", I8), ("max_app_gap", I8),  # as in APP
         ("patience_c", I4), ("patience_s", I4),  # as in APP
-        ("bye_c", I1), ("bye_s", I1), ("bye_first", I1),  # as in APP
+        ("bye_c", I1), ("bye_s", I1), ("bye_first", I1), ("bye_ts_c", I8), ("bye_ts_s", I8),  # as in APP
         ("a", I8), ("b", I8),
     ],
     align=True,

@@ -10,7 +10,7 @@ import numpy as np
 
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.beats import CONTROL, PROTOCOLS
-from analyzer.protocols.channel import DECRYPTED, HTTP1, TLS_CLOSE
+from analyzer.protocols.channel import CUT_MESSAGE, CUT_RECORD, DECRYPTED, HTTP1, TLS_CLOSE
 from analyzer.protocols.tls.certificate import Certificate
 from analyzer.protocols.tls.closing import (
     BASIS_WORDS,
@@ -166,7 +166,9 @@ def note_cut_messages(apps: Records, slots: I64, columns: SessionColumns, own: M
     app = apps[slots]
     said = np.where(app["requester"] == 0, columns["close_notify_s"], columns["close_notify_c"])
     inside = own & closed & (app["reader"] == HTTP1) & (app["outstanding"] > 0) & (app["answering"] == 1)
-    columns["truncated"] |= inside & np.equal(said, CLOSE_WORDS.index("no"))  # unknown: it may have been lost
+    cut = inside & np.equal(said, CLOSE_WORDS.index("no"))  # unknown: it may have been lost
+    apps["tls_truncated"][slots[own]] = np.select([columns["truncated"], cut], [CUT_RECORD, CUT_MESSAGE], 0)[own]
+    columns["truncated"] |= cut
 
 
 def tell_apps(apps: Records, slots: I64, columns: SessionColumns, of: Over, own: Mask) -> None:
@@ -183,7 +185,6 @@ def tell_apps(apps: Records, slots: I64, columns: SessionColumns, of: Over, own:
         apps[f"tls_last_{letter}"][here] = of.sides[side]["last_length"][own] + HEADER_BYTES
         guessed = np.where(said == CLOSE_WORDS.index("inferred"), of.sides[side]["last_ts"], 0)
         apps[f"tls_bye_{letter}"][here] = np.where(byes[:, side] != 0, byes[:, side], guessed)[own]
-    apps["tls_truncated"][here] = columns["truncated"][own]
     fatal = np.array([session.fatal_ts if session.fatal else -1 for session in of.sessions], np.int64)
     before = (fatal >= 0) & ((of.flows["close_ts"] == 0) | (fatal <= of.flows["close_ts"]))
     apps["tls_alert"][here], apps["tls_late_alert"][here] = before[own], ((fatal >= 0) & ~before)[own]

@@ -120,8 +120,8 @@ def take_close(s: Records, app: Records, row: Records, direction: int, heap: U8,
         code = UNSEEN_CODE
     s.closed = 1
     if direction == 0 and app.ws_close_c == 0:
-        app.ws_close_c = code
+        app.ws_close_c, app.bye_ts_c = code, row.ts
         app.ws_close_first = 1 if app.ws_close_first == 0 else app.ws_close_first
     elif direction == 1 and app.ws_close_s == 0:
-        app.ws_close_s = code
+        app.ws_close_s, app.bye_ts_s = code, row.ts
         app.ws_close_first = 2 if app.ws_close_first == 0 else app.ws_close_first

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests import http2 as h2
 from tests import tlswire as w
 from tests.property.harness import Result, run
 from tests.talk import Packet, Talk, merge
-from tests.websocket import CLOSE, PING, PONG, code, frame, of_client, upgraded
+from tests.websocket import CLOSE, PING, PONG, TEXT, code, frame, of_client, upgraded
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -237,3 +238,57 @@ def test_who_gave_up_in_tls_without_keys(first: str) -> None:
     answer(w.ALERT)
     result = run(talk.resp_fin().orig_fin().resp_ack())
     assert ("heartbeat.unanswered" in codes(result)) == (first == "client")
+
+
+def closing_words(reader: str, talk: Talk) -> Talk:
+    """Let the client ask, and part right after the answer."""
+    if reader == "websocket":
+        talk.orig(of_client(TEXT, b"one more")).resp(frame(TEXT, b"ok"))
+        return talk.orig(of_client(CLOSE, code(1000))).resp(frame(CLOSE, code(1000))).resp_fin()
+    if isinstance(talk, h2.H2):
+        return talk.ask(3).answer(3).orig(h2.goaway(0)).orig_fin().resp_fin().orig_ack()
+    return talk.orig(w.data(120)).resp(w.data(300)).orig(w.data(19)).resp(w.data(19)).resp_fin()
+
+
+def opened(reader: str, k: int) -> Talk:
+    client, t0 = ("10.0.0.1", 5000 + k), 1_700_000_000 + 10 * k
+    if reader == "websocket":
+        return upgraded(client=client, t0=t0).orig(of_client(TEXT, b"hi")).resp(frame(TEXT, b"ok"))
+    if reader == "http2":
+        return h2.H2(client).begin().ask(1).answer(1)
+    talk = Talk(client, ("10.0.0.2", 443), t0=t0).handshake()
+    for number, flight in enumerate(w.full13()):
+        talk = talk.orig(flight) if number % 2 == 0 else talk.resp(flight)
+    return talk.orig(w.data(100)).resp(w.data(300))
+
+
+@pytest.mark.parametrize("reader", ["websocket", "http2", "tls"])
+def test_who_asks_before_it_parts_had_no_timer(reader: str) -> None:
+    """The silence ends with a request; the goodbye comes after its answer."""
+    result = run(merge(*(closing_words(reader, opened(reader, k).wait(3)) for k in range(4))))
+    assert servers(result) == [] and "timeout.idle" not in codes(result)
+    assert not any(row["explanation"].startswith("The client broke") for row in result.rows("closes"))
+
+
+def test_a_server_that_pushes_before_it_closes_had_no_timer() -> None:
+    """Three events of a TLS stream, each acknowledged by the program, and then close_notify."""
+
+    def talk(k: int) -> Talk:
+        made = opened("tls", k).wait(3)
+        for _ in range(3):
+            made.resp(w.data(140)).orig(w.data(25))
+        return made.resp(w.data(19)).resp_fin().orig(w.data(19)).orig_fin().resp_ack()
+
+    result = run(merge(*(talk(k) for k in range(4))))
+    assert servers(result) == []
+    assert {row["trigger"] for row in result.rows("closes")} == {"unknown"}
+
+
+def test_a_goodbye_of_two_records() -> None:
+    """GOAWAY and close_notify in TLS that nobody opened: the second follows the first at once."""
+
+    def talk(k: int) -> Talk:
+        made = opened("tls", k).wait(3).resp(w.data(34)).resp(w.data(19)).resp_fin()
+        return made.orig_ack().orig_fin().resp_ack()
+
+    assert servers(run(merge(*(talk(k) for k in range(4))))) == [("server", 3.0)]

@@ -516,6 +516,13 @@ def test_a_goaway_that_leaves_nothing_unserved(talk: Talk) -> None:
     assert "http2.unserved" not in [row["code"] for row in findings(talk)]
 
 
+def test_who_gave_up_on_an_answer_had_not_enough_of_anything() -> None:
+    """gRPC's client says ENHANCE_YOUR_CALM where its own keepalive ping has no answer."""
+    talk = http2.H2().begin().ask(1).orig(http2.ping(), at=5).resp_ack()
+    talk.orig(http2.goaway(0, 11, b"ping_timeout"), at=8).orig_fin().resp_ack().resp_fin().orig_ack()
+    assert "http2.enhance_your_calm" not in [row["code"] for row in findings(talk)]
+
+
 def test_a_request_that_came_after_the_goaway() -> None:
     talk = http2.H2().begin().ask(1).answer(1).resp(http2.goaway(1)).ask(3).finish()
     assert "http2.unserved" in [row["code"] for row in findings(talk)]

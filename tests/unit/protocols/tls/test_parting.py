@@ -6,10 +6,15 @@ import contextlib
 import ssl
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analyzer.anomalies import Ledger
 from analyzer.engine import Engine
+from analyzer.kernel import records
+from analyzer.protocols.channel import APP, CUT_MESSAGE, CUT_RECORD, HTTP1
+from analyzer.protocols.tls.closing import CLOSE_WORDS
+from analyzer.protocols.tls.rows import note_cut_messages
 from analyzer.settings import Settings
 from tests import tlswire as w
 from tests.fuzz.seeds import read_packets
@@ -49,6 +54,17 @@ def test_what_comes_after_the_fin(last: bytes, trigger: str) -> None:
     row = run(talk).close
     assert (row["close_kind"], row["trigger"]) == ("rst_after_own_fin", trigger)
     assert ("no data was lost" in row["explanation"]) == (trigger == "idle_timeout")
+
+
+@pytest.mark.parametrize(("in_record", "code"), [(False, CUT_MESSAGE), (True, CUT_RECORD)])
+def test_a_message_that_ends_with_tcp_is_not_said_to_be_a_cut_record(in_record: bool, code: int) -> None:
+    """A body until the close whose records are whole: without close_notify nobody knows whether it was all of it."""
+    apps = records(1, APP)
+    apps["reader"], apps["outstanding"], apps["answering"] = HTTP1, 1, 1
+    no, yes = np.array([CLOSE_WORDS.index("no")]), np.array([True])
+    columns = {"close_notify_c": no, "close_notify_s": no, "truncated": np.array([in_record])}
+    note_cut_messages(apps, np.array([0]), columns, yes, yes)
+    assert (apps["tls_truncated"][0], columns["truncated"][0]) == (code, True)
 
 
 def test_a_record_that_is_cut_by_the_fin_is_lost() -> None:
