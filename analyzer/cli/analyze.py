@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from analyzer.cli import console
 from analyzer.cli.request import Request
 from analyzer.cli.source import key_logs, settings_of
 from analyzer.errors import AnalyzerError
-from analyzer.render.folder import make_folder
+from analyzer.render.folder import output_folder
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,9 +48,7 @@ def analyze_files(request: Request, *, own_process: bool = False) -> int:
         raise AnalyzerError(
             f"--format {request.format} is for tables, and there is nowhere to write them", "add --out DIR"
         )
-    if request.out is not None:
-        make_folder(request.out)
-    with console.Progress() as progress:
+    with output_folder(request.out) if request.out is not None else nullcontext(), console.Progress() as progress:
         loading = _Loading(progress)
         read = partial(_begin, request, settings, loading, progress.notice, own_process=own_process)
         if request.out is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
 from analyzer.cli import console
 from analyzer.errors import AnalyzerError
+from analyzer.render.folder import NO_ROOM
 
 OK, DAMAGED, UNUSABLE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
@@ -28,7 +30,10 @@ def guarded(work: Callable[[], int]) -> int:
         return PIPE_CLOSED
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        console.print_error(f"{place}{error.strerror or error}", "")
+        if error.errno in NO_ROOM:
+            console.print_error(f"{place}{os.strerror(error.errno)}", "make room there, or name another place to write")
+        else:
+            console.print_error(f"{place}{error.strerror or error}", "")
         return UNUSABLE
     except KeyboardInterrupt:
         console.print_error("interrupted", "")

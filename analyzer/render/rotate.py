@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import pyarrow as pa
 
 from analyzer.errors import AnalyzerError
 from analyzer.render.files import write_summary, write_table
-from analyzer.render.folder import make_folder
+from analyzer.render.folder import output_folder
 from analyzer.tables.order import in_order
 from analyzer.tables.schema import TABLES, empty_table
 
@@ -59,7 +60,6 @@ class PartSink:
         clock: Callable[[], float] = time.monotonic,
         process: int = 0,
     ) -> None:
-        make_folder(folder)
         own = f"process={process or '*'}/part-*.parquet"  # those of the others may be of this capture
         taken = [name for name in TABLES if any(any((folder / name).glob(how)) for how in ("part-*.parquet", own))]
         if taken:
@@ -74,10 +74,17 @@ class PartSink:
         self._due = clock() + rotate_s
         self.lost = 0
         self.trouble = ""
-        for name in TABLES:
-            path = part_path(folder, name, 0, process)
-            make_folder(path.parent)
-            write_table(path, "parquet", name, empty_table(name))
+        self._write_empty()
+
+    def _write_empty(self) -> None:
+        """Write an empty part of every table, or leave nothing behind if there is no room for all of them."""
+        with output_folder(self.folder), ExitStack() as undo:
+            for name in TABLES:
+                path = part_path(self.folder, name, 0, self._process)
+                undo.enter_context(output_folder(path.parent))
+                write_table(path, "parquet", name, empty_table(name))
+                undo.callback(path.unlink)
+            undo.pop_all()
 
     def write(self, name: str, rows: pa.Table) -> None:
         """Take rows of table `name`, in any order."""

@@ -122,7 +122,12 @@ def failing(error: BaseException) -> Callable[[], Chunks]:
         (AnalyzerError("x.pcap is no capture", "give a pcap"), 2, "error: x.pcap is no capture\n\nhint: give a pcap\n"),
         (AnalyzerError("bad \x1b[2J name"), 2, "error: bad \\x1b[2J name\n"),
         (FileNotFoundError(2, "No such file or directory", "x.pcap"), 2, "error: x.pcap: No such file or directory\n"),
-        (OSError(28, "No space left on device"), 2, "error: No space left on device\n"),
+        (
+            OSError(28, "Error writing bytes. Detail: [errno 28] No space left on device"),
+            2,
+            "error: OUT cannot be written to: No space left on device\n\n"
+            "hint: make room there, or name another folder with --out\n",
+        ),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
     ],
 )
@@ -136,7 +141,7 @@ def test_failures_are_told_and_leave_no_files(
 ) -> None:
     api.made = failing(error)
     assert main(["analyze", "x.pcap", "--out", str(tmp_path)]) == code
-    assert capsys.readouterr().err == words
+    assert capsys.readouterr().err == words.replace("OUT", str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 

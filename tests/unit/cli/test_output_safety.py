@@ -6,6 +6,7 @@ And a disk that is full: what was there before is whole afterwards, and nothing 
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -18,9 +19,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from analyzer.cli.main import main
+from analyzer.errors import AnalyzerError
+from analyzer.render import rotate
 from tests import tlswire, websocket
 from tests.talk import Talk, merge, write_pcap
 
@@ -161,6 +165,38 @@ def test_a_file_that_cannot_grow_leaves_the_old_one(
     stderr = capsys.readouterr().err
     assert code == 2 and stderr.startswith("error: ") and "too large" in stderr, stderr
     assert before(tmp_path) == old
+
+
+@pytest.mark.parametrize("writer", ["csv", "parquet", "xlsx"])
+def test_a_full_disk_is_told_with_a_hint_and_no_folder_stays(
+    writer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = outputs(CAPTURES / "ws_ping_timeout.pcap", tmp_path / "there" / "new" / "tables")[writer]
+    (tmp_path / "there").mkdir()
+    with files_of_at_most(100):
+        assert main(words) == 2
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: ") and "cannot be written to: File too large" in first
+    assert [line for line in rest if line] == ["hint: make room there, or name another folder with --out"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_an_unreadable_capture_leaves_no_folder(tmp_path: Path) -> None:
+    assert main(["analyze", str(tmp_path / "nowhere.pcap"), "--out", str(tmp_path / "new" / "tables")]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_that_have_no_room_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_some(path: Path, format: str, name: str, rows: pa.Table) -> None:
+        if name == "closes":
+            raise OSError(errno.ENOSPC, "Error writing bytes to file")
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(rotate, "write_table", write_some)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(AnalyzerError, match="No space left on device"):
+        rotate.PartSink(tmp_path / "there" / "tables")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
 @pytest.mark.parametrize("writer", WRITERS)
