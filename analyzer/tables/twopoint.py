@@ -16,6 +16,7 @@ CODES = {
     "probe_answered_between": "Keep-alive probes got an ACK and never arrived: something between the points answers in "
     "the other side's name. Probes prove nothing about that side then.",
     "data_lost": "Bytes that were sent did not arrive, each copy counted; `count` and the frames name the segments.",
+    "control_lost": "Copies of a SYN, a FIN or a probe did not arrive: it had to be sent again, or was not answered.",
     "not_captured": "A capture lacks bytes that were acknowledged at its own point: it was taken with losses.",
     "options_changed": "MSS, window scale, SACK or timestamps of the handshake are not the same at both points: a box "
     "rewrites them.",

@@ -85,6 +85,8 @@ def crossed(sender: View, receiver: View, side: int, path_ns: int) -> list[Diffe
         for row in lost_resets if not (dying and row["ts"] >= dying[0].ts)
     ]  # fmt: skip
     found += _probes(sender, receiver, alive, came, side, tolerance_ns)
+    told = {frame for difference in found for frame in difference.sent}
+    found += _control(receiver, alive[~np.isin(alive["frame"], list(told))], came, side, tolerance_ns)
     found += _data(receiver, alive[alive["ts"] <= _due(receiver, sent, came, path_ns)], came, side, path_ns)
     return found
 
@@ -178,6 +180,17 @@ def _probes(
         Difference("probe_answered_between", side, int(answered["ts"][0]), sent=tuple(answered["frame"].tolist()),
                    segments=answered.size, certain=_ran(receiver, last, tolerance_ns))
     ]  # fmt: skip
+
+
+def _control(receiver: View, sent: Records, came: Records, side: int, tolerance_ns: int) -> list[Difference]:
+    """Return copies of SYN, FIN and probes that did not arrive, though others did or nobody waited for them."""
+    few = sent[(sent["bits"] & _TELLING != 0) & (sent["len"] <= 1) & (sent["bits"] & RST == 0)]
+    partner = _partners(few, came[came["bits"] & _TELLING != 0], tolerance_ns)
+    gone = few[(partner < 0) & (few["ts"] <= receiver.last_ns - tolerance_ns)]
+    if not gone.size:
+        return []
+    frames = tuple(gone["frame"].tolist())
+    return [Difference("control_lost", side, int(gone["ts"][0]), sent=frames, segments=gone.size)]
 
 
 def _data(receiver: View, sent: Records, came: Records, side: int, path_ns: int) -> list[Difference]:

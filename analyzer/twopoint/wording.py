@@ -7,7 +7,7 @@ from typing import NamedTuple
 from analyzer.twopoint.crossing import Difference
 
 _SIDES = ("client", "server")
-_SENTENCES = {
+SENTENCES = {
     "rst_not_sent": "A RST in the {who}'s name is in {there} ({arrived}), and {here} shows that the {who} never sent"
     " it: something in between made it",
     "rst_not_arrived": "The {who}'s RST ({here} {sent}) never arrived at {there}: the {other} does not know of it",
@@ -21,6 +21,8 @@ _SENTENCES = {
     " {there}: something in between answers in the {other}'s name",
     "data_lost": "Of {sent_bytes} payload bytes that the {who} sent, {bytes} ({share}) were lost between {here} and"
     " {there}{missing}: {here} {sent}",
+    "control_lost": "{count} of the {who}'s segments that open, close or probe were lost between {here} and {there}:"
+    " {here} {sent}",
     "not_captured": "{there} lacks {missing_bytes} bytes of the {who}'s stream that the {other} acknowledged there: it"
     " was captured with losses",
     "syn_not_arrived": "The client's SYN ({here} {sent}) never arrived at {there}, though other connections to that"
@@ -49,7 +51,7 @@ class Names(NamedTuple):
 
 def explain(difference: Difference, names: Names) -> str:
     """Return one sentence about a difference, and what would make it wrong."""
-    sentence = _SENTENCES[difference.code]
+    sentence = SENTENCES[difference.code]
     if not difference.certain:
         sentence += _DOUBT[difference.code in _NOBODY_SENT]
     silence = f" after {difference.silence_ns / 1e9:.3f} s of silence" if difference.silence_ns >= 0 else ""

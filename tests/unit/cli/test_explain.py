@@ -17,6 +17,7 @@ from analyzer.cli.main import main
 from analyzer.flows.state import GAP_CLASSES
 from analyzer.tables.schema import TABLES
 from analyzer.tables.tcp import CLOSE_KINDS, RACES, SEGMENT_LABELS, TRIGGERS
+from analyzer.twopoint.wording import SENTENCES
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -38,6 +39,7 @@ def test_anomalies_too(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("close kind", CLOSE_KINDS), ("trigger of a close", TRIGGERS), ("race of a request with the close", RACES),
         ("label of a segment", SEGMENT_LABELS), ("class of a silence", GAP_CLASSES), ("clue of a middlebox", WEIGHTS),
+        ("difference of two captures", SENTENCES),
     ],
 )  # fmt: skip
 def test_every_word_of_a_verdict(place: str, used: Iterable[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +52,7 @@ def test_every_word_of_a_verdict(place: str, used: Iterable[str], capsys: pytest
 
 
 def test_places_of_words_are_all_tested() -> None:
-    assert len(WORDS) == 6
+    assert len(WORDS) == 7
 
 
 @pytest.mark.parametrize("table", TABLES)

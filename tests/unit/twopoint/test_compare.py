@@ -179,7 +179,18 @@ def test_probes_that_something_in_between_answers(tmp_path: Path) -> None:
 
 def test_a_probe_that_was_lost_is_answered_by_nobody(tmp_path: Path) -> None:
     talk = used().orig_probe(at="61s", lost=True).orig_probe(at="62s").resp_ack().orig(b"bye", at="70s").resp_ack()
-    assert rows(compared(tmp_path, *seen_twice(talk, not_there={7}))) == []
+    row = only(compared(tmp_path, *seen_twice(talk, not_there={7})))
+    assert (row["code"], row["sent_by"], row["frames_1"]) == ("control_lost", "client", [7])
+
+
+def test_a_syn_and_a_fin_that_were_sent_again(tmp_path: Path) -> None:
+    talk = Talk().syn(lost=True).syn(at="1s").syn_ack().ack().orig(b"ask", at="2s").resp_ack()
+    talk.resp_fin(at="5s", lost=True).resp_retransmit(at="5.3s").orig_ack().orig_fin().resp_ack()
+    before = used(client=("10.0.0.9", 9), t0=1_699_999_990, isn=(3, 3)).packets
+    found = compared(tmp_path, *seen_twice([*before, *talk.packets], not_there={7}, not_here={13}))
+    table = found.arrow("differences").to_pylist()
+    assert [(row["code"], row["sent_by"]) for row in table] == [("control_lost", "client"), ("control_lost", "server")]
+    assert [(row["frames_1"], row["frames_2"]) for row in table] == [([7], []), ([], [12])]
 
 
 def test_lost_data_names_the_copies_that_were_lost(tmp_path: Path) -> None:
