@@ -23,6 +23,7 @@ _JITTER_NS = 50_000_000  # how much later than the quickest a segment may cross,
 _LATE_NS = 2_000_000_000  # a RST or probe that crosses later than this is another
 _TELLING = SYN | FIN | PROBE | WINDOW_PROBE
 _LEAST_DEAD = 2  # one lost segment at the end of a capture is no dead path
+_LEAST_ACKS = 3  # if all it said is ACKs
 
 
 class View(NamedTuple):
@@ -133,10 +134,10 @@ def _partners(sent: Records, came: Records, tolerance_ns: int) -> I64:
 def _path_dead(
     sender: View, receiver: View, sent: Records, dead: Mask, side: int, tolerance_ns: int
 ) -> list[Difference]:
-    """Return that nothing more arrived, if at least two segments were sent after the last that did."""
+    """Return that nothing more arrived, if enough was sent after the last that did."""
     lost = sent[dead]
     telling = (lost["len"] > 0) | (lost["bits"] & _TELLING != 0)
-    if lost.size < _LEAST_DEAD or not telling.any():
+    if lost.size < (_LEAST_DEAD if telling.any() else _LEAST_ACKS):
         return []
     first = int(lost["ts"].min())
     before = sender.rows["ts"][sender.rows["ts"] < first]

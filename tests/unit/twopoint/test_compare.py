@@ -163,6 +163,16 @@ def test_a_path_is_certainly_dead_where_the_other_capture_goes_on(tmp_path: Path
     assert rows(compared(tmp_path, here, there)) == [("path_dead", "client", "observed")]
 
 
+def test_answers_that_do_not_arrive(tmp_path: Path) -> None:
+    """The way back is cut: probes arrive and are answered, and the client gives up."""
+    talk = used()
+    for at in (61, 62, 63):
+        talk.orig_probe(at=at).resp_ack(lost=True)
+    found = compared(tmp_path, *seen_twice(talk.orig_rst(at="64s"), not_here={8, 10, 12}))
+    assert rows(found) == [("path_dead", "server", "observed")]
+    assert only(found)["frames_2"] == [8, 10, 12]
+
+
 def test_one_segment_at_the_end_is_no_dead_path(tmp_path: Path) -> None:
     assert rows(compared(tmp_path, *seen_twice(used().orig(b"x", at="2s"), not_there={7}))) == []
 
