@@ -54,9 +54,9 @@ def explain(difference: Difference, names: Names) -> str:
     sentence = SENTENCES[difference.code]
     if not difference.certain:
         sentence += _DOUBT[difference.code in _NOBODY_SENT]
-    silence = f" after {difference.silence_ns / 1e9:.3f} s of silence" if difference.silence_ns >= 0 else ""
-    if difference.silence_ns >= _FORGOTTEN_NS:
-        silence += _FORGOTTEN
+    silence = f" after {difference.silence_ns / 1e9:.3f} s of silence{_FORGOTTEN}"
+    if difference.silence_ns < _FORGOTTEN_NS:
+        silence = ""
     missing = f"; {difference.missing} bytes of the stream never arrived" if difference.missing else ""
     return f"{sentence}.".format(
         here=names.here,
