@@ -319,8 +319,8 @@ def compare(
 
     first, second  captures of two points of the path, each one file or several as one (as `analyze`), in any order
 
-    Connections are known by their sequence numbers, also behind a NAT; clocks may differ. Takes 56 bytes of memory per
-    segment. Raises AnalyzerError if an input cannot be read or is too large.
+    Connections are known by their sequence numbers, also behind a NAT; clocks may differ. The segments of both are held
+    in memory. Raises AnalyzerError if an input cannot be read or has more than 20 million segments.
     """
     return compare_tables(
         point_names(_as_list(first), _as_list(second)),

@@ -15,6 +15,7 @@ from analyzer.classify.community import address_text
 from analyzer.flows.state import LIVE
 from analyzer.flows.tracker import FlowTracker
 from analyzer.kernel import I64, Mask, Records
+from analyzer.tables.kinds import place
 
 SHOWN = 8
 """Silences and probing connections that are named."""
@@ -110,4 +111,4 @@ def ends_of(flows: Records, side: str) -> list[str]:
     """Return ip:port of each flow's `client` or `server`."""
     hosts = address_text(flows[f"{side}_hi"], flows[f"{side}_lo"], flows["ip_version"]).to_pylist()
     ports = flows[f"{side}_port"].tolist()
-    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
+    return [place(host, port) for host, port in zip(hosts, ports, strict=True)]

@@ -12,7 +12,8 @@ from analyzer.render.advice import advice, unknowns
 from analyzer.render.causes import Rejected, rejected
 from analyzer.render.flowrows import FlowRows
 from analyzer.render.lifeline import Lifeline, lifeline
-from analyzer.render.plain import Row, clock, many, place, size, span
+from analyzer.render.plain import Row, clock, many, size, span
+from analyzer.tables.kinds import place
 
 SHORT_PATH_S = 0.001
 """Below a millisecond the ends' own delays decide the halves of a round trip, not where it was captured."""

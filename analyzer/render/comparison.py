@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,10 +10,17 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from analyzer.render.escape import visible
-from analyzer.render.plain import many
+from analyzer.render.plain import many, plain_rows
+from analyzer.render.rows import json_lines
+from analyzer.tables.schema import COMPARISON
 
 MOST_SHOWN = 50
-"""Connections whose differences are shown, those with most that matters first; JSON has all."""
+"""Connections whose differences are shown, in order of the first capture; JSON has all."""
+
+_NOTHING = (
+    "No connection is in both. Were they captured at the same time, at two points of one path? What ends at a proxy or "
+    "load balancer is another connection behind it."
+)
 
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
@@ -30,24 +38,22 @@ def comparison_json(compared: Compared) -> dict[str, Any]:
     return {
         "names": list(compared.names),
         "unpaired": list(compared.unpaired),
-        **{name: _timeless(rows).to_pylist() for name, rows in compared.tables.items()},
+        **{name: _objects(name, rows) for name, rows in compared.tables.items()},
     }
 
 
-def _timeless(rows: pa.Table) -> pa.Table:
-    """Return rows with times as text: nanoseconds survive in no number of JSON."""
-    for k, field in enumerate(rows.schema):
-        if pa.types.is_timestamp(field.type):
-            rows = rows.set_column(k, field.name, rows[field.name].cast(pa.string()))
-    return rows
+def _objects(name: str, rows: pa.Table) -> list[dict[str, Any]]:
+    """Return rows as JSON has them in every other place."""
+    lines = json_lines(COMPARISON[name], rows).to_pybytes().splitlines() if rows.num_rows else []
+    return [json.loads(line) for line in lines]
 
 
 def comparison_text(compared: Compared, width: int = 110, *, colour: bool = False) -> str:
     """Return what crossed and what did not, connection by connection, in lines of at most `width` columns."""
     width = max(60, width)
-    first, second = (visible(name) for name in compared.names)
+    first, second = compared.names
     pairs = compared.tables["pairs"].to_pylist()
-    differences = _timeless(compared.tables["differences"]).to_pylist()
+    differences = plain_rows(compared.tables["differences"])
     only = " and ".join(
         f"{number} only in {name}" for number, name in zip(compared.unpaired, (first, second), strict=True)
     )
@@ -60,25 +66,19 @@ def comparison_text(compared: Compared, width: int = 110, *, colour: bool = Fals
     for key in list(by_pair)[:MOST_SHOWN]:
         pair = of_pair.get(key)
         head = _head(pair, first, second) if pair else [f"only in {first if key[1] is None else second}"]
-        lines += ["", f"{_BOLD}{head[0]}{_PLAIN}" if colour else head[0]]
+        lines += ["", f"{_BOLD}{visible(head[0])}{_PLAIN}" if colour else visible(head[0])]
         for text in head[1:]:
             lines += _wrapped(text, width, "  ")
         for row in by_pair[key]:
             lines += _wrapped(f"{row['code']}: {row['explanation']}", width, "  ")
     if len(by_pair) > MOST_SHOWN:
-        lines += ["", f"and {len(by_pair) - MOST_SHOWN} more connections with differences: --format json has all"]
+        lines += ["", f"and {len(by_pair) - MOST_SHOWN:,} more connections with differences: --format json has all"]
     same = sum(pair["differences"] == 0 for pair in pairs)
     if same:
         lines += ["", f"{many(same, 'connection')} crossed without a difference."]
     if not pairs:
         lines += ["", *_wrapped(_NOTHING, width, "")]
     return "\n".join(lines)
-
-
-_NOTHING = (
-    "No connection is in both. Were they captured at the same time, at two points of one path? What ends at a proxy or "
-    "load balancer is another connection behind it."
-)
 
 
 def _standing(pairs: list[dict[str, Any]], first: str, second: str) -> str:
@@ -100,8 +100,8 @@ def _standing(pairs: list[dict[str, Any]], first: str, second: str) -> str:
 def _head(pair: dict[str, Any], first: str, second: str) -> list[str]:
     """Return which connection it is, and how it ended at each point."""
     other = [word for word in (pair["client_2"], pair["server_2"]) if word]
-    there = f" ({visible(' and '.join(other))} in {second})" if other else ""
-    lines = [f"flow {pair['flow_1']}  {visible(pair['client'])} -> {visible(pair['server'])}{there}"]
+    there = f" ({' and '.join(other)} in {second})" if other else ""
+    lines = [f"flow {pair['flow_1']}  {pair['client']} -> {pair['server']}{there}"]
     if pair["flow_2"] != pair["flow_1"]:
         lines[0] += f", flow {pair['flow_2']} in {second}"
     if pair["close_kind_1"] == pair["close_kind_2"]:

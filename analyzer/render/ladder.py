@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from analyzer.render.escape import visible
 from analyzer.render.flowrows import FlowRows
 from analyzer.render.marks import Mark, marks_of
-from analyzer.render.plain import many, place, size, span
+from analyzer.render.plain import many, size, span
 from analyzer.render.tape import SILENCE_NS, Segment
+from analyzer.tables.kinds import place
 
 FIRST = 14
 """Segments shown from the start: a TCP handshake, a TLS one, the first request and its answer."""

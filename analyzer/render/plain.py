@@ -73,14 +73,8 @@ def clock(ts_ns: int) -> str:
     return f"{datetime.fromtimestamp(ts_ns // 10**9, UTC):%Y-%m-%d %H:%M:%S}.{ts_ns % 10**9 // 10**6:03d}Z"
 
 
-def place(address: str | None, port: int | None) -> str:
-    """Return ip:port, [ip]:port for IPv6."""
-    host = address or "?"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def places(addresses: pa.ChunkedArray, ports: pa.ChunkedArray) -> pa.Array:
-    """Return the `place` of each row."""
+    """Return what `kinds.place` is of each row."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.render.escape import visible
-from analyzer.render.plain import place, span
+from analyzer.render.plain import span
+from analyzer.tables.kinds import place
 
 if TYPE_CHECKING:
     from analyzer.render.flowrows import FlowRows

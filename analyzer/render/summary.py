@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analyzer.render.plain import place
+from analyzer.tables.kinds import place
 
 SILENCES = 5
 """Longest silences kept."""

@@ -118,3 +118,9 @@ FRAME = number(
 TS = ts("ts", "capture time of the frame")
 DIR = one_of("dir", DIRECTIONS, "c2s = sent by the client, s2c = sent by the server")
 DECRYPTED = flag("decrypted", "true if the row was read out of decrypted TLS, false if it stood there in clear")
+
+
+def place(address: str | None, port: int | None) -> str:
+    """Return ip:port, [ip]:port for IPv6: how every table and page writes an endpoint."""
+    host = address or "?"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

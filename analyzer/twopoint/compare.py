@@ -12,6 +12,7 @@ import numpy as np
 
 from analyzer.kernel import Records
 from analyzer.tables.build import MISSING
+from analyzer.tables.kinds import place
 from analyzer.twopoint.clocks import Clock, clock_of
 from analyzer.twopoint.crossing import Difference, View, crossed
 from analyzer.twopoint.pairing import Pair, pairs_of
@@ -26,7 +27,7 @@ _OPTIONS = (
 Columns = dict[str, list[Any]]
 
 
-class _Side(NamedTuple):
+class _Seen(NamedTuple):
     """A connection of the pair at both points, in the first's numbers and clock."""
 
     mine: Records
@@ -36,7 +37,7 @@ class _Side(NamedTuple):
 def compare_points(one: Point, two: Point) -> dict[str, Columns]:
     """Return the columns of `pairs` and `differences`."""
     pairs = pairs_of(one, two)
-    rows = [_Side(one.segments[one.of(pair.first)], _translated(two, pair)) for pair in pairs]
+    rows = [_Seen(one.segments[one.of(pair.first)], _translated(two, pair)) for pair in pairs]
     clocks = [clock_of(mine, theirs) for mine, theirs in rows]
     usual = _usual([clock for clock in clocks if clock is not None])
     found: dict[str, Columns] = {"pairs": {}, "differences": {}}
@@ -73,7 +74,7 @@ def _usual(clocks: list[Clock]) -> Clock | None:
     return Clock(int(np.median([clock.ahead_ns for clock in clocks])), max(clock.path_ns for clock in clocks), near)
 
 
-def _crossings(one: Point, two: Point, pair: Pair, rows: _Side, clock: Clock) -> list[Difference]:
+def _crossings(one: Point, two: Point, pair: Pair, rows: _Seen, clock: Clock) -> list[Difference]:
     first = View(rows.mine, one.first_ns, one.last_ns, one.answered)
     second = View(rows.theirs, two.first_ns - clock.ahead_ns, two.last_ns - clock.ahead_ns, two.answered)
     near_client, near_server = (first, second) if clock.near == 0 else (second, first)
@@ -125,11 +126,11 @@ def _unseen(
 
 
 def _pair_row(
-    one: Point, two: Point, pair: Pair, rows: _Side, clock: Clock | None, known: Clock | None, differences: int
+    one: Point, two: Point, pair: Pair, rows: _Seen, clock: Clock | None, known: Clock | None, differences: int
 ) -> dict[str, Any]:
     mine, theirs = one.flows[pair.first], two.flows[pair.second]
-    ends = [_end(mine, end) for end in _ENDS]
-    other = [_end(theirs, end) for end in (reversed(_ENDS) if pair.swapped else _ENDS)]
+    ends = [place(mine[ip], mine[port]) for ip, port in _ENDS]
+    other = [place(theirs[ip], theirs[port]) for ip, port in (reversed(_ENDS) if pair.swapped else _ENDS)]
     row = {
         "flow_1": pair.first,
         "flow_2": pair.second,
@@ -153,11 +154,6 @@ def _pair_row(
         row[f"sent_bytes_{letter}"], arrived = _payload(sent), _payload(came)
         row[f"lost_bytes_{letter}"] = max(row[f"sent_bytes_{letter}"] - arrived, 0)
     return row
-
-
-def _end(flow: dict[str, Any], names: tuple[str, str]) -> str:
-    ip, port = (flow[name] for name in names)
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 def _payload(rows: Records) -> int:

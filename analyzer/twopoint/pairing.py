@@ -10,7 +10,6 @@ Limits  A proxy ends one TCP connection and begins another: these are two connec
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -44,15 +43,14 @@ def pairs_of(one: Point, two: Point) -> list[Pair]:
     key_two, at_two = _numbers(two)
     _, in_one, in_two = np.intersect1d(key_one, key_two, assume_unique=True, return_indices=True)
     here, there = at_one[in_one], at_two[in_two]
-    shared = Counter(zip(one.segments["flow"][here].tolist(), two.segments["flow"][there].tolist(), strict=True))
-    found: dict[int, Pair] = {}
-    taken: set[int] = set()
     order = np.lexsort((two.segments["flow"][there], one.segments["flow"][here]))
     here, there = here[order], there[order]
     places = _places(one.segments["flow"][here], two.segments["flow"][there])
-    for (first, second), _ in sorted(shared.items(), key=lambda item: (-item[1], item[0])):
+    found: dict[int, Pair] = {}
+    taken: set[int] = set()
+    for (first, second), shared in sorted(places.items(), key=lambda item: (item[1].start - item[1].stop, item[0])):
         if first not in found and second not in taken:
-            found[first] = _paired(one, two, here[places[first, second]], there[places[first, second]])
+            found[first] = _paired(one, two, here[shared], there[shared])
             taken.add(second)
     for pair in _by_address(one, two, found, taken):
         found[pair.first] = pair

@@ -2,7 +2,7 @@
 
 Needs   tables flows, segments, keepalives and captures, as they come
 Gives   Point
-Memory  56 bytes per segment, a row of `flows` per connection; `MOST_SEGMENTS` is a gigabyte.
+Memory  56 bytes per segment, and as many again while they are sorted; a row of `flows` per connection.
 """
 
 from __future__ import annotations
@@ -20,26 +20,21 @@ from analyzer.kernel import I64, Records
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MOST_SEGMENTS = 20_000_000
+MOST_SEGMENTS = 20_000_000  # of one capture: a gigabyte
 
 SEGMENT = np.dtype(
     [("flow", np.int64), ("frame", np.int64), ("ts", np.int64), ("seq", np.int64), ("ack", np.int64), ("len", np.int32),
-     ("side", np.int8), ("bits", np.uint8), ("ttl", np.uint8), ("pad", np.uint8)]
+     ("side", np.int8), ("bits", np.uint8), ("ttl", np.uint8)],
+    align=True,
 )  # fmt: skip
-SYN, FIN, RST, PROBE, WINDOW_PROBE, ACK = (
-    1,
-    2,
-    4,
-    8,
-    16,
-    32,
-)  # of SEGMENT.bits; probes as `segments.analysis` labels them
+# Of SEGMENT.bits; probes as `segments.analysis` labels them
+SYN, FIN, RST, PROBE, WINDOW_PROBE = 1, 2, 4, 8, 16
 
 _BITS = (("flags", "S", SYN), ("flags", "F", FIN), ("flags", "R", RST),
          ("analysis", "keepalive_probe", PROBE), ("analysis", "zero_window_probe", WINDOW_PROBE))  # fmt: skip
 FLOWS = (
-    "flow_id", "client_ip", "client_port", "server_ip", "server_port", "first_ts", "last_ts", "start_seen", "mss_c",
-    "mss_s", "wscale_c", "wscale_s", "sack_ok", "timestamps_ok", "missing_bytes_c", "missing_bytes_s", "close_kind",
+    "flow_id", "client_ip", "client_port", "server_ip", "server_port", "first_ts", "start_seen", "mss_c", "mss_s",
+    "wscale_c", "wscale_s", "sack_ok", "timestamps_ok", "close_kind",
 )  # fmt: skip
 
 
@@ -100,8 +95,7 @@ def make_point(name: str, tables: Iterable[tuple[str, pa.Table]]) -> Point:
 
 
 def _plain(flows: pa.Table) -> dict[int, dict[str, Any]]:
-    for column in ("first_ts", "last_ts"):
-        flows = flows.set_column(flows.schema.get_field_index(column), column, flows[column].cast(pa.int64()))
+    flows = flows.set_column(flows.schema.get_field_index("first_ts"), "first_ts", flows["first_ts"].cast(pa.int64()))
     return {row["flow_id"]: row for row in flows.sort_by("flow_id").to_pylist()}
 
 

@@ -42,6 +42,7 @@ def test_json(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert told["names"] == ["client.pcap", "server.pcap"]
     assert [row["code"] for row in told["differences"]] == ["rst_not_sent"]
     assert told["pairs"][0]["client_2"] == "192.0.2.1:61000"
+    assert told["differences"][0]["ts"] == "2023-11-14T22:13:29.000000000Z"  # as in every other JSON
 
 
 def test_captures_of_other_connections(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
