@@ -58,7 +58,8 @@ SEEN_SYN, SEEN_SYN_ACK, SEEN_ACK, SEEN_DATA, SEEN_FIN, SEEN_RST = 1, 2, 4, 8, 16
 LIVE, REUSED, EVICTED, OVER = 0, 1, 2, 3  # OVER: closed, and quiet since for `settings.linger_ns`
 
 HISTORY_MAX = 32  # letters kept; Zeek repeats frequent ones on a logarithmic scale, so this is about 10**5 events each
-DUPLICATE_RING = 4  # copies of a frame are a few frames apart at most: the other interface's queue
+DUPLICATE_RING = 4  # of each side: most copies of a frame are a few frames apart, the other interface's queue
+RECENT = 256  # of all flows, to find copies that come later: four polls of a network card (NAPI), 256,000 frames/s
 RTT_SAMPLES = 64  # kept per direction; when full every second one goes and the stride doubles
 
 I8, I4, I2, I1, U1 = np.int64, np.int32, np.int16, np.int8, np.uint8
@@ -260,6 +261,7 @@ META = np.dtype(
         ("free_block", I8), ("spent_block", I8),  # lists of blocks, -1 = empty: free ones, delivered in this batch
         ("older_block", I8), ("oldest_block", I8),  # and in the two before it, which may still be read (ahead.MOST)
         ("blocks_held", I8), ("no_room", I8),
+        ("recent_at", I8),  # where the ring of the last segments goes on
         ("reorder_cap", I8), ("reorder_cap_flow", I8), ("reorder_cap_frame", I8),
         ("ack_unseen", I8), ("ack_unseen_flow", I8), ("ack_unseen_frame", I8),
         ("bad_flags", I8), ("bad_flags_flow", I8), ("bad_flags_frame", I8),

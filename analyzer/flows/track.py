@@ -9,7 +9,7 @@ from analyzer.decode.segment import ACK, FIN, ICMP_QUOTE, NOTHING, RST, SYN
 from analyzer.flows.acknowledge import check_hole, take_ack
 from analyzer.flows.clock import moved
 from analyzer.flows.closing import is_complete, is_over, note_fin, note_life_after_rst, note_rst
-from analyzer.flows.duplicates import is_duplicate_frame
+from analyzer.flows.duplicates import is_duplicate_frame, keep_recent
 from analyzer.flows.history import advance_state, note_packet, scaled_letter
 from analyzer.flows.keepalive import (
     answered_probe,
@@ -146,13 +146,14 @@ def _recycle_pages(blocks: Records, m: Records) -> None:
 
 @kernel
 def track(
-    segments: Records, data: U8, flows: Records, sides: Records, slots: I32, pairs: I64, free: I32, meta: Records,
-    limits_: Records, probes: Records, gaps: Records, spans: Records, samples: I32, rtt_free: I32, blocks: Records,
-    pages: U8, labels: Records,
+    segments: Records, recent: Records, data: U8, flows: Records, sides: Records, slots: I32, pairs: I64, free: I32,
+    meta: Records, limits_: Records, probes: Records, gaps: Records, spans: Records, samples: I32, rtt_free: I32,
+    blocks: Records, pages: U8, labels: Records,
 ) -> None:  # fmt: skip
     """Take a batch of decoded segments.
 
-    segments  (n,) SEGMENT    data  bytes they point into    flows, sides, slots, free, meta  the flow table
+    segments  (n,) SEGMENT    recent  (RECENT,) those before them    data  bytes they point into
+    flows, sides, slots, free, meta  the flow table
     pairs  what addresses and ports had a flow (see `was_used`)
     probes, gaps, spans  rows are appended here (counts in META); the caller has made room for the worst case
     samples, rtt_free, blocks, pages  pools    labels  (n,) LABEL, written here
@@ -193,7 +194,7 @@ def track(
         label.answers_frame = 0
         me.frames += 1
         me.wire_bytes += seg.wire_len
-        if is_duplicate_frame(seg, me, limits.duplicate):
+        if is_duplicate_frame(segments, i, recent, m.recent_at, me, peer, limits.duplicate):
             m.duplicates += 1
             label.analysis = DUPLICATE_FRAME
             label.seq_rel = unwrapped(seg.seq, me.isn, me.snd_nxt)
@@ -206,6 +207,7 @@ def track(
             )  # fmt: skip
             label.analysis |= reused
             f.last_ts, f.last_frame = seg.ts_ns, seg.frame
+    m.recent_at = keep_recent(segments, recent, m.recent_at)
 
 
 @kernel

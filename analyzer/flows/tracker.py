@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analyzer.ahead import Turns
+from analyzer.decode.segment import SEGMENT
 from analyzer.flows import state
 from analyzer.flows.rtt import Taken, quantiles, taken
 from analyzer.flows.track import rebuild, track
@@ -96,6 +97,7 @@ class FlowTracker:
         self.pairs: I64 = untouched(8 * _PAIRS).view(np.int64)
         self.free: I32 = np.zeros(room, np.int32)
         self.meta = records(1, state.META)
+        self.recent = records(state.RECENT, SEGMENT)
         for blocks in ("free_block", "spent_block", "older_block", "oldest_block"):
             self.meta[blocks] = -1
         self.probes = records(1024, state.PROBE)
@@ -141,8 +143,9 @@ class FlowTracker:
         m = self.meta[0]
         m["n_spans"] = 0
         track(
-            segments, data, self.flows, self.sides, self.slots, self.pairs, self.free, self.meta, self.limits,
-            self.probes, self.gaps, self.spans, self.samples, self.rtt_free, self.blocks, self.pages, self.labels,
+            segments, self.recent, data, self.flows, self.sides, self.slots, self.pairs, self.free, self.meta,
+            self.limits, self.probes, self.gaps, self.spans, self.samples, self.rtt_free, self.blocks, self.pages,
+            self.labels,
         )  # fmt: skip
         return self.labels[:n], self.spans[: m["n_spans"]]
 

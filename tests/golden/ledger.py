@@ -131,7 +131,7 @@ def account(rows: list[Row]) -> list[Before]:
 
 
 def copies(rows: list[Row], within_ns: int = 1_000_000) -> set[int]:
-    """Return the frames that are copies of one a moment before: not even the IP-ID or the clock went on.
+    """Return the frames that are copies of one a moment before, or copies of those: not even the IP-ID went on.
 
     Not by length: where the link layer is misread, tshark takes a copy for a byte or four shorter.
     """
@@ -141,8 +141,7 @@ def copies(rows: list[Row], within_ns: int = 1_000_000) -> set[int]:
         key = (row.a_to_b, row.seq, row.ack, row.flags, row.win, row.tsval, row.ip_id)
         if key in latest and abs(row.time_ns - latest[key]) <= within_ns:
             found.add(row.frame)
-        else:
-            latest[key] = row.time_ns
+        latest[key] = row.time_ns
     return found
 
 

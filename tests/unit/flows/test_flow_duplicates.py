@@ -120,11 +120,47 @@ def test_copies_that_come_a_burst_later() -> None:
     assert run(packets).labels[7:] == ["duplicate_frame"] * 4
 
 
+@pytest.mark.parametrize("ipv6", [False, True])
+@pytest.mark.parametrize("n", [5, 8, 64])
+def test_copies_that_come_after_all_that_a_router_took_at_once(n: int, ipv6: bool) -> None:
+    """Receive offload gathers eight frames, a poll of the card 64: then all are sent on (`tcpdump -i any`)."""
+    talk = Talk(ipv6=ipv6, capture="client").handshake().resp(b"0" * 100 * n, at="1s", whole=True).orig_ack()
+    for k in range(n):
+        talk.resp(bytes([k]) * 100, at=2 + k / 1e6)
+    for k in range(n):
+        talk.orig_ack(ack=100 * n + 1 + 100 * (k + 1), at=2.0005 + k / 1e6)
+    there, back = talk.packets[5 : 5 + n], talk.packets[5 + n :]
+    copied = [*talk.packets[: 5 + n], *((at + 100_000, routed(frame)) for at, frame in there)]
+    copied += [*back, *((at + 100_000, routed(frame)) for at, frame in back)]
+    result = run(copied)
+    assert result.labels[5:] == ([""] * n + ["duplicate_frame"] * n) * 2
+    assert [result.flow[k] for k in ("retransmits_s", "duplicate_acks_c")] == [0, 0]
+    for cuts in ([5 + n], [5 + n + 2, 7 + n], range(len(copied))):
+        assert run(copied, cuts).fingerprints() == result.fingerprints()
+
+
+def test_a_burst_sent_again_within_a_millisecond_is_no_copy() -> None:
+    """A data centre's round trip is shorter; every packet has its own IP-ID, or took the same way."""
+    for ipv6 in (False, True):
+        talk = Talk(ipv6=ipv6, rtt="50us").handshake()
+        for k in range(8):
+            talk.orig(bytes([k]) * 100, at=1 + k / 1e6, lost=True)
+        assert "duplicate_frame" not in run(talk.orig_retransmit(8, at="1.0005s")).labels
+
+
 def test_three_copies() -> None:
     talk = Talk().handshake().orig(b"x", at="1s")
     at, frame = talk.packets[3]
     packets = [*talk.packets, (at + 1000, other_mac(frame)), (at + 2000, tagged(frame)), (at + 3000, routed(frame))]
     assert run(packets).labels[4:] == ["duplicate_frame"] * 3
+
+
+def test_copies_of_copies() -> None:
+    """A mirror that sees a frame four times, 0.4 ms apart (corpus: `arkime/wireshark-retrans.pcap`)."""
+    talk = Talk().handshake().orig(b"x", at="1s")
+    at, frame = talk.packets[3]
+    packets = [*talk.packets, *((at + k * 400_000, routed(frame) if k % 2 else frame) for k in (1, 2, 3, 4))]
+    assert run(packets).labels[4:] == ["duplicate_frame"] * 4
 
 
 def test_duplicate_acks_of_one_instant_are_no_copies() -> None:
