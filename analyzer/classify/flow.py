@@ -117,10 +117,12 @@ def _round_trips(facts: Facts) -> dict[str, Any]:
     smallest = facts.both("rtt_min")
     has = facts.both("srtt") > 0
     far = np.where(has[1] & (~has[0] | (smallest[1] > smallest[0])), 1, 0)
+    far_min = np.where(far == 1, smallest[1], smallest[0])
     near_min = np.where(has.all(axis=0), np.where(far == 1, smallest[0], smallest[1]), 0)
     out: dict[str, Any] = {"rtt_min_s": _seconds(np.where(has, smallest, 0).sum(axis=0), has[0] | has[1])}
     for name, both in (("rtt_p50_s", facts.done.rtt_p50), ("rtt_p95_s", facts.done.rtt_p95)):
         picked = np.where(far == 1, both[1::2], both[0::2])
+        picked = np.where(picked >= 0, np.maximum(picked, far_min), picked)  # samples are rounded down (`RTT_UNIT_NS`)
         out[name] = _seconds(picked + near_min, picked >= 0)
     return out
 

@@ -203,6 +203,13 @@ def test_round_trips_cover_the_whole_path_wherever_it_was_captured(capture: str)
         assert flow[name] == pytest.approx(0.04, rel=0.01)
 
 
+@pytest.mark.parametrize("rtt", ["20.000099ms", "1.999999ms"])
+def test_no_round_trip_is_shorter_than_the_shortest(rtt: str) -> None:
+    """Samples are kept in tenths of a microsecond, rounded down; the shortest is kept as it is."""
+    flow = run(Talk(rtt=rtt).handshake().orig(b"x", at="1s").resp(b"y").orig_ack()).flow
+    assert flow["rtt_min_s"] <= flow["rtt_p50_s"] <= flow["rtt_p95_s"]
+
+
 def test_a_retransmission_is_not_timed() -> None:
     """Karn's algorithm, RFC 6298 section 3."""
     talk = Talk(rtt="40ms").handshake().orig(b"x", at="1s", lost=True).orig_retransmit(at="3s").resp_ack()
