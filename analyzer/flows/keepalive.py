@@ -20,6 +20,7 @@ from analyzer.flows.state import (
     DOUBTFUL,
     KEEPALIVE_PROBE,
     SENT,
+    SENT_ACK,
     SETTLED,
     TOLD,
     WAITING,
@@ -53,6 +54,13 @@ def is_keepalive_probe(seg: Records, seq_rel: int, me: Records, peer: Records, q
     # once is a copy of the first. And where the peer's window is not captured it may be a window probe.
     sure = me.nxt_known == SENT and me.una_known and peer.segments > 0
     return bool(seg.payload_len == 0 and sure and seg.ts_ns - me.probe_ts >= quiet_ns)
+
+
+@helper
+def met_opening(seg: Records, me: Records, peer: Records) -> bool:
+    """True if the peer opened its window so short a time ago that the sender cannot know: a probe of the closed one."""
+    under_way = seg.ts_ns - peer.last_ts <= me.srtt + peer.srtt
+    return bool(peer.zero_windows > 0 and peer.last_kind == SENT_ACK and under_way)
 
 
 @helper

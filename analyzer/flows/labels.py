@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analyzer.decode.segment import ACK, FIN, RST, SYN
-from analyzer.flows.keepalive import is_keepalive_probe, is_zero_window_probe
+from analyzer.flows.keepalive import is_keepalive_probe, is_zero_window_probe, met_opening
 from analyzer.flows.opening import FIRST_BYTE
 from analyzer.flows.retransmission import note_retry, repetition
 from analyzer.flows.state import (
@@ -36,7 +36,7 @@ def label_sequence(
     if is_zero_window_probe(seg, seq_rel, me, peer):
         return ZERO_WINDOW_PROBE
     if is_keepalive_probe(seg, seq_rel, me, peer, limits.probe_quiet):
-        return KEEPALIVE_PROBE
+        return ZERO_WINDOW_PROBE if met_opening(seg, me, peer) else KEEPALIVE_PROBE
     if not me.nxt_known or me.segments == 0:
         return 0
     if end > seq_rel and seq_rel < me.snd_nxt:

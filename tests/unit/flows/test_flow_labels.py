@@ -241,6 +241,18 @@ def test_zero_window_probe() -> None:
     assert run(used().resp_ack(win=0).orig_probe(at="1.5s")).labels[7] == "zero_window_probe"
 
 
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_zero_window_probe_that_meets_the_opening_on_its_way(before: int) -> None:
+    """Between the two hosts the probe is captured after the window update that its sender does not have yet."""
+    talk = used(capture="middle").resp(b"x" * 1000, at="2s").orig_ack(win=0, at="2.01s")
+    for k in range(before):
+        talk.resp_probe(at=2.2 + k).orig_ack(win=0)
+    result = run(talk.orig_ack(win=500, at="5.805s").resp_probe(at="5.81s").orig_ack(at="5.815s", win=500))
+    assert result.labels[-2:] == ["zero_window_probe", ""] and result.probes == []
+    later = run(talk.resp_probe(at="65.9s").orig_ack(win=500))
+    assert later.labels[-2:] == ["keepalive_probe", "keepalive_ack"]
+
+
 def test_challenge_ack() -> None:
     """RFC 5961 section 3: a RST that is not exactly next is answered with an ACK."""
     result = run(used().orig_rst(bare=True, seq=50, at="2s").resp_ack())
