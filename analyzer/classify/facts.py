@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.decode.segment import ACK
 from analyzer.flows.state import LIVE
 from analyzer.flows.tracker import Finished
 from analyzer.kernel import I64, Mask, Records
@@ -140,4 +141,16 @@ class Facts:
     def both_fins_acked(self) -> Mask:
         """Both directions closed in order and both ends know."""
         both: Mask = (self.client["fin_acked_ts"] != 0) & (self.server["fin_acked_ts"] != 0)
-        return both
+        return both | self.reset_for_ack
+
+    @cached_property
+    def reset_for_ack(self) -> Mask:
+        """A RST,ACK stands for the last ACK: its side had closed, and had all that the other one sent up to its FIN."""
+        result = np.zeros(self.n, np.bool_)
+        for x, y in ((self.client, self.server), (self.server, self.client)):
+            own = (x["fin_acked_ts"] != 0) & (x["fin_acked_ts"] <= x["rst_ts"])
+            acks = ((x["rst_flags"] & ACK) != 0) & (x["rst_ack"] == (y["fin_seq"] & 0xFFFFFFFF))
+            first = (y["fin_seq"] != 0) & (y["fin_ts"] <= x["rst_ts"]) & (y["fin_acked_ts"] == 0) & (y["rst_ts"] == 0)
+            nothing_late = y["fin_seq"] - 1 <= x["fin_ack"]  # what came after its own FIN it may not have read
+            result |= own & acks & first & nothing_late
+        return result

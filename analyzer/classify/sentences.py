@@ -64,6 +64,10 @@ SENTENCES = {
 }
 
 _NO_PAYLOAD = "Still open when the capture ended; it carried no payload in all of it."
+_RESET_LAST = (
+    "The {who} closed in order (FIN) after {idle} s without payload, and so did the {other}; a reset stands for the "
+    "last acknowledgement, and nothing was lost."
+)
 _ALONE = "The {who} closed in order (FIN) after {idle} s without payload; what the {other} said is not in the capture."
 _UNREAD = (
     "A reset in the name of the {who} after {idle} s without payload, the {other}'s data being unanswered: consistent "
@@ -185,9 +189,10 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
     parted_other = parted & (facts.farewell.side != x)
     unprovoked, leaked = reset_at_once(facts, verdict), left_open(facts, verdict)
     later = unprovoked & (facts.of(x, "rst_ts") - facts.of(x, "fin_ts") > facts.stimulus_ns)
+    in_order = [(_ALONE, alone), (_CLOSED_LATE, leaked), (_PARTED, parted), (_RESET_LAST, facts.reset_for_ack)]
     special = {
-        "fin_client_first": [(_ALONE, alone), (_CLOSED_LATE, leaked), (_PARTED, parted)],
-        "fin_server_first": [(_ALONE, alone), (_CLOSED_LATE, leaked), (_PARTED, parted)],
+        "fin_client_first": in_order,
+        "fin_server_first": in_order,
         "fin_unanswered": [(_ONCE, facts.of(x, "fins") == 1)],
         "rst_after_own_fin": [
             (_ORPHAN, answers_late_fin(facts, x)),

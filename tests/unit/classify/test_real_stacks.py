@@ -105,6 +105,24 @@ def test_a_port_that_is_used_again_explains_nothing_that_is_seen() -> None:
     assert close(merge(used(), again())) == ("implicit_port_reuse", "unknown")
 
 
+@pytest.mark.parametrize("closer", ["client", "server"])
+def test_a_reset_in_place_of_the_last_ack_loses_nothing(closer: str) -> None:
+    """Who has closed and aborts as the other side's FIN comes (SO_LINGER 0) acknowledges it in its reset."""
+    if closer == "client":
+        talk = used().orig_fin(at="2s").resp_fin().orig_rst()
+    else:
+        talk = used().resp_fin(at="2s").orig_ack().orig_fin().resp_rst()
+    result = run(talk)
+    row = result.rows("closes")[0]
+    assert (row["close_kind"], row["graceful_tcp"]) == (f"fin_{closer}_first", "yes")
+    assert "a reset stands for the" in row["explanation"] and not codes(result)
+
+
+def test_a_reset_that_acknowledges_an_answer_after_its_fin_may_lose_it() -> None:
+    talk = used().orig(b"more", at="2s").orig_fin().resp(b"answer", at="2.1s").resp_fin().orig_rst()
+    assert close(talk)[0] == "rst_after_own_fin"
+
+
 def test_a_probe_that_may_still_be_answered_is_no_miss() -> None:
     talk = used().orig_probe(at=61, lost=True).orig_probe(at=71, lost=True).orig_probe(at=81)
     assert close(talk) == ("open_idle", "none")
