@@ -115,10 +115,11 @@ def left_open(facts: Facts, verdict: Verdict) -> Mask:
     """
     ended = np.where(verdict.resetter >= 0, facts.of(np.maximum(verdict.resetter, 0), "rst_ts"), 0)
     result = np.zeros(facts.n, np.bool_)
+    goodbye = only_alert_late(facts, facts.flow["close_dir"].astype(np.int64))  # all that the other one said in it
     for x, mine, theirs in ((_CLIENT, facts.client, facts.server), (_SERVER, facts.server, facts.client)):
         first = (mine["fin_acked_ts"] != 0) & ((theirs["fin_ts"] == 0) | (mine["fin_ts"] <= theirs["fin_ts"]))
         until = np.where(theirs["fin_ts"] != 0, theirs["fin_ts"], ended)
-        unused = (theirs["late_data_after_peer_fin"] == 0) & (facts.flow["close_dir"] == x)
+        unused = ((theirs["late_data_after_peer_fin"] == 0) | goodbye) & (facts.flow["close_dir"] == x)
         result |= first & unused & (until - mine["fin_acked_ts"] >= facts.settings.half_close_wait_ns)
     return result
 

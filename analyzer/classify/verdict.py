@@ -188,6 +188,8 @@ def _judge_resets(facts: Facts, case: _Case, resetter: I64) -> None:
 # ------------------------------------------------------------------------------------------------ FIN
 def _judge_fins(facts: Facts, case: _Case) -> None:
     """No RST ended the flow; X sent the first FIN."""
+    from analyzer.classify.tls import only_alert_late
+
     flow = facts.flow
     fin = facts.both("fin_seq") != 0
     any_fin = fin.any(axis=0) & ~_unheard(facts)
@@ -201,7 +203,8 @@ def _judge_fins(facts: Facts, case: _Case) -> None:
     apart = np.abs(fin_ts[0] - fin_ts[1])
     at_once = apart < np.maximum(facts.path_rtt, flow["handshake_rtt"]) + 5_000_000
     case.add(two & crossed & at_once, "fin_simultaneous", "both", 0.9)
-    case.add(two & (facts.of(y, "late_data_after_peer_fin") > 0), "fin_half_close", x, 0.95)
+    spoke = (facts.of(y, "late_data_after_peer_fin") > 0) & ~only_alert_late(facts, x)  # TLS answers a FIN so
+    case.add(two & spoke, "fin_half_close", x, 0.95)
     sure = np.where(full, 0.99, 0.85)
     case.add(two & (x == _CLIENT), "fin_client_first", "client", sure)
     case.add(two, "fin_server_first", "server", sure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests import tlswire as w
 from tests.property.harness import Result, run
 from tests.talk import Packet, Talk, merge
 from tests.unit.classify.test_closing import close, later, used
@@ -121,6 +122,16 @@ def test_a_reset_in_place_of_the_last_ack_loses_nothing(closer: str) -> None:
 def test_a_reset_that_acknowledges_an_answer_after_its_fin_may_lose_it() -> None:
     talk = used().orig(b"more", at="2s").orig_fin().resp(b"answer", at="2.1s").resp_fin().orig_rst()
     assert close(talk)[0] == "rst_after_own_fin"
+
+
+def test_a_goodbye_of_tls_after_the_other_sides_fin_is_no_half_close() -> None:
+    """RFC 8446 section 6.1: close_notify is answered, a round trip after the FIN that came with it."""
+    talk = Talk(server=("10.0.0.2", 443)).handshake()
+    for number, flight in enumerate(w.full13()):
+        talk = talk.orig(flight) if number % 2 == 0 else talk.resp(flight)
+    talk.orig(w.data(100)).resp(w.data(300)).orig_ack().orig(w.data(19), at="2s").orig_fin()
+    answered = talk.resp(w.data(19), at="2.03s").resp_fin().orig_ack()
+    assert close(answered) == ("fin_client_first", "client")
 
 
 def test_a_probe_that_may_still_be_answered_is_no_miss() -> None:
