@@ -265,6 +265,7 @@ def _judge_unfinished(facts: Facts, case: _Case) -> None:
     case.add(half, "synack_timeout", "none", np.where(server["syns"] >= 2, 0.9, 0.5))
     # The client's ACK is there but the SYN-ACK comes again: the accept queue is full, and the ACK was dropped.
     full_queue = (server["syns"] >= 2) & (server["last_kind"] == SENT_SYN) & (server["payload_bytes"] == 0)
+    full_queue &= server["last_ts"] > flow["handshake_ts"]  # else it completed it: the SYNs had crossed
     case.add(full_queue, "synack_timeout", "none", 0.8, inferred=True)
 
     for k, side, peer in ((_CLIENT, client, server), (_SERVER, server, client)):

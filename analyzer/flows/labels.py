@@ -46,6 +46,8 @@ def label_sequence(
         seen = not unseen and (seq_rel < me.deliver_nxt or given_up or is_stored(me, blocks, seq_rel))
         if not seen and seq_rel >= me.sent_nxt:
             return 0  # its ACK was captured before it
+        if seg.flags & (SYN | ACK) == SYN | ACK and me.last_ack == 0 and peer.syns > 0:
+            return 0  # the SYNs crossed (RFC 9293 section 3.5, figure 7): it has to say its own again
         if seg.flags & (SYN | FIN) and seg.payload_len == 0:
             seen = seg.flags & SYN != 0 or me.fin_seq != 0
         return repetition(seg, seq_rel, end, seen, me, peer, limits, f.handshake_rtt)

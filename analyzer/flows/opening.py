@@ -200,3 +200,11 @@ def take_completeness(seg: Records, f: Records, direction: int) -> None:
         f.handshake_ts = seg.ts_ns
         if f.syn_ts != 0 and f.syn_ts <= f.syn_ack_ts <= seg.ts_ns:  # else they overtook each other
             f.handshake_rtt = seg.ts_ns - f.syn_ts
+
+
+@helper
+def take_crossed_syns(seg: Records, f: Records, me: Records, peer: Records) -> None:
+    """End the handshake of a simultaneous open (RFC 9293 section 3.5, figure 7): each SYN has its SYN-ACK."""
+    acked = me.una_known and me.snd_una > 0 and peer.una_known and peer.snd_una > 0
+    if f.handshake_ts == 0 and seg.flags & (SYN | RST | ACK) == SYN | ACK and acked:
+        f.handshake_ts = seg.ts_ns

@@ -93,23 +93,36 @@ def take_payload(
 
 
 @helper
-def take_window(seg: Records, f: Records, me: Records, peer: Records, direction: int) -> int:
-    """Note the window a side offers; return ZERO_WINDOW if it is closed."""
+def _note_zero(f: Records, me: Records, peer: Records, direction: int) -> None:
+    """Add Zeek's letter of a zero window."""
+    if peer.zeek_state != 5 and me.zeek_state != 6:  # CLOSED, RESET: a zero window there means nothing
+        me.hist_zero_windows += 1
+        scaled_letter(f, direction, 87, me.hist_zero_windows)  # W
+
+
+@helper
+def take_window(seg: Records, ack_rel: int, f: Records, me: Records, peer: Records, direction: int) -> int:
+    """Note the window a side offers; return ZERO_WINDOW if it is closed.
+
+    A side that closes may offer nothing in its FIN, and once it has all up to the other side's FIN nothing can be sent
+    into its window: a zero there closes nothing. (If it does in a half-close, its next ACK says so again.)
+    """
     scale = 0
     if not seg.flags & SYN and me.wscale > 0 and peer.wscale >= 0:
         scale = me.wscale
     if seg.flags & RST:
         return 0
+    if seg.window == 0 and (seg.flags & FIN or (peer.fin_seq != 0 and ack_rel >= peer.fin_seq)):
+        _note_zero(f, me, peer, direction)
+        return 0
     me.last_window = seg.window
     me.rwnd = seg.window << scale
-    if f.gap_zero_ts != 0 or (seg.window == 0 and not seg.flags & (SYN | FIN)):
+    if f.gap_zero_ts != 0 or (seg.window == 0 and not seg.flags & SYN):
         note_window(f, seg.ts_ns, me.rwnd == 0 or peer.rwnd == 0)
     if seg.window != 0:
         return 0
-    if peer.zeek_state != 5 and me.zeek_state != 6:  # CLOSED, RESET: a zero window there means nothing
-        me.hist_zero_windows += 1
-        scaled_letter(f, direction, 87, me.hist_zero_windows)  # W
-    if seg.flags & (SYN | FIN):
+    _note_zero(f, me, peer, direction)
+    if seg.flags & SYN:
         return 0
     me.zero_windows += 1
     return ZERO_WINDOW

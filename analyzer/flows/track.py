@@ -21,7 +21,16 @@ from analyzer.flows.keepalive import (
     was_no_garbage,
 )
 from analyzer.flows.labels import count_labels, label_ack, label_sequence
-from analyzer.flows.opening import is_unheard, new_flow, note_icmp, reuses_port, set_bases, take_completeness, take_syn
+from analyzer.flows.opening import (
+    is_unheard,
+    new_flow,
+    note_icmp,
+    reuses_port,
+    set_bases,
+    take_completeness,
+    take_crossed_syns,
+    take_syn,
+)
 from analyzer.flows.sending import remember, take_new_sequence, take_payload, take_window
 from analyzer.flows.sequence import unwrapped
 from analyzer.flows.silence import begin, note_active, note_wire
@@ -94,13 +103,15 @@ def _observe(
         scaled_letter(f, direction, 84, me.hist_retransmits)  # T
     if flags & SYN:
         take_syn(seg, f, me)
-    bits |= take_window(seg, f, me, peer, direction)
+    bits |= take_window(seg, ack_rel, f, me, peer, direction)
     take_completeness(seg, f, direction)
     advance_state(me, peer, direction, flags, seg.payload_len)
     if has_ack and not flags & RST and peer.isn >= 0:
         bits |= take_ack(
             seg, ack_rel, f, me, peer, slot, direction, m, samples, rtt_free, gaps, blocks, spans
         )  # fmt: skip
+    if flags & SYN:
+        take_crossed_syns(seg, f, me, peer)
     if not flags & RST:
         count_labels(bits, seg, f, me, peer)
         if not early:
@@ -130,7 +141,7 @@ def _observe(
         note_bare(seg, seq_rel, ack_rel, f, me, peer, slot, direction, probes, m, limits.probe_quiet)
     remember(seg, me, seq_rel, ack_rel, bits, new, early, f)
     label.seq_rel, label.ack_rel, label.analysis = seq_rel, ack_rel, bits
-    label.window = seg.window if flags & RST else me.rwnd
+    label.window = seg.window if flags & RST or seg.window == 0 else me.rwnd
 
 
 @helper

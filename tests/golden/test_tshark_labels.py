@@ -16,7 +16,7 @@ import pytest
 
 from analyzer.flows.tracker import FILE_LINGER_NS
 from tests.corpus import needs_corpus, truth
-from tests.golden.ledger import RST, SYN, Before, Row, account, copies
+from tests.golden.ledger import ACK, RST, SYN, Before, Row, account, copies
 from tests.golden.runs import captures_with_truth, run
 
 NAMES = {
@@ -139,6 +139,18 @@ def _challenged(c: Compared) -> bool:
     return bool(last.flags & RST) and 0 < ahead < 2**31
 
 
+def _has_all(c: Compared) -> bool:
+    b = c.before
+    return b.peer_fin_end is not None and b.ack is not None and b.ack >= b.peer_fin_end
+
+
+def _crossed_syns(c: Compared) -> bool:
+    """A SYN-ACK of a side that had sent a SYN, as had the other one."""
+    last, peer_last = c.before.last, c.before.peer_last
+    sent = last is not None and last.flags & (SYN | ACK) == SYN
+    return sent and peer_last is not None and bool(c.before.row.flags & peer_last.flags & SYN)
+
+
 DIFFERENCES = (
     # --- keep-alives
     Difference("tshark", "keepalive_probe", "its byte was not acknowledged: a retransmission of one byte",
@@ -159,6 +171,8 @@ DIFFERENCES = (
                lambda c: c.before.peer_window != 0 and bool(c.before.peer_last and c.before.peer_last.flags & RST)),
     Difference("tshark", "window_update", "the answer to a keep-alive probe, which may carry another window",
                lambda c: "keepalive_ack" in c.ours and _answers_probe(c)),
+    Difference("tshark", "zero_window", "it has all up to the other side's FIN: nothing can be sent into its window",
+               _has_all),
     # --- acknowledgments
     Difference("tshark", "duplicate_ack", "the answer to a keep-alive probe from before tshark knew the numbers",
                lambda c: "keepalive_ack" in c.ours and _answers_probe(c)),
@@ -196,6 +210,8 @@ DIFFERENCES = (
                _late_capture),
     Difference("tshark", "retransmission", "first of its numbers: the client followed the server's later SYN-ACK",
                lambda c: c.before.seen == 0 and c.before.top is not None and c.before.seq >= c.before.top),
+    Difference("tshark", "retransmission", "the SYN-ACK of a simultaneous open (RFC 9293 section 3.5, figure 7)",
+               _crossed_syns),
     Difference("tshark", "retransmission", "a SYN with another number repeats nothing",
                lambda c: c.before.new_numbers),
     Difference("tshark", "retransmission", "what a RST carries has no place in the stream (RFC 9293 section 3.5.3)",

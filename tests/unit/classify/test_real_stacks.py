@@ -106,6 +106,27 @@ def test_a_port_that_is_used_again_explains_nothing_that_is_seen() -> None:
     assert close(merge(used(), again())) == ("implicit_port_reuse", "unknown")
 
 
+def crossed_syns() -> Talk:
+    """A simultaneous open (RFC 9293 section 3.5, figure 7): two peers through two NATs, from ports they agreed on."""
+    talk = Talk(capture="middle").syn().resp_ack(flags="S", seq=0, at=0.001)
+    talk.orig_ack(flags="SA", seq=0, ack=1, at=0.02).resp_ack(flags="SA", seq=0, ack=1, at=0.0205)
+    for side in (talk.client, talk.server):
+        side.rcv_nxt = 1
+    return talk
+
+
+def test_a_simultaneous_open() -> None:
+    talk = crossed_syns()
+    result = run(talk)
+    assert result.labels == [""] * 4 and close(talk) == ("open_active", "none")
+    assert close(later(talk, at=30)) == ("open_idle", "none")
+    talk.orig(b"hello", at="1s").resp(b"world").orig_ack().orig_fin(at="2s").resp_fin().orig_ack()
+    result = run(talk)
+    flow = result.flow
+    assert (flow["conn_state"], flow["role_source"], flow["completeness"]) == ("SF", "syn", 31)
+    assert (flow["retransmits_c"], flow["retransmits_s"]) == (0, 0) and not codes(result)
+
+
 @pytest.mark.parametrize("closer", ["client", "server"])
 def test_a_reset_in_place_of_the_last_ack_loses_nothing(closer: str) -> None:
     """Who has closed and aborts as the other side's FIN comes (SO_LINGER 0) acknowledges it in its reset."""

@@ -231,6 +231,24 @@ def test_a_zero_window_means_nothing_in_a_closing_segment(flags: str) -> None:
     assert run(used().orig_ack(win=0, flags=flags)).flow["zero_windows_c"] == 0
 
 
+@pytest.mark.parametrize("closer", ["its own", "the other"])
+def test_a_window_that_nothing_can_be_sent_into_is_not_closed(closer: str) -> None:
+    """Who frees its buffers as it closes offers nothing: in its FIN, and in its ACK of the other side's."""
+    talk = used()
+    if closer == "its own":
+        talk.orig_fin(win=0, at="2s").resp_ack()
+    result = run(talk.resp_fin(at="40s").orig_ack(win=0).orig_ack(win=0, at="80s"))
+    assert set(result.labels) == {""} and result.segments[-1]["window"] == 0
+    assert result.flow["zero_windows_c"] == 0 and not result.rows("findings")
+    assert "stalled_zero_window" not in [gap["class"] for gap in result.gaps]
+
+
+def test_a_half_closed_side_that_stops_reading_is_stalled() -> None:
+    """Its FIN is sent, but the other side still has data for it."""
+    talk = used().orig_fin(at="2s").resp(b"x" * 100, at="3s").orig_ack(win=0)
+    assert run(talk).labels[-1] == "zero_window"
+
+
 def test_window_full() -> None:
     """wscale 7: a window of 2 is 256 bytes, and the server fills it."""
     result = run(used().orig_ack(win=2).resp(b"x" * 100).resp(b"y" * 156))
