@@ -5,7 +5,7 @@ from __future__ import annotations
 from analyzer.decode.segment import ACK, FIN, RST, SYN
 from analyzer.flows.keepalive import is_keepalive_probe, is_zero_window_probe, met_opening
 from analyzer.flows.opening import FIRST_BYTE
-from analyzer.flows.retransmission import note_retry, repetition
+from analyzer.flows.retransmission import note_recovery, note_retry, repetition, sack_end, sack_hash
 from analyzer.flows.state import (
     CHALLENGE_ACK,
     DUPLICATE_ACK,
@@ -21,7 +21,7 @@ from analyzer.flows.state import (
     ZERO_WINDOW_PROBE,
 )
 from analyzer.kernel import Records, helper
-from analyzer.streams.inorder import HOLE_WAIT_NS, is_stored
+from analyzer.streams.inorder import HOLE_WAIT_NS, hole_since, is_stored
 
 _CLOSING = SYN | FIN | RST
 
@@ -50,7 +50,8 @@ def label_sequence(
             return 0  # the SYNs crossed (RFC 9293 section 3.5, figure 7): it has to say its own again
         if seg.flags & (SYN | FIN) and seg.payload_len == 0:
             seen = seg.flags & SYN != 0 or me.fin_seq != 0
-        return repetition(seg, seq_rel, end, seen, me, peer, limits, f.handshake_rtt)
+        since = me.new_data_ts if seen else hole_since(me, blocks, end)
+        return repetition(seg, seq_rel, end, seen, since, me, peer, limits, f.handshake_rtt)
     if seq_rel > me.snd_nxt:
         return LOST_SEGMENT
     bits = 0
@@ -73,12 +74,15 @@ def label_ack(seg: Records, seq_rel: int, ack_rel: int, f: Records, me: Records,
         return CHALLENGE_ACK  # RFC 5961 sections 3 and 4
     if not peer.una_known or ack_rel != me.last_ack or seq_rel != me.snd_nxt:
         return 0
-    if seg.window != me.last_window:
-        return WINDOW_UPDATE if seg.window > 0 else 0
+    if seg.window == 0:
+        return 0
     # RFC 5681 section 2: an ACK is a duplicate only while the other side has data outstanding
-    if seg.window > 0 and ack_rel < peer.snd_nxt:
-        return DUPLICATE_ACK
-    return 0
+    outstanding = ack_rel < peer.snd_nxt
+    if seg.window != me.last_window:
+        # RFC 6675 section 2: one that tells of more that arrived is a duplicate whatever its window
+        more = outstanding and seg.sack_left >= 0 and sack_end(seg, ack_rel, peer) > 0 and me.sacked != sack_hash(seg)
+        return DUPLICATE_ACK if more else WINDOW_UPDATE
+    return DUPLICATE_ACK if outstanding else 0
 
 
 @helper
@@ -88,6 +92,7 @@ def count_labels(bits: int, seg: Records, f: Records, me: Records, peer: Records
         if bits & SPURIOUS_RETRANSMISSION:
             me.spurious += 1
         else:
+            note_recovery(bits, me)
             note_retry(me, peer, seg.ts_ns)
             f.gap_stall_ts = seg.ts_ns
     if bits & OUT_OF_ORDER:

@@ -7,7 +7,7 @@ from analyzer.flows.acknowledge import confirmed
 from analyzer.flows.closing import note_life_after_own_rst
 from analyzer.flows.history import scaled_letter
 from analyzer.flows.opening import FIRST_WINDOW, is_unheard
-from analyzer.flows.retransmission import is_older_tsval
+from analyzer.flows.retransmission import is_older_tsval, note_sack
 from analyzer.flows.rtt import start_timing, void_timing
 from analyzer.flows.sequence import MAX_JUMP
 from analyzer.flows.silence import note_window
@@ -147,7 +147,7 @@ def kind_of(seg: Records, bits: int, new: int) -> int:
 
 @helper
 def remember(
-    seg: Records, me: Records, seq_rel: int, ack_rel: int, bits: int, new: int, early: bool, f: Records
+    seg: Records, me: Records, peer: Records, seq_rel: int, ack_rel: int, bits: int, new: int, early: bool, f: Records
 ) -> None:  # fmt: skip
     me.last_kind = SENT_PROBE if early else kind_of(seg, bits, new)
     me.last_ts, me.last_frame = seg.ts_ns, seg.frame
@@ -155,6 +155,8 @@ def remember(
         me.solid_ts = seg.ts_ns
     if seg.flags & ACK and not seg.flags & RST:
         me.last_ack = ack_rel
+        if seg.sack_left >= 0:
+            note_sack(seg, ack_rel, me, peer)
     if new > 0:
         me.payload_ts = seg.ts_ns
         f.payload_ts, f.payload_frame = seg.ts_ns, seg.frame

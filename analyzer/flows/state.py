@@ -159,7 +159,7 @@ SIDE = _lined(
         # --- line 4: the last frames, to know a copy
         ("ring", I8, (4 * DUPLICATE_RING,)),
         # --- rare: options of the SYN
-        ("mss", I4), ("sack_ok", I1), ("ts_ok", I1),
+        ("mss", I4), ("sack_ok", I1), ("ts_ok", I1), ("bare_sure", I1),
         ("other_isn", I8),  # the initial number of another SYN-ACK, -1 = none
         ("far", I8),  # a number beyond MAX_JUMP that a second segment must confirm, 0 = none
         # --- rare: counts
@@ -181,17 +181,18 @@ SIDE = _lined(
         # --- once per round trip
         ("rtt_min", I8), ("rtt_slot", I4), ("rtt_n", I4), ("rtt_stride", I4), ("rtt_skip", I4),
         # --- rare: FIN
-        ("fin_ts", I8), ("fin_frame", I8), ("fin_ack", I8), ("fin_acked_ts", I8), ("fins", I4),
+        ("fin_ts", I8), ("fin_frame", I8), ("fin_ack", I8), ("fin_acked_ts", I8), ("fins", I4), ("rsts", I4),
         ("fin_idle_wire", I8), ("fin_idle_payload", I8), ("fin_payload_frame", I8),
         ("lost_after_peer_fin", I1),  # the peer's FIN, or an ACK after it, acknowledged what was not captured of this
-        ("bare_len", I1), ("bare_sure", I1), ("bare_run", I4),  # see `note_bare`; a run of -1: no probes
+        ("bare_len", I1),  # see `note_bare`
         ("bare_byte", I2),  # the lone byte itself, -1 = it was clipped
+        ("bare_run", I4),  # -1: no probes
         ("late_data_after_peer_fin", I8),
         # payload silence before this side's latest burst of data, and its start
         ("burst_idle", I8), ("burst_ts", I8), ("burst_seq", I8),
         # --- rare: the first RST, as things stood just before it
-        ("rsts", I4), ("rst_frame", I8), ("rst_seq", I8), ("rst_ack", I8), ("rst_window", I4),
-        ("rst_flags", I2), ("rst_stimulus", I1), ("rst_unread", I1), ("rst_late_data", I1),
+        ("rst_frame", I8), ("rst_seq", I8), ("rst_ack", I8), ("rst_window", I4),
+        ("rst_stimulus", I1), ("rst_unread", I1), ("rst_late_data", I1),
         ("rst_challenged", I1),  # answered with a challenge ACK, and this side sent no RST since
         ("rst_stimulus_ts", I8), ("rst_stimulus_frame", I8), ("rst_stimulus_ack", I8), ("rst_burst_idle", I8),
         ("rst_burst_ts", I8),
@@ -202,10 +203,14 @@ SIDE = _lined(
         ("rst_peer_rwnd", I8), ("rst_ip_id", I4), ("rst_own_ip_id", I4), ("rst_peer_ip_id", I4),
         ("rst_own_window", I4), ("rst_peer_window", I4), ("rst_steps", I4), ("rst_outlived", I4),
         ("rst_segments", I4), ("rst_ttl", U1), ("rst_has_ts", I1), ("rst_ack_zero", I1), ("rst_acks_all", I1),
-        ("rst_unlike", I1),
+        ("rst_unlike", I1), ("rst_flags", I2),
         ("rst_knew", I1),  # its sender had acknowledged some of the other side's latest burst of data
         # --- rare: out-of-order store
         ("ooo_blocks", I4), ("dropped", I4), ("ooo_bytes", I8),
+        # --- rare: selective acknowledgement and recovery
+        ("sacked", I4),  # hash of the first SACK block that this side last sent
+        ("sack_top", I8),  # end of what its SACK blocks told of
+        ("recover", I8),  # snd_nxt when this side began to repeat what duplicate ACKs asked for, 0 = it does not
     ]
 )  # fmt: skip
 

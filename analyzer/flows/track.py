@@ -139,7 +139,7 @@ def _observe(
         begin(f, seg, -1, client, server)  # the handshake's end; a flow joined midstream begins with its first payload
     if not me.nxt_known and (early or seg.payload_len == 0) and not flags & (SYN | FIN | RST):
         note_bare(seg, seq_rel, ack_rel, f, me, peer, slot, direction, probes, m, limits.probe_quiet)
-    remember(seg, me, seq_rel, ack_rel, bits, new, early, f)
+    remember(seg, me, peer, seq_rel, ack_rel, bits, new, early, f)
     label.seq_rel, label.ack_rel, label.analysis = seq_rel, ack_rel, bits
     label.window = seg.window if flags & RST or seg.window == 0 else me.rwnd
 

@@ -207,6 +207,15 @@ def is_stored(me: Records, blocks: Records, at: int) -> bool:
 
 
 @helper
+def hole_since(me: Records, blocks: Records, end: int) -> int:
+    """Return when what waits behind the hole before `end` came; where nothing does, when the newest data came."""
+    i = me.ooo_head
+    while i >= 0 and blocks[i].start < end:
+        i = blocks[i].next
+    return int(blocks[i].ts_ns if i >= 0 else me.new_data_ts)
+
+
+@helper
 def _take_block(me: Records, m: Records, blocks: Records) -> int:
     """Return a free block, or -1 if the store or this direction's share of it is full."""
     index = m.free_block

@@ -38,6 +38,7 @@ NAMES = {
 """tshark's column -> our label. Its `zero_window_probe_ack` has none: the answer to a probe is a zero window again."""
 
 QUIET_NS = 900_000_000  # settings.probe_quiet_ns
+FAST_NS = 20_000_000  # settings.fast_retransmit_ns
 
 
 class Compared(NamedTuple):
@@ -151,6 +152,11 @@ def _crossed_syns(c: Compared) -> bool:
     return sent and peer_last is not None and bool(c.before.row.flags & peer_last.flags & SYN)
 
 
+def _just_told(c: Compared) -> bool:
+    b = c.before
+    return b.seen > 0 and b.peer_last is not None and b.row.time_ns - b.peer_last.time_ns <= FAST_NS
+
+
 DIFFERENCES = (
     # --- keep-alives
     Difference("tshark", "keepalive_probe", "its byte was not acknowledged: a retransmission of one byte",
@@ -171,9 +177,13 @@ DIFFERENCES = (
                lambda c: c.before.peer_window != 0 and bool(c.before.peer_last and c.before.peer_last.flags & RST)),
     Difference("tshark", "window_update", "the answer to a keep-alive probe, which may carry another window",
                lambda c: "keepalive_ack" in c.ours and _answers_probe(c)),
+    Difference("tshark", "window_update", "tells by SACK of more that arrived: a duplicate ACK (RFC 6675 section 2)",
+               lambda c: "duplicate_ack" in c.ours and not _nothing_outstanding(c)),
     Difference("tshark", "zero_window", "it has all up to the other side's FIN: nothing can be sent into its window",
                _has_all),
     # --- acknowledgments
+    Difference("longwire", "duplicate_ack", "tells by SACK of more that arrived, whatever its window (RFC 6675)",
+               lambda c: "window_update" in c.theirs and not _nothing_outstanding(c)),
     Difference("tshark", "duplicate_ack", "the answer to a keep-alive probe from before tshark knew the numbers",
                lambda c: "keepalive_ack" in c.ours and _answers_probe(c)),
     Difference("tshark", "duplicate_ack", "a keep-alive probe from before tshark knew the numbers",
@@ -228,6 +238,8 @@ DIFFERENCES = (
                _captured),
     Difference("longwire", "retransmission", "it left after the newest segment (timestamp option or IP-ID)",
                _left_later),
+    Difference("longwire", "fast_retransmission", "a further hole of a recovery, of which an ACK just told (RFC 6675)",
+               _just_told),
     Difference("longwire", "spurious_retransmission", "acknowledged before; tshark leaves SYN, FIN and older ACKs out",
                _acked),
     Difference("longwire", "out_of_order", "its time in the capture, timestamp or IP-ID is older",

@@ -83,6 +83,34 @@ def test_fast_retransmission_follows_duplicate_acks() -> None:
     assert result.labels[10] == "retransmission,fast_retransmission"
 
 
+def two_holes(**make: object) -> Talk:
+    """Ten segments of 100 bytes from 1 s on, the first and the fourth lost; five of the others are acknowledged."""
+    talk = burst(10, capture="server", **make)  # type: ignore[arg-type]
+    block = (101, 101)
+    for k in (1, 2, 4, 5, 6):
+        block = (block[0] if k != 4 else 401, 101 + 100 * k)
+        talk.orig_ack(ack=1, sack=[block], at=1.02 + k / 10_000)
+    return talk
+
+
+def test_further_holes_of_a_recovery_are_fast_retransmissions() -> None:
+    """RFC 6675: what SACK blocks leave out is sent again without a timer, and without more duplicate ACKs."""
+    talk = two_holes().resp_retransmit(1, skip=9, at=1.021).resp_retransmit(1, skip=6)
+    assert run(talk).labels[-2:] == ["retransmission,fast_retransmission"] * 2
+
+
+def test_a_partial_ack_asks_for_the_next_hole() -> None:
+    """RFC 6582 section 3.2, where the congestion window let the first hole be filled alone."""
+    talk = two_holes().resp_retransmit(1, skip=9, at=1.021).orig_ack(ack=301, at=1.041).resp_retransmit(1, skip=6)
+    assert run(talk).labels[-1] == "retransmission,fast_retransmission"
+
+
+def test_after_a_timeout_nothing_is_fast() -> None:
+    """RFC 6675 section 5.1: the ACK of what a timer sent again lets the next one follow, as slow start does."""
+    talk = two_holes().resp_retransmit(1, skip=9, at=1.3).orig_ack(ack=301, at=1.32).resp_retransmit(1, skip=6)
+    assert [run(talk).labels[k] for k in (-3, -1)] == ["retransmission"] * 2
+
+
 def test_a_late_retransmission_after_duplicate_acks_is_not_fast() -> None:
     talk = Talk(capture="server").handshake().resp(b"0" * 100, at="1s", lost=True)
     talk.resp(b"1" * 100).resp(b"2" * 100).resp(b"3" * 100).orig_ack().orig_ack().orig_ack()
@@ -144,6 +172,20 @@ def test_out_of_order_without_timestamps(make: dict[str, bool]) -> None:
     assert run(packets).labels[3:] == ["lost_segment", "out_of_order", ""]
 
 
+@pytest.mark.parametrize("ipv6", [False, True])
+def test_what_fills_an_old_hole_was_sent_again(ipv6: bool) -> None:
+    """At the receiver, nothing but time tells: what comes a round trip after its hole was seen was asked for."""
+    for after, label in (("1.005s", "out_of_order"), ("1.05s", "retransmission")):
+        talk = Talk(capture="client", timestamps=False, ipv6=ipv6).handshake()
+        talk.resp(b"0" * 100, at="1s", ip_id=0).resp(b"1" * 100, unseen=True, lost=True)
+        for k in range(2, 60):
+            talk.resp(bytes([k]) * 100, at=1 + k / 1000, ip_id=0)
+        packets = sorted(
+            [*talk.packets, *talk.resp_retransmit(1, skip=58, at=after, ip_id=0).packets[-1:]], key=lambda p: p[0]
+        )
+        assert [row["analysis"] for row in run(packets).segments if row["seq_rel"] == 101] == [label]
+
+
 def test_out_of_order_behind_what_the_capture_lost() -> None:
     """Of a hole only what was acknowledged is given up: the rest of it is still under way."""
     talk = burst(1, timestamps=False).resp_drop(100).resp(b"late", at="1.1s").resp(b"end", at="1.1001s")
@@ -198,6 +240,21 @@ def test_duplicate_acks() -> None:
     result = run(talk)
     assert [result.labels[k] for k in (6, 8)] == ["duplicate_ack"] * 2
     assert result.flow["duplicate_acks_c"] == 2
+
+
+def test_an_ack_with_new_sack_blocks_is_a_duplicate_whatever_its_window() -> None:
+    """RFC 6675 section 2. Linux moves its window as what arrives out of order fills its buffer."""
+    talk = burst(4, capture="server").orig_ack(ack=1, sack=[(101, 201)], at="1.02s", win=502)
+    talk.orig_ack(ack=1, sack=[(101, 301)], win=501).orig_ack(ack=1, sack=[(101, 401)], win=500)
+    talk.orig_ack(ack=1, sack=[(101, 401)], win=600, at="1.021s").resp_retransmit(1, skip=3)
+    result = run(talk)
+    assert result.labels[8:] == ["duplicate_ack"] * 2 + ["window_update", "retransmission,fast_retransmission"]
+
+
+def test_a_window_update_that_repeats_a_d_sack_is_none() -> None:
+    """RFC 2883: a block below the ACK number tells of what came twice."""
+    talk = burst(2).orig_ack().resp(b"new").orig_ack(ack=201, sack=[(1, 101)], win=600)
+    assert run(talk).labels[-1] == "window_update"
 
 
 def test_an_ack_again_with_nothing_outstanding_is_no_duplicate() -> None:
