@@ -14,6 +14,10 @@ from analyzer.kernel import Records, helper
 # A path without a measured round trip: most are shorter than this, and the first retransmission (RTO) comes after it.
 _RST_GRACE_NS = 200_000_000
 
+# A FIN whose ACK was lost behind the capture point is sent again after two minutes at most (TCP_RTO_MAX of Linux), and
+# whoever sent one twice may do so.
+FIN_AGAIN_NS = 130_000_000_000
+
 
 @helper
 def note_close(f: Records, seg: Records, direction: int, rst: bool) -> None:
@@ -44,6 +48,8 @@ def is_over(now: int, f: Records, client: Records, server: Records, limits: Reco
     linger = 0
     if is_complete(client, server):
         linger = limits.linger
+        if client.fins > 1 or server.fins > 1:
+            linger = max(linger, FIN_AGAIN_NS)
     elif client.rst_ts != 0 or server.rst_ts != 0:
         linger = limits.reset_linger
     return bool(linger > 0 and now - f.last_ts > linger)

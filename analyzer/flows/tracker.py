@@ -10,6 +10,7 @@ import numpy as np
 from analyzer.ahead import Turns
 from analyzer.decode.segment import SEGMENT
 from analyzer.flows import state
+from analyzer.flows.closing import FIN_AGAIN_NS
 from analyzer.flows.rtt import Taken, quantiles, taken
 from analyzer.flows.track import rebuild, track
 from analyzer.kernel import (
@@ -202,9 +203,11 @@ class FlowTracker:
         limits = self.limits[0]
         slots = self.over(now_ns - int(limits["linger"]))
         slots = slots[self.flows["ended"][slots] == state.LIVE]
-        if limits["reset_linger"] == 0:
-            fins = self.sides["fin_acked_ts"]
-            slots = slots[(fins[2 * slots] != 0) & (fins[2 * slots + 1] != 0)]
+        fins = self.sides["fin_acked_ts"]
+        acked = (fins[2 * slots] != 0) & (fins[2 * slots + 1] != 0)
+        again = acked & ((self.sides["fins"][2 * slots] > 1) | (self.sides["fins"][2 * slots + 1] > 1))
+        again &= self.flows["last_ts"][slots] >= now_ns - FIN_AGAIN_NS
+        slots = slots[(acked | bool(limits["reset_linger"])) & ~again]
         self.flows["ended"][slots] = state.OVER
         self.flows["ended_ts"][slots] = self.flows["last_ts"][slots] + int(self.limits[0]["linger"])
         self.meta[0]["n_ended"] += slots.size

@@ -440,6 +440,23 @@ def test_an_icmp_error_about_what_is_over_is_nobodys() -> None:
         assert engine.tracker.flows["icmp_count"][0] == counted
 
 
+def test_a_fin_that_is_sent_again_and_again_is_of_the_connection_it_ends() -> None:
+    """Its ACK is lost behind the capture point, and Linux waits up to two minutes before it sends the FIN again."""
+    talk, at, wait = Talk().handshake().orig_fin(at="1s").resp_fin().orig_ack(), 1.0, 0.4
+    for _ in range(10):
+        at += wait
+        wait = min(2 * wait, 120)
+        talk.resp_retransmit(at=at).orig_ack()
+    others = Talk(("10.0.0.3", 5)).handshake()
+    for k in range(40):
+        others.orig(b"tick", at=10 * k).resp_ack()
+    packets = merge(talk, others)
+    result = run(packets)
+    assert result.kinds[0] == "fin_client_first" and result.rows("closes")[0]["fin_s"] == 11
+    assert len(result.kinds) == 2
+    assert run(packets, range(0, len(packets), 3)).fingerprints() == result.fingerprints()
+
+
 def test_closed_connections_of_a_file_leave_memory_when_they_are_over() -> None:
     """An hour of ten connections a second: memory holds the last minutes, not the hour."""
     engine = Engine(Settings(), Ledger())
