@@ -217,8 +217,9 @@ class Engine:
             known.append((yield from self._end(slots, self.tracker.flush(slots), nothing)))
         yield from self.protocols.finish(self.ledger)
         self._tell_complete(READ)
+        bursts = self._bursts()
         for slots, (applications, units) in zip(remaining, known, strict=True):
-            yield from self._judge(self.tracker.finished(slots), applications, units)
+            yield from self._judge(self.tracker.finished(slots), applications, units, bursts)
         self._tell_complete(JUDGED)
         if self._plaintext is not None:
             self._plaintext.tell(self.ledger)
@@ -240,7 +241,7 @@ class Engine:
         from analyzer.classify.standing import rows_of
 
         applications = self.protocols.look_at(done.slots, done.flows["flow_id"])
-        return rows_of(done, ticks, applications, self.end_ns, self.settings)
+        return rows_of(done, ticks, applications, self._bursts(), self.end_ns, self.settings)
 
     def findings(self) -> pa.Table:
         """Return the findings about the connections that were handed over so far."""
@@ -300,7 +301,7 @@ class Engine:
     def _rows(self, done: Finished, last: Records, data: U8) -> Iterator[Chunk]:
         """Let protocols read the last spans of finished flows, classify these, and yield their tables."""
         applications, units = yield from self._end(done.slots, last, data)
-        yield from self._judge(done, applications, units)
+        yield from self._judge(done, applications, units, self._bursts())
 
     def _end(self, slots: I32, last: Records, data: U8) -> Generator[Chunk, None, tuple[Applications, Records]]:
         """Let protocols read the last spans of finished flows; return what they and the units know of these."""
@@ -312,11 +313,20 @@ class Engine:
         self.protocols.release(slots)
         return applications, self.units.close(slots, flow_ids)
 
-    def _judge(self, done: Finished, applications: Applications, units: Records) -> Iterator[Chunk]:
+    def _bursts(self) -> Records:
+        """Return when servers ended many connections at once so far (`bursts.BURST`)."""
+        from analyzer.classify.bursts import closes_of, spans_of
+
+        known = [] if self._findings is None else [self._findings.closes()]  # of those that were handed over
+        here = self.tracker.flows[: self.tracker.meta[0]["n_slots"]]
+        return spans_of(np.concatenate([*known, closes_of(here, self.tracker.sides)]))
+
+    def _judge(self, done: Finished, applications: Applications, units: Records, bursts: Records) -> Iterator[Chunk]:
         """Classify finished flows and yield their tables."""
         if done.flows.shape[0] == 0 and done.probes.shape[0] == 0 and done.gaps.shape[0] == 0:
             return
         from analyzer.classify.beats import inferred, kinds
+        from analyzer.classify.bursts import in_burst
         from analyzer.classify.closing import closes
         from analyzer.classify.endpoints import Endpoints
         from analyzer.classify.explicit_beats import answered_in_other_words, explicit
@@ -332,6 +342,7 @@ class Engine:
         from analyzer.tables.build import to_arrow
 
         facts = Facts(done, applications, self.end_ns, self.settings)
+        facts.together = in_burst(facts, bursts)
         verdict = judge(facts)
         limit = LIVE_FLOWS if self.settings.linger_ns else 0
         if self._endpoints is None:
@@ -364,6 +375,7 @@ class Engine:
 
     def _tell_early(self, done: Finished) -> None:
         """Give the closes of flows that linger to `on_close`."""
+        from analyzer.classify.bursts import in_burst
         from analyzer.classify.closing import closes
         from analyzer.classify.facts import Facts
         from analyzer.classify.verdict import judge
@@ -371,6 +383,7 @@ class Engine:
 
         applications = self.protocols.look_at(done.slots, done.flows["flow_id"])
         facts = Facts(done, applications, self.end_ns, self.settings)
+        facts.together = in_burst(facts, self._bursts())
         self._tell(done, to_arrow("closes", closes(facts, judge(facts))))
 
     def _tell(self, done: Finished, rows: pa.Table) -> None:

@@ -2,52 +2,123 @@
 
 What    At least LEAST closes by the server within WINDOW_NS, after different ages and different silences, so that no
         timer explains it, and CONTRAST times as many as the server's other closes would make likely.
-Needs   flows and closes, as they finish
-Gives   findings: close.burst
-Limits  Only connections that lasted LEAST_AGE_NS count: short ones end together whenever many begin together.
+Source  definitions B5 (deploy_burst)
+Needs   flows that closed, those that were handed over before and those that wait for it
+Gives   closes.trigger (deploy_burst), closes.explanation, findings: close.burst
+Limits  Only connections that lasted LEAST_AGE_NS count: short ones end together whenever many begin together. A close
+        that is judged before the others came, because a capture had too many connections, knows nothing of them.
 Memory  61 bytes for each close of that kind, until the end.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from analyzer.classify.facts import Facts
 from analyzer.classify.grouped import Rows, by_server
-from analyzer.classify.verdict import Verdict
-from analyzer.tables.tcp import INITIATORS
+from analyzer.classify.wording import followed_by, short
+from analyzer.kernel import I64, Mask, Records
+from analyzer.protocols.channel import BYE_IDLED
+from analyzer.tables.tcp import TRIGGERS
 
 LEAST = 5
 WINDOW_NS = 2_000_000_000
 CONTRAST = 5
-LEAST_AGE_NS = 10_000_000_000
+LEAST_AGE_NS = 5_000_000_000
 _SPREAD_NS = 2_000_000_000  # timers that count age or silence end connections closer together than that
+LEAST_TOLD_S = 0.01  # less is told as this
+_SERVER = 1
 
 CLOSE = np.dtype(
     [("version", np.int8), ("port", np.int32), ("hi", np.int64), ("lo", np.int64), ("ts", np.int64), ("age", np.int64),
      ("idle", np.int64), ("frame", np.int64), ("flow_id", np.int64)]
 )  # fmt: skip
+_TOGETHER = (
+    "{others} other connections of this server ended within {seconds} s of it, after other silences: a restart or a "
+    "deployment rather than a timer."
+)
+
+BURST = np.dtype(
+    [("version", np.int8), ("port", np.int32), ("hi", np.int64), ("lo", np.int64), ("first", np.int64),
+     ("last", np.int64), ("closes", np.int64)]
+)  # fmt: skip
+_SERVER_OF = ("version", "port", "hi", "lo")
+_FIELDS_OF = ("ip_version", "server_port", "server_hi", "server_lo")
 
 
-def closes_of(facts: Facts, verdict: Verdict) -> Rows:
-    """Return CLOSE rows of the finished flows that their server ended after a while."""
-    flow = facts.flow
-    age = flow["close_ts"] - flow["first_ts"]
-    by_server = verdict.initiator == INITIATORS.index("server")
-    here = np.flatnonzero(by_server & (flow["close_ts"] != 0) & (age >= LEAST_AGE_NS))
+def closes_of(flows: Records, sides: Records) -> Rows:
+    """Return CLOSE rows of the flows that their server ended after a while. flows (n,) FLOW, sides (2 * n,) SIDE."""
+    here = np.flatnonzero((flows["live"] == 1) & (flows["close_dir"] == _SERVER) & (flows["close_ts"] != 0))
+    here = here[flows["close_ts"][here] - flows["first_ts"][here] >= LEAST_AGE_NS]
     rows = np.zeros(here.size, CLOSE)
-    for name, field in (
-        ("version", "ip_version"), ("port", "server_port"), ("hi", "server_hi"), ("lo", "server_lo"),
-        ("ts", "close_ts"), ("idle", "close_idle_payload"), ("frame", "close_frame"), ("flow_id", "flow_id"),
-    ):  # fmt: skip
-        rows[name] = flow[field][here]
-    rows["age"] = age[here]
+    fields = (*_FIELDS_OF, "close_ts", "close_idle_payload", "close_frame", "flow_id")
+    for name, field in zip((*_SERVER_OF, "ts", "idle", "frame", "flow_id"), fields, strict=True):
+        rows[name] = flows[field][here]
+    rows["age"] = rows["ts"] - flows["first_ts"][here]
+    # A server may say that it goes (WebSocket 1001, GOAWAY) before it closes: the silence is the one before that.
+    words = sides["burst_ts"][2 * here + 1]
+    parting = (words != 0) & (rows["ts"] - words < WINDOW_NS)
+    rows["idle"] = np.where(parting, np.maximum(rows["idle"], sides["burst_idle"][2 * here + 1]), rows["idle"])
     return rows
 
 
 def bursts(rows: Rows) -> list[Rows]:
     """Return the bursts among CLOSE rows, each with its rows by time."""
     return [burst for mine in by_server(rows) for burst in _of_server(mine[np.argsort(mine["ts"], kind="stable")])]
+
+
+def spans_of(rows: Rows) -> Rows:
+    """Return a BURST row for each burst among CLOSE rows."""
+    found = bursts(rows)
+    result = np.zeros(len(found), BURST)
+    for k, burst in enumerate(found):
+        for name in _SERVER_OF:
+            result[name][k] = burst[name][0]
+        result["first"][k], result["last"][k], result["closes"][k] = burst["ts"][0], burst["ts"][-1], burst.size
+    return result
+
+
+def in_burst(facts: Facts, known: Rows) -> tuple[I64, I64]:
+    """Return how many others each flow ended with, 0 = it ended alone, and within how many ns; known: BURST rows.
+
+    Those that were younger than what makes a burst belong to it as well, if they had been silent.
+    """
+    flow = facts.flow
+    others, within = np.zeros(facts.n, np.int64), np.zeros(facts.n, np.int64)
+    old = flow["close_ts"] - flow["first_ts"] >= LEAST_AGE_NS
+    idle = old | (flow["close_idle_payload"] >= facts.settings.idle_min_ns)
+    for burst in known:
+        here = idle & (flow["close_dir"] == _SERVER) & (flow["close_ts"] >= burst["last"] - WINDOW_NS)
+        here &= flow["close_ts"] <= burst["first"] + WINDOW_NS
+        for name, field in zip(_SERVER_OF, _FIELDS_OF, strict=True):
+            here &= flow[field] == burst[name]
+        ts = flow["close_ts"][here]
+        others[here] = burst["closes"] - old[here]
+        within[here] = np.maximum(burst["last"], ts) - np.minimum(burst["first"], ts)
+    return others, within
+
+
+def restarted(facts: Facts) -> Mask:
+    """Return which connections ended with others, and not after words about their own silence."""
+    result: Mask = (facts.together[0] > 0) & (facts.last_words[1] != BYE_IDLED)
+    return result
+
+
+def burst_trigger(facts: Facts, trigger: I64) -> I64:
+    """Return the triggers with `deploy_burst` where a silence, or nothing, would else be the reason."""
+    weaker = np.isin(trigger, (TRIGGERS.index("unknown"), TRIGGERS.index("idle_timeout")))
+    result: I64 = np.where(restarted(facts) & weaker, TRIGGERS.index("deploy_burst"), trigger)
+    return result
+
+
+def with_company(explanation: pa.Array, facts: Facts) -> pa.Array:
+    """Return the explanations with a sentence about the connections that ended at the same time."""
+    others, within = facts.together
+    more = np.full(facts.n, "", object)
+    for k in np.flatnonzero(restarted(facts)).tolist():
+        more[k] = _TOGETHER.format(others=f"{others[k]:,}", seconds=short(max(within[k] / 1e9, LEAST_TOLD_S)))
+    return followed_by(explanation, more)
 
 
 def _of_server(rows: Rows) -> list[Rows]:
@@ -60,7 +131,17 @@ def _of_server(rows: Rows) -> list[Rows]:
         if first < k:
             continue
         burst = rows[first : end[first]]
-        if np.ptp(burst["age"]) >= _SPREAD_NS and np.ptp(burst["idle"]) >= _SPREAD_NS:
+        if _has_no_timer(burst["age"], False) and _has_no_timer(burst["idle"], burst.size < rows.size):
             found.append(burst)
             k = int(end[first])
     return found
+
+
+def _has_no_timer(spans: I64, again: bool) -> bool:
+    """True if no timer ends connections after times that are so far apart.
+
+    One that sweeps every now and then does, by less than its own time: where the server ended others at other times,
+    too (`again`), it may have been that.
+    """
+    low, high = int(spans.min()), int(spans.max())
+    return high - low >= _SPREAD_NS and (not again or high >= 2 * low)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.classify.announced import with_announcement
+from analyzer.classify.bursts import burst_trigger, with_company
 from analyzer.classify.exchange import (
     announced_by,
     app_trigger,
@@ -103,7 +104,8 @@ def answers_late_fin(facts: Facts, x: I64) -> Mask:
     acked = facts.of(x, "fin_acked_ts")
     waited = facts.of(1 - x, "fin_ts") - acked >= facts.settings.idle_min_ns
     soon = facts.of(x, "rst_ts") - facts.of(x, "rst_stimulus_ts") <= facts.stimulus_ns
-    only_fin = (facts.of(x, "rst_stimulus") == SENT_FIN) & (facts.of(x, "rst_late_data") == 0)
+    silent = (facts.of(1 - x, "late_data_after_peer_fin") == 0) | only_alert_late(facts, x)  # else it was used once more
+    only_fin = (facts.of(x, "rst_stimulus") == SENT_FIN) & silent
     result: Mask = (acked != 0) & waited & only_fin & soon
     return result
 
@@ -214,7 +216,7 @@ def closes(facts: Facts, verdict: Verdict) -> dict[str, Any]:
     trigger = alert_trigger(facts, trigger, verdict.kind)
     idle = timed_out(facts, verdict) | broken(facts)
     trigger[(trigger == TRIGGERS.index("unknown")) & idle] = TRIGGERS.index("idle_timeout")
-    trigger = said_trigger(facts, trigger)
+    trigger = said_trigger(facts, burst_trigger(facts, trigger))
     age = np.maximum(when - flow["first_ts"], 0) / 1e9  # a clock may have been set back
     return {
         "flow_id": flow["flow_id"],
@@ -253,4 +255,4 @@ def _explanation(facts: Facts, verdict: Verdict, idle_payload: Array, races: I64
 
     told = with_exchange(facts, explain(facts, verdict, idle_payload), races, verdict.kind)
     told = with_announcement(told, facts, verdict.kind)
-    return with_promise(with_goodbye(told, facts), facts)
+    return with_company(with_promise(with_goodbye(told, facts), facts), facts)

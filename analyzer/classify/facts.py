@@ -51,6 +51,7 @@ class Facts:
     flow (n,) FLOW    client, server (n,) SIDE    app (n,) APP    hosts (n,) Host of the first request
     sni, alpn (n,) of TLS
     capture_end_ns  time of the last packet so far    end_ns (n,)  until when each flow was watched
+    together  with how many others of its server each ended, 0 = alone, and within how many ns (`bursts`)
     """
 
     def __init__(self, done: Finished, applications: Applications, end_ns: int, settings: Settings) -> None:
@@ -68,6 +69,7 @@ class Facts:
         self.end_ns: I64 = np.where(self.flow["ended"] == LIVE, watched, self.flow["ended_ts"])
         self.settings = settings
         self.n = int(done.flows.shape[0])
+        self.together: tuple[I64, I64] = (np.zeros(self.n, np.int64), np.zeros(self.n, np.int64))
 
     def of(self, side: Array, field: str) -> Array:
         """Return SIDE `field` of the client where `side` is 0, of the server where it is 1."""

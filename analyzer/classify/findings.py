@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.classify import giving_up
-from analyzer.classify.bursts import CLOSE, bursts, closes_of
+from analyzer.classify.bursts import CLOSE, LEAST_TOLD_S, bursts, closes_of
 from analyzer.classify.closing import left_open
 from analyzer.classify.endpoints import endpoint_names
 from analyzer.classify.exchange import cut_short, half_asked
@@ -92,10 +92,14 @@ class Findings:
         self._parts.add(_window_waits(facts))
         self._parts.add(_unserved(facts))
         self._parts.add(_gateway_timeouts(facts))
-        self._closes.add(closes_of(facts, verdict))
+        self._closes.add(closes_of(facts.done.flows, facts.done.sides))
         self._served.add(served(facts, verdict))
         self._seen.add(seen(facts))
         self._gave_up.add(gave_up(facts, verdict))
+
+    def closes(self) -> Rows:
+        """Return the CLOSE rows of the flows that were added."""
+        return self._closes.rows()
 
     def add_beats(
         self, facts: Facts, verdict: Verdict, closes: dict[str, Any], beats: dict[str, Any], series: dict[str, Any]
@@ -330,7 +334,7 @@ def _at_once(closes: Rows) -> list[dict[str, Any]]:
     """Return the moments at which a server ended many connections."""
     found = []
     for burst in bursts(closes):
-        seconds = np.ptp(burst["ts"]) / 1e9
+        seconds = max(np.ptp(burst["ts"]) / 1e9, LEAST_TOLD_S)
         one = worded(CODES["close.burst"], burst.size, seconds, seconds, seconds)
         found.append(one | {"confidence": 0.8} | _where(burst))
     return found

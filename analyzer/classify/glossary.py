@@ -77,8 +77,8 @@ TRIGGERS = {
     "rst_unread": "A program closed its socket with unread data in it.",
     "lifetime_limit": "Closed at an age at which others of that server were closed, too. One connection cannot show "
     "it: see the finding timeout.lifetime, which names the connections.",
-    "deploy_burst": "Closed together with many others of that server. One connection cannot show it: see the finding "
-    "close.burst, which names the connections.",
+    "deploy_burst": "Closed together with at least four others of that server, after different silences: a restart or "
+    "a deployment. The finding close.burst names the connections.",
     "unknown": "Nothing that was read says why.",
 }
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from analyzer.classify.bursts import in_burst
 from analyzer.classify.closing import closes
 from analyzer.classify.facts import Facts
 from analyzer.classify.flow import flows
+from analyzer.classify.grouped import Rows
 from analyzer.classify.idle_gap import idle_gaps
 from analyzer.classify.keepalive import keepalives
 from analyzer.classify.verdict import judge
@@ -28,11 +30,16 @@ if TYPE_CHECKING:
 
 
 def rows_of(
-    done: Finished, ticks: Taken, applications: Applications, end_ns: int, settings: Settings
+    done: Finished, ticks: Taken, applications: Applications, bursts: Rows, end_ns: int, settings: Settings
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Yield (table, rows) of flows that go on. ticks: their RTT samples, of which `done` has no quantiles yet."""
+    """Yield (table, rows) of flows that go on.
+
+    ticks   their RTT samples, of which `done` has no quantiles yet
+    bursts  BURST rows, of what closed so far
+    """
     p50, p95 = quantiles(ticks)
     facts = Facts(done._replace(rtt_p50=p50, rtt_p95=p95), applications, end_ns, settings)
+    facts.together = in_burst(facts, bursts)
     verdict = judge(facts)
     close_columns = closes(facts, verdict)
     nothing: list[str | None] = [None] * facts.n

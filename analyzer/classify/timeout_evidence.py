@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.classify.bursts import restarted
 from analyzer.classify.facts import Array, Facts
 from analyzer.classify.idle_gap import trailing_rows
 from analyzer.classify.promises import broken
@@ -44,11 +45,11 @@ def closes_of(facts: Facts, verdict: Verdict, idle_app_s: Array) -> Rows:
     """Closes by a FIN, and by a RST after a silence, whoever was reset: the first closing segment and its silences.
 
     Of a side that said goodbye first the silence is the one before that, and the timer its own. A client that had
-    waited for an answer gave that up: no idle timeout; nor is a promise that the other side broke.
+    waited for an answer gave that up: no idle timeout; nor is a promise that the other side broke, or a restart.
     """
     flow, app, farewell = facts.flow, facts.app, facts.farewell
     by_fin = (flow["close_rst"] == 0) & (verdict.kind != KIND["fin_simultaneous"])
-    chosen = (flow["close_ts"] != 0) & (flow["close_idle_payload"] >= 0) & ~broken(facts)
+    chosen = (flow["close_ts"] != 0) & (flow["close_idle_payload"] >= 0) & ~broken(facts) & ~restarted(facts)
     http = np.isin(app["reader"], (HTTP1, HTTP2))
     chosen &= ~(http & (app["outstanding"] > 0) & (flow["close_dir"] == app["requester"]))
     unanswered = facts.client["payload_ts"] > facts.server["payload_ts"]

@@ -242,3 +242,10 @@ def test_a_syn_ack_that_overtook_its_syn_times_no_handshake() -> None:
     packets = asked().packets
     (syn_ts, syn), (answer_ts, answer) = packets[:2]
     assert run([(syn_ts, answer), (answer_ts, syn), *packets[2:]]).flow["handshake_rtt_s"] is None
+
+
+def test_a_request_before_the_late_fin_is_what_the_reset_answers() -> None:
+    stale = asked().resp_fin(at=6).orig_ack().orig(GET, at=10).orig_fin().resp_rst(bare=True)
+    row = first(run(stale.packets))
+    assert (row["close_kind"], row["race"]) == ("rst_after_own_fin", "stale_reuse")
+    assert row["explanation"].startswith("The server closed (FIN), then reset because the client still had something")
