@@ -104,7 +104,7 @@ def answers_late_fin(facts: Facts, x: I64) -> Mask:
     acked = facts.of(x, "fin_acked_ts")
     waited = facts.of(1 - x, "fin_ts") - acked >= facts.settings.idle_min_ns
     soon = facts.of(x, "rst_ts") - facts.of(x, "rst_stimulus_ts") <= facts.stimulus_ns
-    silent = (facts.of(1 - x, "late_data_after_peer_fin") == 0) | only_alert_late(facts, x)  # else it was used once more
+    silent = (facts.of(1 - x, "late_data_after_peer_fin") == 0) | only_alert_late(facts, x)  # else it was used
     only_fin = (facts.of(x, "rst_stimulus") == SENT_FIN) & silent
     result: Mask = (acked != 0) & waited & only_fin & soon
     return result
