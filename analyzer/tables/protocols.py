@@ -182,7 +182,7 @@ TLS_SESSIONS = Table(
         ),
         one_of("early_data", ("no", "offered", "accepted", "rejected", "unknown"), "0-RTT data (RFC 8446 section 2.3)"),
         flag("hello_retry", "the server asked for another ClientHello"),
-        flag("handshake_complete", "application data or both Finished messages followed"),
+        flag("handshake_complete", "application data or both Finished messages followed, and no alert for an answer"),
         seconds("handshake_s", "ClientHello to the handshake's end", "either was not captured"),
         number("handshake_rtts", "round trips that it took", "either end was not captured"),
         text("cert_subject", "subject of the server's certificate", ENCRYPTED + ", or none was sent"),

@@ -63,14 +63,45 @@ def handshake_ends(of: Over) -> I64:
     """Return when each handshake was complete, 0 if that was not seen.
 
     In TLS 1.3 the client's Finished is hidden without keys: then it is the first record of that size after the server's
-    flight. A fatal alert that was read instead of it says that there was none.
+    flight. A fatal alert that was read instead of it says that there was none, and so does a server that refuses it.
     """
     ends = np.array([s.end_ts for s in of.sessions], np.int64)
     seen = np.array([s.server_seen and not s.fatal for s in of.sessions], np.bool_)
     by_server = np.array([s.client_dir for s in of.sessions], np.bool_)
     after = [side["data_after_peer_ts"] for side in of.sides]
     of_client: I64 = np.where(by_server, after[1], after[0])
-    return np.where((ends == 0) & of.tls13 & seen, of_client, ends)
+    ends = np.where((ends == 0) & of.tls13 & seen, of_client, ends)
+    return np.where(_refuses_client(of, 0) | _refuses_client(of, 1), 0, ends)
+
+
+def _refuses_client(of: Over, direction: int) -> Mask:
+    """Return where a server of TLS 1.3 answers the client's Finished with an alert at once, and with nothing else.
+
+    No goodbye was read: it refuses the client's certificate, or the lack of one (RFC 8446 section 4.4.2.4), and on the
+    server's side the handshake never was complete.
+    """
+    s, peer = of.sides[direction], of.sides[1 - direction]
+    by_server = np.array([session.client_dir != direction for session in of.sessions], np.bool_)
+    goodbye = np.array([session.close_ts[direction] != 0 for session in of.sessions], np.bool_)
+    finished = peer["data_after_peer_ts"]
+    alone = (s["data_after_peer_ts"] == 0) & (s["short_alert"] == 1) & _ends_short(of, direction)
+    at_once = s["last_ts"] - finished <= _at_once(of)
+    unasked = (peer["short_alert"] == 0) | (peer["last_ts"] > s["last_ts"])  # it answers no goodbye
+    result: Mask = of.tls13 & by_server & ~goodbye & (finished != 0) & alone & at_once & unasked
+    return result
+
+
+def _at_once(of: Over) -> I64:
+    within: I64 = np.maximum(2 * of.flows["handshake_rtt"], _SOON_NS)
+    return within
+
+
+def _ends_short(of: Over, direction: int) -> Mask:
+    """Return where the last record of a direction is as long as an alert of TLS 1.3."""
+    s = of.sides[direction]
+    length = np.where(of.ccm_8, ALERT_LENGTH_CCM_8, ALERT_LENGTH)
+    short: Mask = (s["last_type"] == DATA) & (s["last_length"] == length)
+    return short
 
 
 def _guess(of: Over, direction: int, complete: Mask) -> I8:
@@ -79,15 +110,10 @@ def _guess(of: Over, direction: int, complete: Mask) -> I8:
     Before the handshake is complete it is an error, and an application may send records of that length again and again.
     A server that answers the client's Finished with nothing else may have refused its certificate.
     """
-    s, peer, flows = of.sides[direction], of.sides[1 - direction], of.flows
-    at_once = np.maximum(2 * flows["handshake_rtt"], _SOON_NS)
-    soon = flows["close_ts"] - s["last_ts"] <= at_once
-    only = s["short_alert"] <= 1
-    by_server = np.array([session.client_dir != direction for session in of.sessions], np.bool_)
-    finished = peer["data_after_peer_ts"]
-    refuses = by_server & (s["data_after_peer_ts"] == 0) & only & (s["last_ts"] - finished <= at_once)
-    refuses &= (finished != 0) & ((peer["short_alert"] == 0) | (peer["last_ts"] > s["last_ts"]))
-    cases = [~complete, refuses, of.closed & (soon | only)]
+    s = of.sides[direction]
+    soon = of.flows["close_ts"] - s["last_ts"] <= _at_once(of)
+    refuses = _refuses_client(of, direction)
+    cases = [~complete & ~refuses, refuses, of.closed & (soon | (s["short_alert"] <= 1))]
     guess: I8 = np.select(cases, [NO, UNKNOWN, INFERRED], UNKNOWN).astype(np.int8)
     return guess
 
@@ -98,7 +124,6 @@ def close_notify(of: Over, direction: int, complete: Mask) -> I8:
     read = np.array([session.close_ts[direction] != 0 for session in of.sessions], np.bool_)
     last_read = of.opened & ~np.array([session.sealed[direction] for session in of.sessions], np.bool_)
     alert, data = s["last_type"] == ALERT, s["last_type"] == DATA
-    short = s["last_length"] == np.where(of.ccm_8, ALERT_LENGTH_CCM_8, ALERT_LENGTH)
     rules = (
         (read, YES),
         ((s["state"] == LOST) | (s["missing"] != 0), UNKNOWN),  # its last records were not captured
@@ -106,7 +131,7 @@ def close_notify(of: Over, direction: int, complete: Mask) -> I8:
         (alert & ((s["epoch"] == 0) | of.tls13 | last_read), NO),  # it was read, and said something else
         (alert, np.where(of.closed, INFERRED, UNKNOWN)),
         (data & of.tls13 & last_read, NO),
-        (data & of.tls13 & short, _guess(of, direction, complete)),
+        (of.tls13 & _ends_short(of, direction), _guess(of, direction, complete)),
         (data & ~of.known, UNKNOWN),  # which version it is was not seen
     )
     said: I8 = np.select([rule for rule, _ in rules], [word for _, word in rules], NO).astype(np.int8)
