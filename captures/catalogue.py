@@ -58,7 +58,8 @@ def table() -> str:
 def row(truth: dict[str, Any]) -> str:
     """Return one line of the catalogue."""
     keys = ", keys" if truth["keylog"] else ""
-    name = f"[{truth['name']}]({truth['name']}.pcap){keys}"
+    second = f", [second point]({second_of(truth)})" if "second" in truth else ""
+    name = f"[{truth['name']}]({truth['name']}.pcap){keys}{second}"
     cells = (
         name,
         truth["what"],
@@ -69,6 +70,16 @@ def row(truth: dict[str, Any]) -> str:
         LICENCE,
     )
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def second_of(truth: dict[str, Any]) -> str:
+    """Return the name of the capture that was taken at the second point."""
+    return f"{truth['name']}.{truth['second']['captured_at']}.pcap"
+
+
+def files(truth: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the captures of one scenario: name -> its hash and size."""
+    return {f"{truth['name']}.pcap": truth} | ({second_of(truth): truth["second"]} if "second" in truth else {})
 
 
 def write_readme() -> None:
@@ -84,22 +95,29 @@ def check() -> list[str]:
     wrong = []
     readme = (HERE / "README.md").read_text()
     for truth in truths():
-        name, path = truth["name"], HERE / f"{truth['name']}.pcap"
-        if not path.exists():
-            wrong.append(f"{name}: no capture")
-            continue
-        if sha256(path) != truth["sha256"] or path.stat().st_size != truth["bytes"]:
-            wrong.append(f"{name}: not the file that the truth is about")
-        if path.stat().st_size > MAX_BYTES:
-            wrong.append(f"{name}: larger than {MAX_BYTES} bytes")
+        name = truth["name"]
+        for file, facts in files(truth).items():
+            wrong += check_file(HERE / file, facts)
         if row(truth) not in readme:
             wrong.append(f"{name}: its line in README.md is not up to date")
         if (HERE / f"{name}.keys").exists() != bool(truth["keylog"]):
             wrong.append(f"{name}: key log missing or not mentioned")
-        wrong += [f"{name}: address {ip}" for ip in sorted(addresses(path)) if ipaddress.ip_address(ip) not in NETWORK]
-    named = {truth["name"] for truth in truths()}
-    wrong += [f"{path.name}: no truth" for path in sorted(HERE.glob("*.pcap")) if path.stem not in named]
+    named = {file for truth in truths() for file in files(truth)}
+    wrong += [f"{path.name}: no truth" for path in sorted(HERE.glob("*.pcap")) if path.name not in named]
     return wrong
+
+
+def check_file(path: Path, facts: dict[str, Any]) -> list[str]:
+    """Return what is wrong with one capture."""
+    if not path.exists():
+        return [f"{path.name}: no capture"]
+    wrong = []
+    if sha256(path) != facts["sha256"] or path.stat().st_size != facts["bytes"]:
+        wrong.append(f"{path.name}: not the file that the truth is about")
+    if path.stat().st_size > MAX_BYTES:
+        wrong.append(f"{path.name}: larger than {MAX_BYTES} bytes")
+    strangers = [ip for ip in sorted(addresses(path)) if ipaddress.ip_address(ip) not in NETWORK]
+    return wrong + [f"{path.name}: address {ip}" for ip in strangers]
 
 
 def addresses(path: Path) -> set[str]:

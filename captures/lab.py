@@ -44,6 +44,7 @@ class Scenario:
     topology: str
     captured_at: str
     uses: tuple[str, ...]
+    also_at: str | None = None  # a second capture is taken there
 
     @property
     def name(self) -> str:
@@ -60,13 +61,13 @@ SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(
-    *uses: str, topology: str = "direct", captured_at: str = "client"
+    *uses: str, topology: str = "direct", captured_at: str = "client", also_at: str | None = None
 ) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None]]:
     """Enter a function into the catalogue under its own name; `uses` are the programs that take part."""
 
     def enter(action: Callable[[Lab], None]) -> Callable[[Lab], None]:
         group = action.__module__.rpartition(".")[2].partition("_")[0]  # tls_openssl is of the group tls
-        SCENARIOS[action.__name__] = Scenario(action, group, topology, captured_at, uses)
+        SCENARIOS[action.__name__] = Scenario(action, group, topology, captured_at, uses, also_at)
         return action
 
     return enter
@@ -88,6 +89,7 @@ class Lab:
         self.look_for = ""
         self.notes: list[str] = []
         self.connections: list[dict[str, Any]] = []
+        self.between: list[list[str]] = []  # what happened between two points: codes of `differences`, and whose
         self.client_ip, self.server_ip = net.client_ip, net.server_ip
         self.keys = scratch / "keys"
         self._port = 40000

@@ -1,13 +1,15 @@
 """Make the sample captures: `sudo python -m captures.make [NAME...]`. Linux, root; `captures/README.md` says what else.
 
 Each scenario runs real programs in network namespaces of its own, while tcpdump listens beside one of them. `NAME.pcap`
-is what tcpdump wrote, `NAME.keys` are TLS secrets where the programs gave them, `NAME.json` is what the scenario did.
+is what tcpdump wrote, `NAME.server.pcap` what another one wrote at a second point, `NAME.keys` are TLS secrets where
+the programs gave them, `NAME.json` is what the scenario did.
 A scenario that fails leaves the files of its last success alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -40,22 +42,31 @@ def make(entry: Scenario) -> None:
     with tempfile.TemporaryDirectory(prefix="longwire-") as scratch:
         folder = Path(scratch)
         folder.chmod(0o755)  # programs that drop root still read their configuration
-        pcap = folder / "pcap"
+        points = {f"{entry.name}.pcap": entry.captured_at}
+        if entry.also_at:
+            points[f"{entry.name}.{entry.also_at}.pcap"] = entry.also_at
         try:
             net.up()
             lab = Lab(entry, net, folder)
             try:
                 began = time.time()
-                with net.capturing(entry.captured_at, pcap):
+                with contextlib.ExitStack() as captures:
+                    for file, role in points.items():
+                        captures.enter_context(net.capturing(role, folder / file))
                     entry.action(lab)
                 document = truth(lab, began)
             finally:
                 lab.end()
         finally:
             net.down()
-        refuse(pcap, entry.name)
-        document["sha256"], document["bytes"] = sha256(pcap), pcap.stat().st_size
-        shutil.copyfile(pcap, HERE / f"{entry.name}.pcap")
+        for file in points:
+            refuse(folder / file, file)
+        facts = [{"sha256": sha256(folder / file), "bytes": (folder / file).stat().st_size} for file in points]
+        document |= facts[0]
+        if entry.also_at:
+            document["second"] = {"captured_at": entry.also_at, **facts[1], "differences": lab.between}
+        for file in points:
+            shutil.copyfile(folder / file, HERE / file)
         if lab.keys.exists():
             shutil.copyfile(lab.keys, HERE / f"{entry.name}.keys")
         (HERE / f"{entry.name}.json").write_text(json.dumps(document, indent=1) + "\n")

@@ -13,7 +13,8 @@ from pathlib import Path
 from analyzer.cli.main import main as longwire
 
 ROOT = Path(__file__).parents[1]
-CAPTURES = [f"captures/{path.name}" for path in sorted((ROOT / "captures").glob("*.pcap"))]
+# without those of a second point, which have the same connections once more
+CAPTURES = [f"captures/{path.name}" for path in sorted((ROOT / "captures").glob("*.pcap")) if "." not in path.stem]
 
 CARDS = {
     "sample-dead-peer.txt": "captures/keepalive_dead_peer.pcap",

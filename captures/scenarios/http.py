@@ -5,6 +5,8 @@ Source  RFC 9112 (sections 6, 7, 9), RFC 9110 section 9.3.6 (CONNECT) and 10.1.1
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import time
 from functools import partial
@@ -82,6 +84,29 @@ def http_nginx_idle(lab: Lab) -> None:
     gaps.append(lab.gap(lambda: must_be(client.recv(1), b""), survived=False))
     client.close()
     lab.connection(40001, 80, IDLE, app="http/1.1", idle_gaps=gaps, http=facts(200, 200, 200, advertised_timeout_s=2))
+
+
+@scenario("nginx")
+def http_restart(lab: Lab) -> None:
+    """nginx is told to quit while six persistent connections of different ages are idle, and ends them all at once."""
+    lab.look_for = "six FINs by the server in the same instant, after silences of 2 to 11 s: no timer, a restart"
+    nginx(lab)
+    clients = []
+    for _ in range(6):
+        clients.append(lab.dial(80))
+        clients[-1].sendall(REQUEST)
+        read_until(clients[-1], b"hello")
+        time.sleep(1.1)
+    time.sleep(2.5)
+    clients[1].sendall(REQUEST)
+    read_until(clients[1], b"hello")
+    time.sleep(2.5)
+    os.kill(int((lab.scratch / "nginx.pid").read_text()), signal.SIGQUIT)
+    for k, client in enumerate(clients):
+        must_be(client.recv(1), b"")
+        client.close()
+        close = {**SERVER_FIRST, "trigger": "deploy_burst"}
+        lab.connection(40001 + k, 80, close, app="http/1.1", http=facts(*[200] * (1 + (k == 1))))
 
 
 @scenario("nginx", "curl")

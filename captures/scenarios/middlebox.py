@@ -48,11 +48,12 @@ def nat(lab: Lab, verdict: str, timeout_s: int = 3) -> None:
     )
 
 
-@scenario("nftables", topology="router")
+@scenario("nftables", topology="router", also_at="server")
 def nat_silent(lab: Lab) -> None:
     """A NAT forgets a connection after 3 s of silence and drops the next request; the client retries until it
     gives up."""
     lab.look_for = "data after a silence, retransmitted without any answer: the shape of an expired NAT entry"
+    lab.between = [["path_dead", "client"]]
     nat(lab, "drop")
     client, server = lab.pair(9001)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 3500)
@@ -74,10 +75,11 @@ def nat_silent(lab: Lab) -> None:
     )
 
 
-@scenario("nftables", topology="router")
+@scenario("nftables", topology="router", also_at="server")
 def nat_rst(lab: Lab) -> None:
     """A NAT forgets a connection after 3 s of silence and answers the next request with RST in the server's name."""
     lab.look_for = "data after a silence, answered by a RST: its TTL is not the server's"
+    lab.between = [["rst_not_sent", "server"]]  # the request died there, too, but as the last segment of its capture
     nat(lab, "reject with tcp reset")
     client, server = lab.pair(9002)
     exchange(client, server)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analyzer import Analysis, analyze
+from analyzer import Analysis, analyze, compare
 from captures.catalogue import GROUPS, HERE, check
 from tests.golden.captures_tables import APPS, COMPARE, DIRS, NEEDS, READ, TABLES, Rows, unsure
 
@@ -221,3 +221,11 @@ def test_what_is_not_compared_is_empty(what: str) -> None:
             rows = {name: found[found.method == "explicit"] for name, found in rows.items()}
         filled = [name for name, found in rows.items() if len(found)]
         assert not filled, f"{table} has rows: add {what!r} to READ in captures_tables.py"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "second" in truth(name)])
+def test_what_happened_between_two_points(name: str) -> None:
+    second = truth(name)["second"]
+    found = compare(HERE / f"{name}.pcap", HERE / f"{name}.{second['captured_at']}.pcap")
+    codes = zip(found.differences["code"], found.differences["sent_by"], strict=True)
+    assert (len(found.pairs), sorted(map(list, codes))) == (1, sorted(second["differences"]))
