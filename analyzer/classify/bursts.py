@@ -6,7 +6,8 @@ Source  definitions B5 (deploy_burst)
 Needs   flows that closed, those that were handed over before and those that wait for it
 Gives   closes.trigger (deploy_burst), closes.explanation, findings: close.burst
 Limits  Only connections that lasted LEAST_AGE_NS count: short ones end together whenever many begin together. A close
-        that is judged before the others came, because a capture had too many connections, knows nothing of them.
+        that is judged before the others came, because a capture had too many connections, knows nothing of them; nor do
+        processes that share a live capture know of each other's.
 Memory  61 bytes for each close of that kind, until the end.
 """
 

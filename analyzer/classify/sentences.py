@@ -126,6 +126,8 @@ _GONE = (
     "already gone on its side."
 )
 _SILENCE = " after {idle} s without payload"  # left out where the capture does not tell it
+_IN_ORDER, _AT_LAST = "in order (FIN)" + _SILENCE, "in order (FIN) right after the last payload"
+_LEAST_TOLD_S = 0.0005  # a shorter silence is none
 
 assert set(SENTENCES) == set(CLOSE_KINDS)
 
@@ -164,7 +166,7 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
     }
     parts = [pa.array([], pa.string())]
     order, done = np.empty(facts.n, np.int64), 0
-    for sentence, here in _cases(facts, verdict, np.isnan(idle_s)):
+    for sentence, here in _cases(facts, verdict, idle_s):
         parts.append(_filled(sentence, values, here))
         order[here] = np.arange(done, done + len(parts[-1]))
         done += len(parts[-1])
@@ -176,8 +178,8 @@ def explain(facts: Facts, verdict: Verdict, idle_s: Array) -> pa.Array:
     return result
 
 
-def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, Mask]]:
-    """Yield each sentence with the flows that it is said of. untold (n,)  the silence before the end is not known"""
+def _cases(facts: Facts, verdict: Verdict, idle_s: Array) -> Iterator[tuple[str, Mask]]:
+    """Yield each sentence with the flows that it is said of. idle_s (n,)  silence before the end, NaN = not known"""
     from analyzer.classify.closing import answers_late_fin, left_open, reset_at_once
     from analyzer.classify.idle_gap import stalled_at_end
     from analyzer.classify.tls import only_alert_late
@@ -217,16 +219,21 @@ def _cases(facts: Facts, verdict: Verdict, untold: Mask) -> Iterator[tuple[str, 
     for code in distinct(verdict.kind).tolist():
         kind, mine = CLOSE_KINDS[code], verdict.kind == code
         for sentence, some in special.get(kind, ()):
-            yield from _told(sentence, mine & some, untold)
+            yield from _told(sentence, mine & some, idle_s)
             mine &= ~some
-        yield from _told(SENTENCES[kind], mine, untold)
+        yield from _told(SENTENCES[kind], mine, idle_s)
 
 
-def _told(sentence: str, here: Mask, untold: Mask) -> Iterator[tuple[str, Mask]]:
-    """Yield the sentence, without the silence where that is not known, if it is said of any flow."""
+def _told(sentence: str, here: Mask, idle_s: Array) -> Iterator[tuple[str, Mask]]:
+    """Yield the sentence if it is said of any flow, and what it becomes where there was no silence, or none is known."""
     parts = [(sentence, here)]
     if _SILENCE in sentence:
+        untold = np.isnan(idle_s)
         parts = [(sentence, here & ~untold), (sentence.replace(_SILENCE, ""), here & untold)]
+    if _IN_ORDER in sentence:
+        none = idle_s < _LEAST_TOLD_S
+        parts = [(words, mine & ~none) for words, mine in parts]
+        parts.append((sentence.replace(_IN_ORDER, _AT_LAST), here & none))
     yield from ((words, mine) for words, mine in parts if mine.any())
 
 

@@ -211,7 +211,7 @@ def test_the_search_is_linear(filler: bytes) -> None:
     read(pcap(packets(3)) + junk[:2000])
     started = time.perf_counter()
     read(file, chunk=50_000)
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 20  # were it quadratic, it would not end
 
 
 def test_a_search_for_the_next_record_reads_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
