@@ -225,7 +225,7 @@ def _cases(facts: Facts, verdict: Verdict, idle_s: Array) -> Iterator[tuple[str,
 
 
 def _told(sentence: str, here: Mask, idle_s: Array) -> Iterator[tuple[str, Mask]]:
-    """Yield the sentence if it is said of any flow, and what it becomes where there was no silence, or none is known."""
+    """Yield the sentence if it is said of any flow, and what it becomes where no silence was, or none is known."""
     parts = [(sentence, here)]
     if _SILENCE in sentence:
         untold = np.isnan(idle_s)
