@@ -33,10 +33,16 @@ CHANNEL = np.dtype(
         ("midstream", I1),  # joined in the middle: its first bytes need not be the beginning of anything
         ("opaque_c", I1), ("opaque_s", I1),  # this direction's first bytes are of no protocol that is read
         ("client", I1),  # direction in which the application's client sends
+        # --- joined in the middle, before it is known what it is (see websocket.joined)
+        ("watch", I4),  # where its frames are followed, + 1
+        ("strange_c", I1), ("strange_s", I1),  # segments of client and server that were no frames, up to a few
+        ("lost", I1),  # JOINED, and directions (1, 2) of which no frame's beginning is known
         ("switched", I1),  # how often HTTP/1 gave it to another protocol, or through a tunnel to HTTP/1
     ],
     align=True,
 )  # fmt: skip
+
+JOINED = 4  # of CHANNEL.lost: its frames began before the capture did
 
 # ------------------------------------------------------------------------------------------------ what a flow is doing
 # The state of the conversation between two messages; it classes the silence that follows (definitions B7).
@@ -126,6 +132,7 @@ STAGE = np.dtype(
         ("n_silences", I8),
         ("n_aside", I8),  # bytes put aside in this batch
         ("n_queue", I8), ("n_routed", I8),
+        ("n_watches", I8), ("free_watch", I8),  # pairs of WATCH, and of these free ones: the first, + 1
         ("spare", I8),  # rows of `spans` and of `queue` that what is carried inside has to leave to all others
         ("idle_min", I8),
     ],
@@ -146,6 +153,7 @@ def new_channel(slot: int, flow_id: int, parent: int, slot_channel: I32, channel
     c.flow_id, c.slot, c.parent, c.stream_id = flow_id, slot, parent, -1
     c.live, c.reader, c.kind, c.decrypted, c.midstream, c.client = 1, UNDECIDED, 0, 0, 0, 0
     c.opaque_c, c.opaque_s, c.switched = 0, 0, 0
+    c.watch, c.strange_c, c.strange_s, c.lost = 0, 0, 0, 0
     if parent < 0:
         c.handshake_ts, c.handshake_rtt = 0, 0
         c.next = slot_channel[slot]

@@ -4,7 +4,7 @@ What    The first bytes of each direction are shown to every protocol's `looks_l
         What is of no protocol that is read is watched for a ClientHello at a segment's start: SMTP, IMAP, POP3, FTP,
         XMPP, IRC, LDAP, PostgreSQL, MySQL turn to TLS in mid-connection, and behind SOCKS it begins there.
 Limits  24 bytes decide. What begins later, within the first 4 kB of a direction or in a channel joined midstream, is
-        found only if it begins with a segment.
+        found only if it begins with a segment. Of WebSocket joined midstream no single segment decides (`joining`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from __future__ import annotations
 import numpy as np
 
 from analyzer.kernel import I32, I64, U8, Records, helper, kernel, routine
-from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, OPAQUE, TLS, UNDECIDED, new_channel
+from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, OPAQUE, TLS, UNDECIDED, WEBSOCKET, new_channel
 from analyzer.protocols.http1.detect import looks_like_http1
-from analyzer.protocols.http2.detect import looks_like_http2
+from analyzer.protocols.http2.detect import joins_http2, looks_like_http2
+from analyzer.protocols.joining import drop_watch, joins, lose_watched, release_watched
 from analyzer.protocols.messages.kinds import kind_of
 from analyzer.protocols.tls.detect import is_client_hello, looks_like_tls
 from analyzer.protocols.verdict import MORE, NO, YES
@@ -101,6 +102,8 @@ def _put_aside(held: Records, aside: U8, at: int) -> None:
 def _look(span: Records, c: Records, held: Records, source: U8, aside: U8, m: Records) -> int:
     """Return who knows the held bytes and this span's. Nothing is kept for a span that says enough by itself."""
     if held.pieces == 0:
+        if c.midstream and joins_http2(source, span.at, span.at + span.length):
+            return HTTP2
         return _reader_of(source, span.at, min(span.length, FIRST_BYTES), c.midstream)
     _put_aside(held, aside, m.n_aside)
     n = min(FIRST_BYTES - held.n, span.length)
@@ -154,6 +157,27 @@ def _drop_plain(held: Records, c: Records, aside: U8, m: Records) -> None:
             held.n, held.pieces = 0, 0
 
 
+@routine
+def _join(
+    row: int, span: Records, c: Records, firsts: Records, watches: Records, spans: Records, aside: U8, routed: I32,
+    readers: U8, m: Records,
+) -> None:  # fmt: skip
+    """A connection that was joined in its middle turned out to be WebSocket."""
+    for direction in range(2):
+        held = firsts[2 * span.channel + direction]
+        held.n, held.pieces = 0, 0
+    first = int(m.n_spans)
+    goes_on = release_watched(span, c, spans, aside, watches, m)
+    drop_watch(c, watches, m)
+    c.reader = WEBSOCKET
+    for k in range(first, m.n_spans):
+        routed[m.n_routed], readers[m.n_routed] = k, WEBSOCKET
+        m.n_routed += 1
+    if goes_on:
+        routed[m.n_routed], readers[m.n_routed] = row, WEBSOCKET
+        m.n_routed += 1
+
+
 @helper
 def _channel_of(span: Records, slot_channel: I32, channels: Records, m: Records) -> int:
     """Return the channel of a flow's own bytes; opened by the first of them."""
@@ -168,7 +192,7 @@ def _channel_of(span: Records, slot_channel: I32, channels: Records, m: Records)
 @kernel
 def route(
     index: I32, fresh: int, spans: Records, data: U8, pages: U8, aside: U8, slot_channel: I32, channels: Records,
-    firsts: Records, routed: I32, readers: U8, order: I32, count: I64, volume: I64, stage: Records,
+    firsts: Records, watches: Records, routed: I32, readers: U8, order: I32, count: I64, volume: I64, stage: Records,
 ) -> None:  # fmt: skip
     """Sort spans by who reads them.
 
@@ -197,6 +221,7 @@ def route(
                     c.midstream = 1  # the beginning is lost
                     if held.pieces > 0:
                         held.n, held.pieces = 0, 0
+                    lose_watched(span, c, watches)
                 continue
             if not c.midstream and (c.opaque_c if span.dir == 0 else c.opaque_s):
                 if not is_client_hello(source, span.at, span.length):
@@ -204,8 +229,12 @@ def route(
                 reader = TLS
             else:
                 reader = _decide(span, c, held, source, aside, m)
+            if reader == UNDECIDED and fresh and span.midstream and joins(source, span, c, watches, m):
+                _join(index[k], span, c, firsts, watches, spans, aside, routed, readers, m)
+                continue
             if reader == UNDECIDED:
                 continue
+            drop_watch(c, watches, m)
             if reader == TLS:
                 _drop_plain(firsts[2 * span.channel + 1 - span.dir], c, aside, m)
             if reader > MESSAGES:

@@ -17,10 +17,12 @@ from analyzer.kernel import I32, I64, U8, Records, chosen_rows, clear_rows, copy
 from analyzer.protocols.beats import BEAT, name_grpc
 from analyzer.protocols.channel import APP, HTTP1, HTTP2, MESSAGES, READERS, TLS, WEBSOCKET
 from analyzer.protocols.http1.state import MAX_HELD, MAX_PIECES_EACH
+from analyzer.protocols.joining import WATCH
 from analyzer.protocols.oddities import tell
 from analyzer.protocols.reader import Chunk, Reader, Shared
 from analyzer.protocols.route import FIRST, FIRST_BYTES, route
 from analyzer.protocols.tls.sealed import Opener
+from analyzer.protocols.websocket.joined import HELD_BYTES
 from analyzer.settings import Settings
 from analyzer.streams.inorder import SPAN, SPAN_DATA
 
@@ -75,6 +77,7 @@ class ProtocolStage:
     ) -> None:  # fmt: skip
         self.slot_channel: I32 = np.full(room, -1, np.int32)
         self.firsts = records(2048, FIRST)
+        self.watches = records(16, WATCH)
         self.shared = Shared(flows=records(1, np.dtype("i8")), apps=records(room + 1, APP), spans=records(1, SPAN))
         self.shared.stage["idle_min"] = settings.idle_min_ns
         self.shared.stage["free_channel"] = -1
@@ -140,7 +143,7 @@ class ProtocolStage:
         m = a.stage[0]
         a.data, a.pages, a.flows, a.slot_channel = data, pages, flows, self.slot_channel
         index: I32 = np.arange(n, dtype=np.int32)
-        self._make_room(index, fresh=True)
+        self._make_room(index, fresh=True, joined=distinct(spans["slot"][spans["midstream"] != 0]).size)
         copy_rows(a.spans, spans)
         m["n_spans"] = n
         yield from self._round(index, 1)
@@ -158,8 +161,8 @@ class ProtocolStage:
         """Route the spans in rows `index`, for which there is room, and have them read."""
         a = self.shared
         route(
-            index, fresh, a.spans, a.data, a.pages, a.aside, self.slot_channel, a.channels, self.firsts, self.routed,
-            self.readers, self.order, self.count, self.volume, a.stage,
+            index, fresh, a.spans, a.data, a.pages, a.aside, self.slot_channel, a.channels, self.firsts, self.watches,
+            self.routed, self.readers, self.order, self.count, self.volume, a.stage,
         )  # fmt: skip
         at = 0
         for reader, size in enumerate(self.count.tolist()):
@@ -207,14 +210,16 @@ class ProtocolStage:
             a.apps[-1] = np.zeros(1, APP)  # see channel.app_of
             a.apps = grown(a.apps, slots + 1)
 
-    def _make_room(self, index: I32, *, fresh: bool) -> None:
+    def _make_room(self, index: I32, *, fresh: bool, joined: int = 0) -> None:
         """Make room for what a round can add that reads the spans in rows `index`; they are not there yet if fresh.
 
+        joined  flows among them that the capture joined in their middle: each may turn out to be WebSocket.
         A round's spans may be many more than the batch's: each frame of a tunnel is one.
         """
         a, k = self.shared, index.size
         m = a.stage[0]
         self.firsts = grown(self.firsts, 2 * a.channels.shape[0], 2 * int(m["n_channels"]))
+        self.watches = grown(self.watches, 2 * (int(m["n_watches"]) + joined), 2 * int(m["n_watches"]))
         channels, released = k, _RELEASED * k
         if not fresh:
             read = distinct(a.spans["channel"][index]).astype(np.int64)
@@ -228,7 +233,7 @@ class ProtocolStage:
         if a.queue.size < rows:
             a.queue, self.routed, self.order = (np.empty(2 * rows, np.int32) for _ in range(3))
             self.readers = np.empty(2 * rows, np.uint8)
-        bytes_more = _RELEASED * (channels + 1) + 2 * MAX_HELD + a.queue.size
+        bytes_more = _RELEASED * (channels + 1) + 2 * MAX_HELD + a.queue.size + 2 * HELD_BYTES * joined
         if a.aside.size < int(m["n_aside"]) + bytes_more:
             used = int(m["n_aside"])
             longer = np.empty(2 * (used + bytes_more), np.uint8)
@@ -300,6 +305,9 @@ class ProtocolStage:
             m["free_channel"] = own[0]
             pair = (2 * own.astype(np.int64)[:, None] + np.arange(2)).ravel()
             clear_rows(self.firsts, pair[self.firsts["pieces"][pair] > 0])
+            if (watched := channels["watch"][own][channels["watch"][own] > 0]).size:
+                self.watches["next"][2 * (watched - 1)] = np.append(watched[1:], m["free_watch"])
+                m["free_watch"] = watched[0]
         if self._has(HTTP2):
             self.http2.release(slots)
         self.slot_channel[slots] = -1

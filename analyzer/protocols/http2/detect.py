@@ -30,6 +30,9 @@ from analyzer.protocols.http2.state import (
 )
 from analyzer.protocols.verdict import MORE, NO, YES
 
+_ERRORS = 14  # codes that are registered (section 7)
+_GRPC_PREFIX = 5  # bytes before each message: gRPC over HTTP2, Length-Prefixed-Message
+
 PREFACE = (80, 82, 73, 32, 42, 32, 72, 84, 84, 80, 47, 50, 46, 48, 13, 10, 13, 10, 83, 77, 13, 10, 13, 10)
 
 
@@ -112,6 +115,41 @@ def _is_inside(b: U8, at: int, n: int) -> bool:
         return is_frame(b, at + following, 1 << 14)
     # a segment of one frame (n is less than what detection looks at), or the beginning of another header
     return n == following or (n == PREFACE_BYTES and b[at + following] == 0)
+
+
+@routine
+def _tells(b: U8, at: int) -> bool:
+    """True if the whole frame at `at` says something that no length and type would say by chance."""
+    length, kind = int(b[at]) << 16 | int(b[at + 1]) << 8 | int(b[at + 2]), int(b[at + 3])
+    first = at + HEAD_BYTES
+    if kind == GOAWAY:  # last stream, and an error that is registered (section 7)
+        return (
+            int(b[first]) < 128 and b[first + 4] == 0 and b[first + 5] == 0 and b[first + 6] == 0 and b[first + 7] < 14
+        )
+    if kind == DATA and length >= _GRPC_PREFIX:  # a message of gRPC: is it compressed, how long is it
+        said = int(b[first + 1]) << 24 | int(b[first + 2]) << 16 | int(b[first + 3]) << 8 | int(b[first + 4])
+        return b[first] <= 1 and said == length - _GRPC_PREFIX
+    if kind == SETTINGS:
+        return int(b[at + 4]) == ACK
+    return kind in (PING, RST_STREAM, WINDOW_UPDATE)
+
+
+@routine
+def joins_http2(b: U8, start: int, end: int) -> bool:
+    """True if a segment of a connection that was joined in its middle is nothing but frames, beyond doubt.
+
+    That is one frame which says much about itself, or several of which one does or is HEADERS.
+    """
+    n, at, telling, headers = 0, start, False, False
+    while at + HEAD_BYTES <= end:
+        length = int(b[at]) << 16 | int(b[at + 1]) << 8 | int(b[at + 2])
+        if not is_frame(b, at, 1 << 14) or at + HEAD_BYTES + length > end:
+            return False
+        telling = telling or _tells(b, at)
+        headers = headers or (int(b[at + 3]) == HEADERS and int(b[at + 4]) & END_HEADERS != 0)
+        n += 1
+        at += HEAD_BYTES + length
+    return at == end and (telling or (n >= 2 and headers))
 
 
 @routine

@@ -5,7 +5,7 @@ Source  RFC 9113 sections 3.4 (preface), 4 (frames), 6 (types). Control frames a
 Sees    every frame header; payloads of control frames and header blocks. Body bytes are counted, never copied; those of
         event streams are read (`events`).
 Limits  Where a header is missing framing is lost, until a segment that holds nothing but frames shows where it begins
-        anew. A connection joined midstream begins like that. What HPACK cannot know then is null.
+        anew. A connection joined midstream begins like that (`detect.joins_http2`). What HPACK cannot know is null.
 """
 
 from __future__ import annotations

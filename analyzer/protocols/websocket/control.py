@@ -17,6 +17,7 @@ from analyzer.protocols.websocket.state import (
     BAD_UTF8,
     MAX_PINGS,
     SHORT_CLOSE,
+    UNSEEN_PING,
 )
 
 _MASK = (1 << 52) - 1  # times 131 it still fits
@@ -35,7 +36,7 @@ def _hash_of_payload(s: Records) -> int:
 def note_ping(s: Records, w: Records, row: Records, direction: int, place: int, pings: Records) -> None:
     """A ping waits for its pong."""
     n = int(w.pings_c if direction == 0 else w.pings_s)
-    first = (2 * place + direction) * MAX_PINGS
+    first = (2 * place + int(direction)) * MAX_PINGS
     if n == MAX_PINGS:
         for k in range(n - 1):
             pings[first + k] = pings[first + k + 1]
@@ -44,9 +45,9 @@ def note_ping(s: Records, w: Records, row: Records, direction: int, place: int, 
     ping.hash, ping.length, ping.index = _hash_of_payload(s), s.length, row.index
     ping.ts, ping.frame = row.ts, row.frame
     if direction == 0:
-        w.pings_c = n + 1
+        w.pings_c, w.asked_c = n + 1, 0
     else:
-        w.pings_s = n + 1
+        w.pings_s, w.asked_s = n + 1, 0
 
 
 @routine
@@ -60,7 +61,7 @@ def note_pong(
     the newest of several (section 5.5.3): so those before the one found will have no answer any more, unless they were
     under way at the same time.
     """
-    peer = 1 - direction
+    peer = 1 - int(direction)
     n = int(w.pings_c if peer == 0 else w.pings_s)
     first = (2 * place + peer) * MAX_PINGS
     wanted = _hash_of_payload(s)
@@ -95,7 +96,18 @@ def note_pong(
 
 
 @routine
-def _may_be_sent(code: int) -> bool:
+def excuse_pong(w: Records, row: Records, direction: int) -> None:
+    """The first pong after a connection was joined in its middle may answer a ping from before."""
+    if row.pong_of == -1 and (w.asked_s if direction == 0 else w.asked_c):
+        row.pong_of = UNSEEN_PING
+    if direction == 0:
+        w.asked_s = 0
+    else:
+        w.asked_c = 0
+
+
+@routine
+def may_be_sent(code: int) -> bool:
     """Section 7.4.2: registered codes that may stand in a frame, libraries (3000), applications (4000)."""
     registered = 1000 <= code <= 1003 or 1007 <= code <= 1014
     return registered or 3000 <= code <= 4999
@@ -110,7 +122,7 @@ def take_close(s: Records, app: Records, row: Records, direction: int, heap: U8,
     elif s.length >= 2 and s.kept >= 2:
         code = int(np.int64(s.payload[0]) << 8 | np.int64(s.payload[1]))
         row.close_code = code
-        if not _may_be_sent(code):
+        if not may_be_sent(code):
             fault(s, BAD_CODE)
         if s.kept > 2:
             row.reason_at, row.reason_len = put_text(s.payload, 2, s.kept, heap, m), s.kept - 2

@@ -4,7 +4,8 @@ Source  RFC 6455 section 5. Payload bytes are in `payload`, messages in `message
 Sees    every header; of payloads what control frames say, the first bytes of messages, whether text is UTF-8.
         Compressed messages are handed to `inflate` as pieces.
 Limits  Bytes that are missing inside a payload are counted. Where a header is missing framing is lost, until segments
-        that hold nothing but whole frames show where it begins anew.
+        that hold nothing but whole frames show where it begins anew. How a connection is recognised whose handshake
+        was not captured is in `joined`; how its compressed messages would inflate is not known then.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from analyzer.protocols.channel import (
     note_span,
 )
 from analyzer.protocols.oddities import WS_FIRST, WS_LOST, note_odd
-from analyzer.protocols.websocket.control import note_ping, note_pong, take_close
+from analyzer.protocols.websocket.control import excuse_pong, note_ping, note_pong, take_close
 from analyzer.protocols.websocket.message import begin_message, end_message, fault
 from analyzer.protocols.websocket.payload import take_payload
-from analyzer.protocols.websocket.resync import TRUSTED, count_frames
+from analyzer.protocols.websocket.resync import TRUSTED, count_frames, header_size
 from analyzer.protocols.websocket.state import (
     AFTER_CLOSE,
     BAD_UTF8,
@@ -57,15 +58,6 @@ from analyzer.protocols.websocket.state import (
 )
 from analyzer.protocols.websocket.words import NOTHING
 from analyzer.streams.inorder import IN_ASIDE, IN_STORE, SPAN_DATA, SPAN_FIN
-
-
-@routine
-def _header_size(s: Records) -> int:
-    """Return how long the header is, as far as its kept bytes tell."""
-    if s.head_len < 2:
-        return 2
-    short = np.int64(s.head[1]) & 127
-    return 2 + (2 if short == 126 else 8 if short == 127 else 0) + (4 if s.head[1] >= 128 else 0)
 
 
 @routine
@@ -188,6 +180,7 @@ def _end_frame(
         note_ping(s, w, row, direction, stream >> 1, pings)
     elif s.opcode == PONG:
         note_pong(s, w, row, direction, stream >> 1, pings, c.handshake_rtt)
+        excuse_pong(w, row, direction)
     elif s.opcode == CLOSE:
         _say(c, app, s.ts)
         take_close(s, app, row, direction, heap, m)
@@ -266,13 +259,13 @@ def _read(
         if s.state == HEADER:
             if s.head_len == 0:
                 s.first_ts, s.first_frame = span.ts_ns, span.frame
-            size = _header_size(s)
+            size = header_size(s.head, s.head_len)
             while at < end and s.head_len < size:
                 s.head[s.head_len] = source[at]
                 s.head_len += 1
                 at += 1
                 if s.head_len == 2:
-                    size = _header_size(s)
+                    size = header_size(s.head, s.head_len)
             if s.head_len < size:
                 break
             _begin_frame(s, w, c, app, span.dir, stream, messages, pieces, heap, m)
@@ -291,6 +284,22 @@ def _read(
             _lose(span, s, w, c, app, span.dir, stream, messages, pieces, heap, m, oddities)
         elif s.left == 0:
             _end_frame(s, w, c, app, span.dir, stream, frames, messages, pings, pieces, heap, m, oddities)
+
+
+@routine
+def _join(c: Records, streams: Records, w: Records, place: int) -> None:
+    """The connection was joined in its middle: what comes may be the middle of a message, or answer what was before.
+
+    Directions of which no frame's beginning is known have to find one.
+    """
+    for direction in range(2):
+        s = streams[2 * place + direction]
+        s.unsure = 1
+        if c.lost & (1 << direction):
+            strange = c.strange_c if direction == 0 else c.strange_s
+            s.state = LOST
+            s.trust = 0 if strange > 0 else TRUSTED - 1  # it said nothing yet: most begin with a frame then
+    w.joined, w.asked_c, w.asked_s, c.lost = 1, 1, 1, 0
 
 
 @helper
@@ -324,6 +333,8 @@ def frame_websocket(
         place = int(places[span.channel])
         stream = 2 * place + int(span.dir)
         s, w, app = streams[stream], connections[place], apps[c.slot]
+        if c.lost > 0:
+            _join(c, streams, w, place)
         if c.stream_id < 0:  # else silences are those of the connection that carries it
             note_span(span, c, app, silences, sm)
         app.reader = WEBSOCKET

@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.kernel import Records
 from analyzer.protocols.beats import CONTROL, MQTT_INSIDE, NATS_INSIDE, PROTOCOLS
 from analyzer.protocols.websocket import words
-from analyzer.protocols.websocket.state import PING, PONG
+from analyzer.protocols.websocket.state import PING, PONG, UNSEEN_PING
 
 # Protocol of what a message says, and whether it is an answer
 _SAID = {
@@ -39,7 +39,7 @@ def heartbeats(frames: Records, messages: Records) -> Records:
 
 
 def _controls(frames: Records) -> Records:
-    chosen = frames[np.isin(frames["opcode"], (PING, PONG))]
+    chosen = frames[np.isin(frames["opcode"], (PING, PONG)) & (frames["pong_of"] != UNSEEN_PING)]
     out = np.zeros(chosen.shape[0], CONTROL)
     for name in ("flow_id", "ts", "frame", "index", "dir"):
         out[name] = chosen[name]

@@ -12,7 +12,19 @@ from analyzer.protocols.websocket.state import (
     PIECE_BROKEN,
     PIECE_END,
 )
-from analyzer.protocols.websocket.words import NOTHING, SOCKJS_BEAT, needs, opened_by, said_by
+from analyzer.protocols.websocket.words import (
+    ENGINEIO,
+    ENGINEIO_PING,
+    ENGINEIO_PONG,
+    NOTHING,
+    SOCKJS_BEAT,
+    is_event,
+    needs,
+    opened_by,
+    said_by,
+)
+
+_HABIT = 2  # "2" that the other side answered with "3": once it may be two who talk
 
 
 @routine
@@ -74,11 +86,24 @@ def end_message(
 
 
 @routine
+def _note_habit(e: Records, w: Records, word: U8, n: int, said: int) -> None:
+    """What opened a connection that was joined in its middle is not known: an event of Socket.IO says it, or habit."""
+    if said == ENGINEIO_PING:
+        w.pinged = e.dir + 1
+    elif said == ENGINEIO_PONG and w.pinged == 2 - e.dir:
+        w.pinged, w.habit = 0, w.habit + 1
+    if w.habit >= _HABIT or is_event(word, n):
+        w.opened = ENGINEIO
+
+
+@routine
 def _said(e: Records, w: Records, by_client: bool, word: U8, n: int) -> int:
     """Return what a message says whose first bytes, all if it is short, are `n` of `word`."""
     if e.message_id == 0 and e.kind == KIND_TEXT:
         w.opened = opened_by(word, n, by_client)
     said = said_by(word, n, e.kind) if n == e.len else NOTHING
+    if w.joined and w.opened == 0 and e.kind == KIND_TEXT:
+        _note_habit(e, w, word, n, said)
     needed = needs(said)
     wrong = needed > 0 and (w.opened != needed or (said == SOCKJS_BEAT and by_client))
     return NOTHING if wrong else said

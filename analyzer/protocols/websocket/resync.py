@@ -8,10 +8,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from analyzer.kernel import U8, routine
-from analyzer.protocols.websocket.state import BINARY, CONTROL_MAX
+from analyzer.kernel import U8, helper, routine
+from analyzer.protocols.websocket.state import BINARY, CLOSE, CONTROL_MAX, PONG
 
 TRUSTED = 2
+
+
+@routine
+def header_size(head: U8, n: int) -> int:
+    """Return how long a header is, as far as its first `n` bytes tell."""
+    if n < 2:
+        return 2
+    short = np.int64(head[1]) & 127
+    return 2 + (2 if short == 126 else 8 if short == 127 else 0) + (4 if head[1] >= 128 else 0)
+
+
+@helper
+def is_plausible(first: np.int64, second: np.int64, masked: bool, deflate: bool) -> bool:
+    """True if a frame may begin with these two bytes; `masked`: it has to be. `deflate`: RSV1 may be set."""
+    opcode, rsv = first & 15, (first >> 4) & 7
+    if (3 <= opcode <= 7) or opcode > PONG or (rsv != 0 and not (rsv == 4 and deflate and 1 <= opcode <= BINARY)):
+        return False
+    return bool((second >= 128) == masked and (opcode < CLOSE or (first >= 128 and second & 127 <= CONTROL_MAX)))
 
 
 @routine
@@ -22,12 +40,9 @@ def count_frames(source: U8, start: int, end: int, masked: bool, deflate: bool) 
         if end - at < 2:
             return 0
         first, second = np.int64(source[at]), np.int64(source[at + 1])
-        opcode, length = first & 15, second & 127
-        fin, rsv = first >> 7, (first >> 4) & 7
-        if (3 <= opcode <= 7) or opcode > 10 or (rsv != 0 and not (rsv == 4 and deflate and 1 <= opcode <= BINARY)):
+        if not is_plausible(first, second, masked, deflate):
             return 0
-        if (second >= 128) != masked or (opcode >= 8 and (not fin or length > CONTROL_MAX)):
-            return 0
+        length = second & 127
         at += 2
         if length == 126:
             if end - at < 2:

@@ -8,7 +8,17 @@ import numpy as np
 
 from analyzer.kernel import U8, Records
 from analyzer.protocols.heap import texts
-from analyzer.protocols.websocket.state import BINARY, CLOSE, ERRORS, HEAD_MAX, KIND_TEXT, KINDS, OPCODES, PONG
+from analyzer.protocols.websocket.state import (
+    BINARY,
+    CLOSE,
+    ERRORS,
+    HEAD_MAX,
+    KIND_TEXT,
+    KINDS,
+    OPCODES,
+    PONG,
+    UNSEEN_PING,
+)
 from analyzer.tables.build import MISSING, Coded, to_arrow
 from analyzer.tables.kinds import DIRECTIONS
 
@@ -50,7 +60,7 @@ def frame_rows(frames: Records, heap: U8) -> pa.Table:
             "close_reason": texts(frames["reason_at"], frames["reason_len"], heap),
             "pong_of": _known(frames["pong_of"], answered),
             "rtt_s": np.where(answered, frames["rtt"] / 1e9, np.nan),
-            "unsolicited": np.where(pong, ~answered, -1).astype(np.int8),
+            "unsolicited": np.where(pong & (frames["pong_of"] != UNSEEN_PING), ~answered, -1).astype(np.int8),
             "error": Coded(frames["error"] - 1, [words for words, _ in ERRORS[1:]]),
             "decrypted": frames["decrypted"] == 1,
         },

@@ -90,6 +90,9 @@ CONNECTION = np.dtype(
         ("foreign", I1),  # an extension that is not read was: reserved bits are its
         ("opened", I1),  # what its first message opened (see `words`), 0 = nothing that is known
         ("inflate_c", I1), ("inflate_s", I1),  # messages of this direction can be inflated (by flow direction)
+        ("joined", I1),  # the capture begins in its middle; then, while it is not known what it opened:
+        ("pinged", I1), ("habit", I1),  # who said engine.io's ping last (direction + 1), how many were answered
+        ("asked_c", I1), ("asked_s", I1),  # a ping from before the capture may still be answered
         ("pings_c", I2), ("pings_s", I2),  # how many wait for their pong
         ("ping_rtt_c", I8), ("ping_rtt_s", I8),  # how long the last one that was answered took
         ("index", I8), ("messages", I8),  # frames, messages so far
@@ -103,12 +106,14 @@ MAX_PINGS = 16
 
 PINGS = np.dtype([("hash", I8), ("length", I8), ("index", I8), ("ts", I8), ("frame", I8)], align=True)
 
+UNSEEN_PING = -2  # of FRAME.pong_of: one from before the capture, perhaps
+
 # ------------------------------------------------------------------------------------------------ rows
 FRAME = np.dtype(
     [
         ("flow_id", I8), ("stream_id", I8), ("index", I8), ("frame", I8), ("ts", I8), ("payload_len", I8),
         ("message_id", I8),  # -1 = none
-        ("pong_of", I8), ("rtt", I8),  # -1 = none
+        ("pong_of", I8), ("rtt", I8),  # -1 = none; UNSEEN_PING
         ("reason_at", I4), ("reason_len", I4),
         ("close_code", I4),  # 0 = none
         ("dir", I1), ("opcode", I1), ("fin", I1), ("rsv", I1), ("masked", I1), ("error", I1), ("decrypted", I1),

@@ -33,6 +33,7 @@ _PHOENIX, _PHX_REPLY = coded(b"PHOENIX"), coded(b"PHX_REP")
 # What a connection's first message opened
 SOCKJS, ENGINEIO, STOMP = 1, 2, 3
 _OPEN_ENGINEIO, _PROBE = coded(b"0{"), coded(b"2probe")
+_EVENT = coded(b'42["')
 _CONNECT, _STOMP_FRAME = coded(b"CONNECT"), coded(b"STOMP")
 
 # Names of members that say what kind of message it is; those of seven letters and more by the first seven
@@ -83,6 +84,12 @@ def opened_by(word: U8, n: int, by_client: bool) -> int:
     if n == 1 and word[0] == 111:
         return SOCKJS
     return ENGINEIO if n >= 2 and number(word, 0, 2) == _OPEN_ENGINEIO else 0
+
+
+@routine
+def is_event(word: U8, n: int) -> bool:
+    """True for an event of Socket.IO in a message of engine.io: 42["name", ...]."""
+    return n >= 4 and number(word, 0, 4) == _EVENT
 
 
 @routine

@@ -237,6 +237,7 @@ def plain(*, begins: bool, beat: bytes, answer: bytes) -> str | None:
 
 
 def test_a_websocket_that_was_joined_midstream() -> None:
-    beat, answer = of_client(PING, b"ping"), frame(PONG, b"ping")
+    """Its frames say nothing that is beyond doubt: no answer has the payload of what it answers."""
+    beat, answer = of_client(PING, b"ping"), frame(PONG, b"pong")
     assert plain(begins=False, beat=beat, answer=answer) == "WebSocket ping with 4 bytes (by its size)"
     assert plain(begins=True, beat=beat, answer=answer) is None  # it would have been read

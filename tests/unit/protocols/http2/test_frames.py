@@ -14,10 +14,12 @@ from tests.http2 import (
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
+    data,
     frame,
     goaway,
     ping,
     settings,
+    widened,
 )
 from tests.property.harness import Row, run
 from tests.talk import Talk
@@ -201,6 +203,41 @@ def test_joined_midstream(side: str) -> None:
     talk = Talk()
     getattr(talk, side)(ping())
     assert [row["type"] for row in frames(talk.orig_ack().resp_ack())] == ["PING"]
+
+
+GRPC = b"\0\0\0\0\4abcd"
+
+
+@pytest.mark.parametrize(
+    ("said", "types"),
+    [
+        (goaway(2**31 - 1), ["GOAWAY"]), (goaway(7, 11, b"too_many_pings"), ["GOAWAY"]),
+        (settings(ack=True), ["SETTINGS"]), (H2().callee.headers(1, [(":status", "200")]) + data(1, b"x"), []),
+        (data(5, GRPC), []), (data(5, b"whatever") + widened(8) + goaway(5), ["WINDOW_UPDATE", "GOAWAY"]),
+    ],
+)  # fmt: skip
+def test_joined_midstream_by_what_says_enough(said: bytes, types: list[str]) -> None:
+    result = run(Talk().resp(said).orig_ack().resp_fin().orig_ack())
+    assert result.flow["app_protocol"] == "http2"
+    assert [row["type"] for row in result.rows("http2_frames")] == types
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        data(5, b"whatever"), data(5, b"\0\0\0\0\5abcd"), goaway(1)[:-1], goaway(1, 14), settings(ack=True) + b"\0",
+        settings(ack=True)[:-1] + b"\1", bytes(40), b"\0\0\0\4\0\0\0\0" * 4, b"\0\0\0\x0d\0\0\0\1hello world",
+    ],
+)  # fmt: skip
+def test_not_joined_by_what_says_less(said: bytes) -> None:
+    result = run(Talk().resp(said).orig_ack().resp(said).orig_ack())
+    assert (result.flow["app_protocol"], result.rows("http2_frames")) == ("unknown", [])
+
+
+def test_a_goaway_tells_why_a_connection_closed_that_was_joined_midstream() -> None:
+    talk = Talk().resp(data(1, b"x" * 99)).orig_ack().resp(goaway(1, 0), at=60).resp_fin()
+    result = run(talk.orig_ack().orig_fin().resp_ack())
+    assert (result.close["trigger"], result.flow["app_protocol"]) == ("goaway", "http2")
 
 
 def test_settings_and_ack_share_their_words() -> None:
