@@ -2,7 +2,8 @@
 
 Gives   heartbeats, heartbeat_series (method "inferred")
 Limits  Flows in which a protocol was read that has beats of its own are left to that protocol. In HTTP/1 and WebSocket
-        programs make up theirs: a health check, JSON that says ping. What they may be is said by `beat_names`.
+        programs make up theirs: a health check, messages that repeat themselves. What can be read counts only if it
+        says nothing new (`beat_contents`). What beats may be is said by `beat_names`.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.classify.beat_contents import HIDDEN, PERHAPS, READ
 from analyzer.classify.beat_names import names_of
 from analyzer.classify.explicit_beats import longest_run, overdue, waited_for
 from analyzer.classify.facts import Facts
 from analyzer.classify.heartbeat import Series, infer_series
 from analyzer.kernel import I64, Mask, Records
 from analyzer.knowledge.load import Knowledge
-from analyzer.protocols.channel import HTTP2, MESSAGES
+from analyzer.protocols.channel import DECRYPTED, HTTP1, HTTP2, MESSAGES, WEBSOCKET
 from analyzer.protocols.messages.state import APPLICATIONS, SSH
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.kinds import DIRECTIONS
 
 _SSH = MESSAGES + SSH
+_COMPRESSED, _OPCODE, _BINARY = 0x40, 0x0F, 2  # RFC 6455 section 5.2, RFC 7692 section 6
 _WITH_BEATS_OF_THEIR_OWN = (HTTP2, *(set(range(MESSAGES + 1, len(APPLICATIONS))) - {_SSH}))
 _WORDS = ("unknown", "ssh")  # what an inferred beat may belong to
 
@@ -36,7 +39,7 @@ def inferred(
     read: columns of the series that protocols read in these flows; the numbers of ours follow theirs
     """
     units = units[_opaque(units, facts)]
-    found = infer_series(units)
+    found = infer_series(units, _reading(units, facts))
     order = np.lexsort((found.dir, found.flow_id))
     number = np.empty(order.size, np.int64)  # series_id: 0, 1, ... in each flow
     flow = found.flow_id[order]
@@ -68,6 +71,33 @@ def _opaque(units: Records, facts: Facts) -> Mask:
     read = np.concatenate([facts.beats["frame"], facts.beats["answer_frame"]])
     result: Mask = np.isin(units["flow_id"], ids) & ~np.isin(units["frame"], read)
     return result
+
+
+def _reading(units: Records, facts: Facts) -> NDArray[np.int8]:
+    """Return how each unit can be read (see `beat_contents`); what TLS hid until it was opened is put in its place."""
+    at = facts.rows_of(units["flow_id"])
+    tls, reader = facts.app["tls"][at] == 1, facts.app["reader"][at]
+    opened = tls & (facts.app["tls_adds"][at] == DECRYPTED)
+    known = ~tls & (reader != _SSH)
+    known |= opened & _opened(units, "", units["dir"], facts.said)
+    _opened(units, "answer_", 1 - units["dir"], facts.said)
+    text = (units["head"][:, 0] & (_COMPRESSED | _OPCODE)) != _BINARY
+    said = (reader == HTTP1) | ((reader == WEBSOCKET) & text)  # a binary message may be ciphertext
+    return np.select([known & said, known], [READ, PERHAPS], HIDDEN).astype(np.int8)
+
+
+def _opened(units: Records, of: str, way: NDArray[np.int8], said: Records) -> Mask:
+    """Put what records said into units (of ""), or into their answers; return (n,) for which that is known."""
+    if said.size == 0:
+        return np.zeros(units.shape[0], np.bool_)
+    key = said["frame"] << 1 | said["dir"]  # a frame is of one flow
+    order = np.argsort(key, kind="stable")  # of a frame's pieces the first is all of it
+    wanted = units[of + "frame"] << 1 | way
+    place = order[np.minimum(np.searchsorted(key[order], wanted), said.size - 1)]
+    has: Mask = key[place] == wanted
+    for name in ("head", "rest", "heard"):
+        units[of + name][has] = said[name][place[has]]
+    return has
 
 
 class _Rows:

@@ -62,6 +62,7 @@ class Facts:
         self.sni, self.alpn = applications.sni, applications.alpn
         self.silences: Records = applications.silences
         self.beats: Records = applications.beats
+        self.said: Records = applications.said
         self.client = _columns(done.sides[0::2])
         self.server = _columns(done.sides[1::2])
         self.capture_end_ns = end_ns

@@ -5,8 +5,8 @@ What    Small messages of one size that come by a timer: by the clock (fixed_rat
 Needs   units: UNIT rows, the isolated small bursts of each flow and direction (or the records of a protocol)
 Gives   heartbeats, heartbeat_series with method "inferred"
 Limits  Five beats at least, most within 5 % of the period. A request that polls looks alike but has a large or varying
-        answer: not reported. Data that ticks in several sizes is not reported either; ticks of one constant size cannot
-        be told from beats.
+        answer: not reported. Nor is data that ticks in several sizes, or that can be read and says anything new (see
+        `beat_contents`); where it cannot be read, ticks of one constant size cannot be told from beats.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.classify.beat_contents import HIDDEN, says_nothing_new
 from analyzer.kernel import I64, Mask, Records
+from analyzer.protocols.said import HEAD, LONGEST
 
 F64 = NDArray[np.float64]
-I1, I4, I8 = np.int8, np.int32, np.int64
+I1, I2, I4, I8 = np.int8, np.int16, np.int32, np.int64
 
 UNIT = np.dtype(
     [
@@ -30,13 +32,15 @@ UNIT = np.dtype(
         ("answer_ts", I8), ("answer_frame", I8),  # the first the other side says within ANSWER_NS, 0 = nothing
         ("size", I4), ("answer_size", I4), ("slot", I4),
         ("record", I4), ("answer_record", I4),  # its length in the header, where all of it is one TLS record, else 0
-        ("dir", I1),
+        ("rest", I8), ("answer_rest", I8),  # what they say, see `protocols.said`
+        ("heard", I2), ("answer_heard", I2),
+        ("dir", I1), ("head", np.uint8, (HEAD,)), ("answer_head", np.uint8, (HEAD,)),
     ],
     align=True,
 )  # fmt: skip
 """A message that may be a beat: a burst of payload of at most SMALL bytes, after at least QUIET_NS of silence."""
 
-SMALL = 300  # bytes of a beat or its answer
+SMALL = LONGEST  # bytes of a beat or its answer
 QUIET_NS = 250_000_000  # a quarter of the shortest period: a beat in the middle of data is folded over
 ANSWER_NS = 5_000_000_000
 
@@ -73,15 +77,19 @@ class Series:
     series: I64
 
 
-def infer_series(units: Records) -> Series:
-    """Return the heartbeats among `units` (UNIT rows, any order; of any number of flows)."""
+def infer_series(units: Records, reading: NDArray[np.int8] | None = None) -> Series:
+    """Return the heartbeats among `units` (UNIT rows, any order; of any number of flows).
+
+    reading  how each can be read (see `beat_contents`); None = not at all: then timing and size alone decide
+    """
+    reading = np.full(units.shape[0], HIDDEN, np.int8) if reading is None else reading
     order = np.lexsort((units["frame"], units["ts"], units["size"], units["dir"], units["flow_id"]))
     first = _by_size(units, order, 0)
     taken = np.zeros(units.shape[0], np.bool_)
-    found = _series_of(units, order, first)
+    found = _series_of(units, order, first, reading)
     taken[found.unit] = True
     rest = order[~taken[order]]
-    return _joined(found, _series_of(units, rest, _by_size(units, rest, MERGE)))
+    return _joined(found, _series_of(units, rest, _by_size(units, rest, MERGE), reading))
 
 
 def _by_size(units: Records, order: I64, merge: int) -> I64:
@@ -92,7 +100,7 @@ def _by_size(units: Records, order: I64, merge: int) -> I64:
     return np.cumsum(new) - 1
 
 
-def _series_of(units: Records, order: I64, group: I64) -> Series:
+def _series_of(units: Records, order: I64, group: I64, reading: NDArray[np.int8]) -> Series:
     """Judge each group of units."""
     n = np.bincount(group) if group.size else np.zeros(0, np.int64)
     streams = _pairs_of(units, order, group)
@@ -111,6 +119,7 @@ def _series_of(units: Records, order: I64, group: I64) -> Series:
     alone = _isolated(g, timing.period)
     quiet = (alone >= ISOLATED) | ((alone >= SOME_ISOLATED) & (alone * g.n >= 3))
     good = timing.good & ~polling & quiet & ~_all_in_pace(units, g, timing)
+    good &= says_nothing_new(g.rows, g.group, g.start, reading[order], paired, np.flatnonzero(good))
     return _made(g, timing, paired, good)
 
 

@@ -27,21 +27,24 @@ from analyzer.kernel import (
     records,
     roomy,
 )
+from analyzer.protocols.said import HEAD, listen
 from analyzer.streams.inorder import IN_STORE, SPAN_DATA
 
 MERGE_NS = 5_000_000  # segments of one message follow each other faster; an answer over a LAN too, but is the other's
 MOST_PER_FLOW = 1 << 14  # a beat each second for four hours, each minute for eleven days
-MOST_UNITS = 1 << 20  # 80 MB for all flows together; beyond it no new unit is noted, and the anomaly says so
+MOST_UNITS = 1 << 19  # 88 MB for all flows together; beyond it no new unit is noted, and the anomaly says so
 
 BURST = np.dtype(
     [("start", np.int64), ("last", np.int64), ("said", np.int64), ("frame", np.int64), ("size", np.int64),
-     ("row", np.int32), ("count", np.int32), ("record", np.int32), ("dir", np.int8)],
+     ("rest", np.int64), ("row", np.int32), ("count", np.int32), ("record", np.int32), ("heard", np.int16),
+     ("dir", np.int8), ("listens", np.int8), ("head", np.uint8, (HEAD,))],
     align=True,
 )  # fmt: skip
 """Of a flow's slot: the burst that is going on (start 0 = none), when the one before it ended, and the row that waits.
 
 row  place of the row + 1, 0 = none waits    count  rows of this flow
 record  length that the header of a TLS record of application data gives at its beginning, 0 = it does not begin so
+listens  1 = it may be a unit or an answer    head, rest, heard  then, what it says (see `protocols.said`)
 """
 
 _DATA, _HEADER = 23, 5  # RFC 8446 section 5.1
@@ -60,6 +63,9 @@ def _end_burst(b: Records, slot: int, flow_id: int, units: Records, m: Records) 
         if b.dir != row.dir and row.answer_ts == 0 and now - row.ts <= ANSWER_NS:
             row.answer_ts, row.answer_frame, row.answer_size = now, b.frame, min(b.size, 1 << 30)
             row.answer_record = record
+            row.answer_rest, row.answer_heard = b.rest, b.heard
+            for k in range(HEAD):
+                row.answer_head[k] = b.head[k]
             answers = True
         else:
             row.after = now - row.ts
@@ -76,6 +82,9 @@ def _end_burst(b: Records, slot: int, flow_id: int, units: Records, m: Records) 
             row.ts, row.frame, row.size, row.record = now, b.frame, b.size, record
             row.before = now - b.said if b.said != 0 else -1
             row.after, row.answer_ts, row.answer_frame, row.answer_size, row.answer_record = -1, 0, 0, 0, 0
+            row.rest, row.heard, row.answer_rest, row.answer_heard = b.rest, b.heard, 0, 0
+            for k in range(HEAD):
+                row.head[k], row.answer_head[k] = b.head[k], 0
             m.n += 1
             b.count += 1
             b.row = m.n
@@ -95,6 +104,19 @@ def _record(span: Records, data: U8, pages: U8) -> int:
     return int(source[at + 3]) << 8 | int(source[at + 4])
 
 
+@helper
+def _begin_burst(b: Records, span: Records, data: U8, pages: U8) -> None:
+    """A burst begins with this span; bytes are looked at only where it may be a unit or an answer."""
+    b.start, b.last, b.frame, b.size, b.dir = span.ts_ns, span.ts_ns, span.frame, span.length, span.dir
+    b.record = _record(span, data, pages)
+    b.listens = 1 if b.row > 0 or b.said == 0 or span.ts_ns - b.said >= QUIET_NS else 0
+    b.rest, b.heard = 0, 0
+    for k in range(HEAD):
+        b.head[k] = 0
+    if b.listens and b.size <= SMALL:
+        listen(pages if span.source == IN_STORE else data, span.at, span.length, b)
+
+
 @kernel
 def note_units(
     spans: Records, n: int, data: U8, pages: U8, bursts: Records, units: Records, noted: Records
@@ -110,10 +132,11 @@ def note_units(
             if b.dir == span.dir and span.ts_ns - b.last <= MERGE_NS:
                 b.size += span.length
                 b.last = max(b.last, span.ts_ns)
+                if b.listens and b.size <= SMALL:
+                    listen(pages if span.source == IN_STORE else data, span.at, span.length, b)
                 continue
             _end_burst(b, span.slot, span.flow_id, units, m)
-        b.start, b.last, b.frame, b.size, b.dir = span.ts_ns, span.ts_ns, span.frame, span.length, span.dir
-        b.record = _record(span, data, pages)
+        _begin_burst(b, span, data, pages)
 
 
 @kernel
@@ -125,7 +148,7 @@ def end_units(slots: I32, ids: I64, bursts: Records, units: Records, noted: Reco
 
 
 class Units:
-    """Collects the units of flows that go on. 56 bytes per flow and 80 per unit."""
+    """Collects the units of flows that go on. 104 bytes per flow and 168 per unit."""
 
     def __init__(self, room: int) -> None:
         self.bursts = records(room, BURST)

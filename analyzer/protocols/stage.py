@@ -21,6 +21,7 @@ from analyzer.protocols.joining import WATCH
 from analyzer.protocols.oddities import tell
 from analyzer.protocols.reader import Chunk, Reader, Shared
 from analyzer.protocols.route import FIRST, FIRST_BYTES, route
+from analyzer.protocols.said import SAID, Heard
 from analyzer.protocols.tls.sealed import Opener
 from analyzer.protocols.websocket.joined import HELD_BYTES
 from analyzer.settings import Settings
@@ -57,8 +58,8 @@ MAX_SILENCES = 1 << 20
 
 
 class Applications(NamedTuple):
-    """What the protocols know of n flows: apps (n,) APP, first Host, server name and ALPN of each; their SILENCE and
-    BEAT rows, in no particular order."""
+    """What the protocols know of n flows: apps (n,) APP, first Host, server name and ALPN of each; their SILENCE, BEAT
+    and SAID rows (the last of what was decrypted), in no particular order."""
 
     apps: Records
     hosts: pa.Array
@@ -66,6 +67,7 @@ class Applications(NamedTuple):
     alpn: pa.Array
     silences: Records
     beats: Records
+    said: Records
 
 
 class ProtocolStage:
@@ -86,6 +88,7 @@ class ProtocolStage:
         self.order: I32 = np.zeros(1024, np.int32)
         self.count: I64 = np.zeros(len(READERS), np.int64)
         self.volume: I64 = np.zeros(len(READERS), np.int64)
+        self.heard = Heard()
         self._records_too, self._payload, self._opener = records_too, payload, opener
         self.shared.open_websockets, self.shared.open_http2 = self._open_websockets, self._open_http2
 
@@ -155,6 +158,8 @@ class ProtocolStage:
         while n := int(a.stage[0]["n_queue"]):
             index = a.queue[:n].copy()
             self._make_room(index, fresh=False)
+            if a.channels["decrypted"][a.spans["channel"][index]].any():
+                self.heard.feed(index, a.spans, a.aside, a.channels)
             yield from self._round(index, 0)
 
     def _round(self, index: I32, fresh: int) -> Iterator[Chunk]:
@@ -269,7 +274,7 @@ class ProtocolStage:
         for reader in self._loaded():
             reader.show_beats()
         beats = name_grpc(self.shared.beats.of(flow_ids), flow_ids[apps["grpc"] == 1])
-        return Applications(apps, self._hosts(slots, apps), *self._names(slots), taken, beats)
+        return Applications(apps, self._hosts(slots, apps), *self._names(slots), taken, beats, self.heard.of(flow_ids))
 
     def _hosts(self, slots: I32, apps: Records) -> pa.Array:
         """Return the host that each flow's first request named, null if none did."""
@@ -293,7 +298,9 @@ class ProtocolStage:
         apps = chosen_rows(self.shared.apps, slots)
         rows = self.shared.silences[: int(self.shared.stage[0]["n_silences"])]
         mine = rows[np.isin(rows["flow_id"], flow_ids)]
-        return Applications(apps, self._hosts(slots, apps), *self._names(slots), mine, np.zeros(0, BEAT))
+        return Applications(
+            apps, self._hosts(slots, apps), *self._names(slots), mine, np.zeros(0, BEAT), np.zeros(0, SAID)
+        )
 
     def release(self, slots: I32) -> None:
         """The slots will be used for other flows."""

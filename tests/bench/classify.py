@@ -115,10 +115,11 @@ class Prepared:
         """Return that no protocol was read."""
         from analyzer.protocols.beats import BEAT
         from analyzer.protocols.channel import APP, SILENCE
+        from analyzer.protocols.said import SAID
 
         none = pa.nulls(slots.size, pa.string())
         return Applications(
-            np.zeros(slots.size, APP), none, none, none, np.zeros(0, SILENCE), np.zeros(0, BEAT)
+            np.zeros(slots.size, APP), none, none, none, np.zeros(0, SILENCE), np.zeros(0, BEAT), np.zeros(0, SAID)
         )  # fmt: skip
 
     def release(self, slots: Any) -> None:

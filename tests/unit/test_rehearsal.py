@@ -52,7 +52,7 @@ def test_the_helper_leaves_the_largest_of_the_first_kernels_to_who_asks() -> Non
 
 
 # Compaction of stored bytes; decrypted bytes; WebSocket and event streams over HTTP/2: a fraction of a second each.
-SMALL_AND_RARE = ["find_exchange", "move_kept", "open_channel", "open_tunnel", "set_socket"]
+SMALL_AND_RARE = ["find_exchange", "move_kept", "note_said", "open_channel", "open_tunnel", "set_socket"]
 
 
 def test_every_kernel_but_those_that_read_files_is_rehearsed() -> None:

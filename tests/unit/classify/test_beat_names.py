@@ -84,9 +84,15 @@ BEATINGS = {
 
 
 def encrypted(
-    folder: Path, what: Beating, version: ssl.TLSVersion, *, cipher: str | None = None, period: float = 11.0
+    folder: Path,
+    what: Beating,
+    version: ssl.TLSVersion,
+    *,
+    cipher: str | None = None,
+    period: float = 11.0,
+    beats: Sequence[bytes] = (),
 ) -> tuple[Talk, bytes]:
-    """Return the packets of a conversation inside TLS with ten beats, and its key log."""
+    """Return the packets of a conversation inside TLS with ten beats (`beats`, if any), and its key log."""
     client, server, log = contexts(folder, version, cipher)
     tls, talk, told = Tls(client, server), Talk().handshake(), 0
 
@@ -106,7 +112,7 @@ def encrypted(
         say(way, said, second / 4)
     way, beat = what.beat
     for k in range(1, 11):
-        say(way, beat, 4 + k * period)
+        say(way, beats[k - 1] if beats else beat, 4 + k * period)
         if what.answer is not None:
             say(S if way == C else C, what.answer, 4.02 + k * period)
     return talk, log.read_bytes()

@@ -1,0 +1,154 @@
+"""Whether what comes by a timer says anything new: then it is data that ticks, no heartbeat. Where it can be read.
+
+What    A heartbeat says no more than that its sender lives. One that asks for no answer is the same each time, or says
+        that it is one. One that is answered may also have a number that counts, or bytes that its answer brings back;
+        and its answers are alike in the same way: a request whose answer brings something new is polling.
+Source  definitions B8, "False positives": ticks, polling, telemetry; read in captures of programs of each kind
+Needs   UNIT rows of each series, in time order
+Gives   which series may be heartbeats
+Limits  What looks like ciphertext is judged by timing alone; so are numbers in binary that vary in eight bytes or more.
+        Telemetry that has no news for as long as the capture lasts says nothing new. Only the first 32 bytes of a
+        message are kept as they are: a number that counts after those is news.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.kernel import I64, U8, Mask, Records
+from analyzer.protocols.said import HEAD
+
+# How units can be read: not at all (encrypted), in bytes of no known protocol, which may be ciphertext, or as what a
+# protocol says they are
+HIDDEN, PERHAPS, READ = range(3)
+
+MOSTLY = 0.8  # share of messages that have to be so; others of the same size and pace come in between
+_CIPHER = 8  # bytes that vary together: no cipher needs less, its tag alone is as long (RFC 6655)
+_COUNTER = 8  # bytes of a number in binary
+_EVEN = 0.25, 0.75  # share of bytes with their top bit set, as random ones have it; text has none
+_WORD = re.compile(rb"(?<![a-z])(p[io]ng|heart[-_ ]?beat|keep[-_ ]?alive)(?![a-z])", re.IGNORECASE)
+
+
+def says_nothing_new(
+    rows: Records, group: I64, start: I64, reading: NDArray[np.int8], paired: Mask, chosen: I64
+) -> Mask:  # fmt: skip
+    """Return (k,) which of the `chosen` groups may be heartbeats by what they say; the others are false.
+
+    rows (n,) UNIT by group and time    reading (n,) how each can be read    start, paired (k,) of each group
+    """
+    result = np.zeros(start.size, np.bool_)
+    n = np.bincount(group, minlength=start.size)
+    hidden = np.bincount(group, weights=reading == HIDDEN, minlength=start.size)
+    blind = hidden > (1 - MOSTLY) * n
+    whole = _alike(rows, "", group, np.ones(group.size, np.bool_), start.size)
+    whole &= ~paired | _alike(rows, "answer_", group, rows["answer_ts"] > 0, start.size)
+    result[chosen] = (blind | whole)[chosen]
+    for k in chosen[~result[chosen]].tolist():  # something varies: few do, and these are findings
+        mine = slice(int(start[k]), int(start[k] + n[k]))
+        seen = reading[mine] != HIDDEN
+        result[k] = _may_vary(rows[mine][seen], bool(paired[k]), bool((reading[mine] == READ).any()))
+    return result
+
+
+def _alike(rows: Records, of: str, group: I64, told: Mask, k: int) -> Mask:
+    """Return (k,) in which groups most of the messages that were `told` are the same byte for byte."""
+    words = np.ascontiguousarray(rows[of + "head"][told]).view(np.uint64)
+    key = rows[of + "rest"][told].astype(np.uint64) * np.uint64(1_000_003) + rows[of + "heard"][told].astype(np.uint64)
+    for column in words.T:  # wraps around, as hashes do
+        key = (key ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(29)
+    group = group[told]
+    order = np.lexsort((key, group))
+    key, group = key[order], group[order]
+    new = np.flatnonzero(np.r_[True, (key[1:] != key[:-1]) | (group[1:] != group[:-1])]) if key.size else key
+    times = np.diff(np.r_[new, key.size]).astype(np.int64)
+    most = np.zeros(k, np.int64)
+    np.maximum.at(most, group[new.astype(np.int64)], times)
+    count = np.bincount(group, minlength=k)
+    result: Mask = (count > 0) & (most >= MOSTLY * count)
+    return result
+
+
+# ----------------------------------------------------------------------------------------------- one series that varies
+class _Texts:
+    """Messages of a series, or their answers: their first bytes, and where they vary from one to the next."""
+
+    def __init__(self, rows: Records, of: str) -> None:
+        self.head: U8 = np.ascontiguousarray(rows[of + "head"])
+        heard: NDArray[Any] = np.ascontiguousarray(rows[of + "heard"])
+        rest: NDArray[Any] = np.ascontiguousarray(rows[of + "rest"])
+        pair = heard[1:] == heard[:-1]  # a number that grew by a digit moves what comes after it
+        self.before, self.after = self.head[:-1][pair], self.head[1:][pair]
+        self.varies: I64 = np.flatnonzero((self.before != self.after).any(axis=0))
+        self.whole = np.hstack([self.head, heard[:, None].view(np.uint8), rest[:, None].view(np.uint8)])
+        self.rest_varies = bool((pair & (rest[1:] == rest[:-1])).sum() < MOSTLY * max(heard.size - 1, 1))
+        self.text = bool(_printable(self.head).all())
+
+    def same(self) -> bool:
+        """Return whether most are the same."""
+        return int(np.unique(self.whole, axis=0, return_counts=True)[1].max()) >= MOSTLY * len(self.whole)
+
+    def unreadable(self) -> bool:
+        """Return whether what varies looks like ciphertext."""
+        if self.text:
+            return False
+        if self.varies.size < _CIPHER:
+            return self.rest_varies and self.varies.size + _CIPHER > HEAD // 2
+        return _EVEN[0] <= float((self.head[:, self.varies] >= 128).mean()) <= _EVEN[1]
+
+    def named(self) -> bool:
+        """Return whether most say that they are beats or their answers."""
+        return sum(_WORD.search(head.tobytes()) is not None for head in self.head) >= MOSTLY * len(self.head)
+
+    def counts(self) -> bool:
+        """Return whether all that varies is one number, and it grows: a counter, or the time."""
+        if self.rest_varies or self.varies.size == 0:
+            return False
+        first, last = int(self.varies[0]), int(self.varies[-1])
+        field = self.head[:, first : last + 1]
+        digits = bool(((field >= 48) & (field <= 57)).all())
+        if not digits and (self.text or last - first >= _COUNTER):
+            return False
+        # Of a number in decimal or in network order the first byte that differs tells; in the other order the last.
+        before, after = self.before[:, first : last + 1], self.after[:, first : last + 1]
+        return _grows(before, after) or (not digits and _grows(before[:, ::-1], after[:, ::-1]))
+
+    def brings_back(self, beats: _Texts) -> bool:
+        """Return whether what varies is what varied in the beats (these are their answers, one for each)."""
+        if self.rest_varies or self.varies.size != beats.varies.size:
+            return False
+        same = (self.head[:, self.varies] == beats.head[:, beats.varies]).all(axis=1)
+        return bool(same.mean() >= MOSTLY)
+
+
+def _may_vary(rows: Records, paired: bool, read: bool) -> bool:
+    """Return whether a series of which some messages or answers differ may be a heartbeat all the same."""
+    beats = _Texts(rows, "")
+    if not read and (beats.unreadable() or beats.named()):
+        return True
+    if not paired:
+        return False
+    told = rows[rows["answer_ts"] > 0]
+    answers = _Texts(told, "answer_")
+    if answers.brings_back(_Texts(told, "")):
+        return True
+    return (beats.same() or beats.counts()) and (
+        answers.same() or answers.counts() or (not read and answers.unreadable())
+    )
+
+
+def _grows(before: U8, after: U8) -> bool:
+    differs = before != after
+    rows = np.flatnonzero(differs.any(axis=1))
+    at = differs[rows].argmax(axis=1)
+    return bool((after[rows, at] > before[rows, at]).mean() >= MOSTLY) if rows.size else False
+
+
+def _printable(heads: U8) -> Mask:
+    """Return which bytes stand in text: all but control characters; 0 fills up what is shorter."""
+    result: Mask = (heads >= 32) | (heads == 0) | ((heads >= 9) & (heads <= 13))
+    return result
