@@ -19,12 +19,13 @@ from typing import NamedTuple
 import numpy as np
 
 from analyzer.classify.facts import Array, Facts
-from analyzer.classify.heartbeat import Series
+from analyzer.classify.heartbeat import LEAST_BEATS, Series
 from analyzer.flows.state import SEEN_SYN, SEEN_SYN_ACK
 from analyzer.kernel import I64, Records
 from analyzer.knowledge.load import SIDES, Knowledge
 from analyzer.protocols.channel import DECRYPTED, OPAQUE, UNDECIDED
 
+_TIED = 0.7  # of a beat's own lateness; between two timers it is 1 and more
 _SPARE = 10  # one answer in so many may be data that came in between, at each end of the sizes
 _PLAIN, _PLAIN_MIDSTREAM, _HIDDEN = range(3)
 _READ = ("unknown", "ssh")  # what plain text may have that no protocol would have read
@@ -34,6 +35,7 @@ class _Seen(NamedTuple):
     """What is known of a series.
 
     where  _HIDDEN or what plain text it is    sizes, answers  smallest and largest; None = not known, or no answers
+    answered  the other side says something after each    echo  because of it, and not by a timer of its own
     """
 
     side: str
@@ -41,6 +43,8 @@ class _Seen(NamedTuple):
     where: int
     sizes: tuple[int, int] | None
     answers: tuple[int, int] | None
+    answered: bool
+    echo: bool
 
 
 def names_of(units: Records, found: Series, facts: Facts, knowledge: Knowledge) -> list[str | None]:
@@ -55,25 +59,32 @@ def names_of(units: Records, found: Series, facts: Facts, knowledge: Knowledge) 
     beats = _bounds(units, found, "", hidden, adds)
     answers = _bounds(units, found, "answer_", hidden, adds)
     known = (beats[:, 0] > 0) & ~(found.paired & (answers[:, 0] == 0))
+    echo = found.paired & _tied(units, found)
     named = cache(lambda seen: _name(seen, knowledge))
     return [
-        named(_Seen(SIDES[way], period / 1e9, place, size if sized else None, answer if paired else None))
-        for way, period, place, size, answer, paired, sized in zip(
+        named(_Seen(SIDES[way], period / 1e9, place, size if sized else None, answer if paired else None, paired, tied))
+        for way, period, place, size, answer, paired, tied, sized in zip(
             found.dir.tolist(), found.period_ns.tolist(), where.tolist(), map(_pair, beats.tolist()),
-            map(_pair, answers.tolist()), found.paired.tolist(), known.tolist(), strict=True,
+            map(_pair, answers.tolist()), found.paired.tolist(), echo.tolist(), known.tolist(), strict=True,
         )
     ]  # fmt: skip
 
 
 def _name(seen: _Seen, knowledge: Knowledge) -> str | None:
     """Return the candidates for a series as one text: known defaults first, then what fits by its size."""
-    due = knowledge.beats(seen.period_s, seen.side)
+    due = knowledge.beats(seen.period_s, seen.side, answered=seen.answered)
     if seen.where == _PLAIN or seen.sizes is None:
         return "; ".join(beat.name for beat in due if seen.where == _HIDDEN or beat.protocol in _READ) or None
-    shapes = knowledge.shaped(seen.side, seen.sizes, seen.answers)
+    shapes = knowledge.shaped(seen.side, seen.sizes, seen.answers, echo=seen.echo)
     if seen.where == _PLAIN_MIDSTREAM:
         shapes = tuple(shape for shape in shapes if shape.exact)
     fitting = {shape.protocol for shape in shapes}
+    if not seen.echo:  # both sides beat by equal timers, if sizes say so
+        due = tuple(
+            beat
+            for beat in knowledge.beats(seen.period_s, seen.side)
+            if beat in due or (beat.answered == "no" and beat.protocol in fitting)
+        )
     others = {shape.protocol for shape in knowledge.shapes} - fitting
     if seen.where == _PLAIN_MIDSTREAM:
         due = tuple(beat for beat in due if beat.protocol in fitting or beat.protocol in _READ)
@@ -81,6 +92,32 @@ def _name(seen: _Seen, knowledge: Knowledge) -> str | None:
     told = {beat.protocol for beat in due}
     by_size = [shape.name(seen.sizes[0]) for shape in shapes if shape.exact and shape.protocol not in told]
     return "; ".join(dict.fromkeys([*(beat.name for beat in due), *by_size])) or None
+
+
+def _tied(units: Records, found: Series) -> Array:
+    """Return (k,) where answers keep closer to their beats than those keep their own time: no other timer does that.
+
+    Two timers are late each by itself, so what lies between them varies at least as much as the intervals of one.
+    """
+    k = found.flow_id.size
+    order = np.lexsort((units["ts"][found.unit], found.series))
+    unit, series = units[found.unit[order]], found.series[order]
+    ts, wait = unit["ts"].astype(np.int64), (unit["answer_ts"] - unit["ts"]).astype(np.int64)
+    told = unit["answer_ts"] > 0
+    pair = np.flatnonzero((series[1:] == series[:-1]) & told[1:] & told[:-1])
+    gap, whose = ts[pair + 1] - ts[pair], series[pair]
+    steps = np.maximum(np.round(gap / found.period_ns[whose]), 1)
+    late = np.abs(gap - steps * found.period_ns[whose])
+    moved = np.abs(wait[pair + 1] - wait[pair])
+    middle = np.bincount(whose, minlength=k) // 2
+    start = np.cumsum(np.bincount(whose, minlength=k)) - np.bincount(whose, minlength=k)
+    enough = np.bincount(whose, minlength=k) >= LEAST_BEATS - 1
+    at = np.minimum(start + middle, max(whose.size - 1, 0))
+    if whose.size == 0:
+        return np.zeros(k, np.bool_)
+    own, other = (values[np.lexsort((values, whose))][at] for values in (late, moved))
+    result: Array = enough & (other < _TIED * own)
+    return result
 
 
 def _pair(bounds: list[int]) -> tuple[int, int]:

@@ -50,7 +50,8 @@ def inferred(
     number[order] += np.searchsorted(theirs, flow, "right") - np.searchsorted(theirs, flow)
     rows = _rows(units, found, facts)
     at = facts.rows_of(found.flow_id)
-    ssh = (facts.app["reader"][at] == _SSH).astype(np.int8)
+    # keepalive@openssh.com is answered; what is not is something that a session shows (or PuTTY's null packets)
+    ssh = ((facts.app["reader"][at] == _SSH) & found.paired).astype(np.int8)
     known_as = names_of(units, found, facts, knowledge)
     return _beats(rows, number, ssh), _series(rows, found, number, ssh, known_as)
 

@@ -98,9 +98,14 @@ def _series(
     count = np.bincount(series, minlength=k)
     told = np.bincount(series, weights=known, minlength=k)
     good = np.bincount(series, weights=known & answered, minlength=k)
+    due = np.bincount(series, weights=beats["paired"] == 1, minlength=k) > 0
     names = [
-        "; ".join(beat.name for beat in knowledge.beats(ns / 1e9, SIDES[way], PROTOCOLS[code])) if ns > 0 else ""
-        for ns, way, code in zip(period.tolist(), head["dir"].tolist(), head["protocol"].tolist(), strict=True)
+        "; ".join(beat.name for beat in knowledge.beats(ns / 1e9, SIDES[way], PROTOCOLS[code], answered=asks))
+        if ns > 0
+        else ""
+        for ns, way, code, asks in zip(
+            period.tolist(), head["dir"].tolist(), head["protocol"].tolist(), due.tolist(), strict=True
+        )
     ]
     return {
         "flow_id": head["flow_id"],

@@ -36,8 +36,8 @@ MOST_UNITS = 1 << 19  # 88 MB for all flows together; beyond it no new unit is n
 
 BURST = np.dtype(
     [("start", np.int64), ("last", np.int64), ("said", np.int64), ("frame", np.int64), ("size", np.int64),
-     ("rest", np.int64), ("row", np.int32), ("count", np.int32), ("record", np.int32), ("heard", np.int16),
-     ("dir", np.int8), ("listens", np.int8), ("head", np.uint8, (HEAD,))],
+     ("row", np.int32), ("count", np.int32), ("record", np.int32), ("heard", np.int16), ("dir", np.int8),
+     ("listens", np.int8), ("rest", np.int64), ("head", np.uint8, (HEAD,))],
     align=True,
 )  # fmt: skip
 """Of a flow's slot: the burst that is going on (start 0 = none), when the one before it ended, and the row that waits.
@@ -110,11 +110,12 @@ def _begin_burst(b: Records, span: Records, data: U8, pages: U8) -> None:
     b.start, b.last, b.frame, b.size, b.dir = span.ts_ns, span.ts_ns, span.frame, span.length, span.dir
     b.record = _record(span, data, pages)
     b.listens = 1 if b.row > 0 or b.said == 0 or span.ts_ns - b.said >= QUIET_NS else 0
-    b.rest, b.heard = 0, 0
-    for k in range(HEAD):
-        b.head[k] = 0
-    if b.listens and b.size <= SMALL:
-        listen(pages if span.source == IN_STORE else data, span.at, span.length, b)
+    if b.listens:
+        b.rest, b.heard = 0, 0
+        for k in range(HEAD):
+            b.head[k] = 0
+        if b.size <= SMALL:
+            listen(pages if span.source == IN_STORE else data, span.at, span.length, b)
 
 
 @kernel

@@ -23,6 +23,7 @@ from analyzer.errors import AnalyzerError
 CLOCKS = ("wire", "payload", "app", "response", "age", "unknown")
 ROLES = ("server", "client", "path")
 SIDES = ("client", "server", "either")
+ANSWERED = ("yes", "no", "either")
 EXPIRIES = ("fin", "rst", "silent", "unknown")
 
 
@@ -81,6 +82,7 @@ class KnownBeat:
     protocol: str = "unknown"
     by: str = "either"
     knob: str = ""
+    answered: str = "either"
     source: str = ""
     checked: bool = False
 
@@ -167,32 +169,42 @@ class Knowledge:
         """
         return tuple(known for known in self.timeouts if known.fits(value_s, clocks, roles))
 
-    def beats(self, period_s: float, side: str, protocol: str | None = None) -> tuple[KnownBeat, ...]:
+    def beats(
+        self, period_s: float, side: str, protocol: str | None = None, *, answered: bool | None = None
+    ) -> tuple[KnownBeat, ...]:
         """Return the known heartbeats of a side whose period is within 2 % (at least 0.1 s) of a measured one.
 
         protocol  which one it was read as; an entry that names none fits any
+        answered  whether the other side answers them, None = that says nothing
         """
+        no = () if answered is None else ("no",) if answered else ("yes",)
         return tuple(
             beat
             for beat in self.heartbeats
             if abs(period_s - beat.period_s) <= max(0.1, 0.02 * beat.period_s)
             and beat.by in ("either", side)
+            and beat.answered not in no
             and (protocol is None or beat.protocol in (protocol, "unknown"))
         )
 
     def shaped(
-        self, side: str, sizes: tuple[int, int], answers: tuple[int, int] | None = None
-    ) -> tuple[Shape, ...]:  # fmt: skip
+        self, side: str, sizes: tuple[int, int], answers: tuple[int, int] | None = None, *, echo: bool = False
+    ) -> tuple[Shape, ...]:
         """Return the known heartbeats that beats of a side, from smallest to largest, may be by their sizes.
 
         answers  smallest and largest of nearly all answers, None = they are not answered. What asks for no answer may
-        have one that is a beat of the other side's own.
+        have one that is a beat of the other side's own, unless it is known to be an `echo`.
         """
         return tuple(
             shape
             for shape in self.shapes
             if shape.fits(side, sizes, answers)
-            or (answers is not None and shape.fits(side, sizes, None) and self._beats_back(shape, side, answers))
+            or (
+                answers is not None
+                and not echo
+                and shape.fits(side, sizes, None)
+                and self._beats_back(shape, side, answers)
+            )
         )
 
     def _beats_back(self, shape: Shape, side: str, answers: tuple[int, int]) -> bool:
@@ -207,7 +219,7 @@ class Knowledge:
 Everything = tuple[tuple[Known, ...], tuple[KnownBeat, ...], tuple[Shape, ...]]
 
 _HINT = 'an entry reads: [[timeout]] system = "our proxy", value_s = 90, clock = "payload", role = "server"'
-_WORDS = {"clock": CLOCKS, "role": ROLES, "on_expiry": EXPIRIES, "by": SIDES}
+_WORDS = {"clock": CLOCKS, "role": ROLES, "on_expiry": EXPIRIES, "by": SIDES, "answered": ANSWERED}
 _MOST_BYTES = 1 << 20  # ten thousand entries; a capture given by mistake must not be parsed for minutes
 
 Entry = TypeVar("Entry", Known, KnownBeat, Shape)

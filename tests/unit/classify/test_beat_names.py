@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -180,15 +181,21 @@ def test_what_encryption_adds(name: str, tls13: bool, adds: int) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ period and sizes
-def hidden(size: int, answer: int, *, period: float = 11.0, way: str = C, more: bytes = b"") -> str | None:
-    """Return what beats of these sizes inside TLS 1.3 are known as; answer 0 = there is none."""
+ON_TIME = (0.0,) * 13
+
+
+def hidden(
+    size: int, answer: int, *, period: float = 11.0, way: str = C, more: bytes = b"",
+    late: Sequence[float] = ON_TIME, answer_late: Sequence[float] = ON_TIME,
+) -> str | None:  # fmt: skip
+    """Return what beats of these sizes inside TLS 1.3 are known as; answer 0 = there is none; late  in seconds."""
     hello, reply, end = tlswire.full13()
     talk = Talk().handshake().orig(hello).resp(reply).orig(end)
     say, back = (talk.orig, talk.resp) if way == C else (talk.resp, talk.orig)
     for k in range(1, 13):
-        say(tlswire.data(size + 17) + more, at=1 + period * k)
+        say(tlswire.data(size + 17) + more, at=1 + period * k + late[k])
         if answer:
-            back(tlswire.data(answer + 17))
+            back(tlswire.data(answer + 17), at=1.01 + period * k + late[k] + answer_late[k])
     (row,) = run(talk).rows("heartbeat_series")
     known: str | None = row["known_as"]
     return known
@@ -222,6 +229,26 @@ def test_a_server_does_not_beat_like_a_client() -> None:
 def test_two_records_at_once_have_no_size() -> None:
     assert hidden(6, 2, more=tlswire.data(40)) is None
     assert "Phoenix" in (hidden(6, 2, more=tlswire.data(40), period=30) or "")  # by its period alone
+
+
+def test_a_name_does_not_contradict_the_series() -> None:
+    """RabbitMQ's and stompjs' beats are not answered, Phoenix' are; CBC, or two records, hide all sizes."""
+    two = tlswire.data(40)
+    assert "Phoenix" in (hidden(6, 2, more=two, period=30) or "")
+    assert "RabbitMQ" not in (hidden(6, 2, more=two, period=30) or "")
+    assert "RabbitMQ" in (hidden(6, 0, more=two, period=30) or "")
+    assert "Phoenix" not in (hidden(6, 0, more=two, period=30) or "")
+    assert hidden(6, 2, more=two, period=10) is None  # stompjs
+
+
+def test_who_keeps_closer_to_the_beats_than_they_to_their_time_answers_them() -> None:
+    """Two peers of AMQP may beat at once. Their timers are late independently of each other."""
+    pick = random.Random(5)
+    late = [pick.uniform(0, 0.02) for _ in range(13)]
+    assert hidden(8, 8, period=30, late=late, answer_late=[x / 10 for x in late]) is None
+    own = [pick.uniform(0, 0.02) for _ in range(13)]
+    both = [0.05 + mine - theirs for mine, theirs in zip(own, late, strict=True)]  # after the beat
+    assert (hidden(8, 8, period=30, late=late, answer_late=both) or "").startswith("RabbitMQ")
 
 
 def test_every_default_has_a_shape() -> None:

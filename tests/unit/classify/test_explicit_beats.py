@@ -178,7 +178,7 @@ def tables(
         _by_id=(order, flow["flow_id"][order]),
     )  # fmt: skip
     facts.rows_of = partial(Facts.rows_of, cast(Facts, facts))
-    return explicit(cast(Facts, facts), cast(Knowledge, SimpleNamespace(beats=lambda period_s, side, protocol: [])))
+    return explicit(cast(Facts, facts), cast(Knowledge, SimpleNamespace(beats=lambda *_, **__: [])))
 
 
 def made(

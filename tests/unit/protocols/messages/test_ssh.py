@@ -38,3 +38,12 @@ def test_its_beats_are_inferred_and_named() -> None:
     assert series["known_as"] is None  # Server-sent events are due each 15 s, too, and would have been read
     assert result.flow["heartbeat_kinds"] == "ssh"
     assert {row["protocol"] for row in result.rows("heartbeats")} == {"ssh"}
+
+
+def test_what_nobody_answers_is_not_its_beat() -> None:
+    """A program on the other side prints a line a second: neither side's keepalive@openssh.com goes without answer."""
+    talk = logged_in()
+    for k in range(1, 13):
+        talk.resp(b"\xa1" * 68, at=20 + k).orig_ack()
+    (series,) = run(talk).rows("heartbeat_series")
+    assert (series["protocol"], series["answered_share"]) == ("unknown", None)
