@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from analyzer.classify.beat_contents import HIDDEN, PERHAPS, READ
 from analyzer.classify.beat_names import names_of
+from analyzer.classify.crossed_beats import crossed, with_answers
 from analyzer.classify.explicit_beats import longest_run, overdue, waited_for
 from analyzer.classify.facts import Facts
 from analyzer.classify.heartbeat import Series, infer_series
@@ -39,7 +40,11 @@ def inferred(
     read: columns of the series that protocols read in these flows; the numbers of ours follow theirs
     """
     units = units[_opaque(units, facts)]
-    found = infer_series(units, _reading(units, facts))
+    reading = _reading(units, facts)
+    found = infer_series(units, reading)
+    units, whose = with_answers(units)
+    if whose.size:
+        found = crossed(units, whose, np.append(reading, reading[whose]), found)
     order = np.lexsort((found.dir, found.flow_id))
     number = np.empty(order.size, np.int64)  # series_id: 0, 1, ... in each flow
     flow = found.flow_id[order]

@@ -84,15 +84,15 @@ def infer_series(units: Records, reading: NDArray[np.int8] | None = None) -> Ser
     """
     reading = np.full(units.shape[0], HIDDEN, np.int8) if reading is None else reading
     order = np.lexsort((units["frame"], units["ts"], units["size"], units["dir"], units["flow_id"]))
-    first = _by_size(units, order, 0)
+    first = by_size(units, order, 0)
     taken = np.zeros(units.shape[0], np.bool_)
-    found = _series_of(units, order, first, reading)
+    found = series_of(units, order, first, reading)
     taken[found.unit] = True
     rest = order[~taken[order]]
-    return _joined(found, _series_of(units, rest, _by_size(units, rest, MERGE), reading))
+    return joined(found, series_of(units, rest, by_size(units, rest, MERGE), reading))
 
 
-def _by_size(units: Records, order: I64, merge: int) -> I64:
+def by_size(units: Records, order: I64, merge: int) -> I64:
     """Number the groups of `order` (sorted): same flow and direction, sizes no more than `merge` apart in a row."""
     flow, way, size = (units[name][order].astype(np.int64) for name in ("flow_id", "dir", "size"))
     new = np.ones(order.size, np.bool_)
@@ -100,7 +100,7 @@ def _by_size(units: Records, order: I64, merge: int) -> I64:
     return np.cumsum(new) - 1
 
 
-def _series_of(units: Records, order: I64, group: I64, reading: NDArray[np.int8]) -> Series:
+def series_of(units: Records, order: I64, group: I64, reading: NDArray[np.int8]) -> Series:
     """Judge each group of units."""
     n = np.bincount(group) if group.size else np.zeros(0, np.int64)
     streams = _pairs_of(units, order, group)
@@ -332,7 +332,7 @@ def _none() -> Series:
     )  # fmt: skip
 
 
-def _joined(a: Series, b: Series) -> Series:
+def joined(a: Series, b: Series) -> Series:
     """Return both, the second's numbers after the first's."""
     parts = {name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in Series.__slots__}
     parts["series"] = np.concatenate([a.series, b.series + a.flow_id.size])
