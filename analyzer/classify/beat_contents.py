@@ -85,8 +85,9 @@ class _Texts:
         self.before, self.after = self.head[:-1][pair], self.head[1:][pair]
         self.varies: I64 = np.flatnonzero((self.before != self.after).any(axis=0))
         self.whole = np.hstack([self.head, heard[:, None].view(np.uint8), rest[:, None].view(np.uint8)])
-        self.rest_varies = bool((pair & (rest[1:] == rest[:-1])).sum() < MOSTLY * max(heard.size - 1, 1))
-        self.text = bool(_printable(self.head).all())
+        self.rest_varies = bool((pair & (rest[1:] != rest[:-1])).sum() > (1 - MOSTLY) * pair.size)
+        self.ragged = bool(pair.sum() < MOSTLY * pair.size)  # most are not as long as the one before
+        self.text = bool((_printable(self.head) | (np.arange(HEAD) >= heard[:, None])).all())
 
     def same(self) -> bool:
         """Return whether most are the same."""
@@ -97,7 +98,7 @@ class _Texts:
         if self.text:
             return False
         if self.varies.size < _CIPHER:
-            return self.rest_varies and self.varies.size + _CIPHER > HEAD // 2
+            return self.rest_varies  # behind a long header
         return _EVEN[0] <= float((self.head[:, self.varies] >= 128).mean()) <= _EVEN[1]
 
     def named(self) -> bool:
@@ -106,7 +107,7 @@ class _Texts:
 
     def counts(self) -> bool:
         """Return whether all that varies is one number, and it grows: a counter, or the time."""
-        if self.rest_varies or self.varies.size == 0:
+        if self.rest_varies or self.ragged or self.varies.size == 0:
             return False
         first, last = int(self.varies[0]), int(self.varies[-1])
         field = self.head[:, first : last + 1]
@@ -119,7 +120,7 @@ class _Texts:
 
     def brings_back(self, beats: _Texts) -> bool:
         """Return whether what varies is what varied in the beats (these are their answers, one for each)."""
-        if self.rest_varies or self.varies.size != beats.varies.size:
+        if self.rest_varies or beats.rest_varies or not self.varies.size == beats.varies.size > 0:
             return False
         same = (self.head[:, self.varies] == beats.head[:, beats.varies]).all(axis=1)
         return bool(same.mean() >= MOSTLY)
@@ -149,6 +150,6 @@ def _grows(before: U8, after: U8) -> bool:
 
 
 def _printable(heads: U8) -> Mask:
-    """Return which bytes stand in text: all but control characters; 0 fills up what is shorter."""
-    result: Mask = (heads >= 32) | (heads == 0) | ((heads >= 9) & (heads <= 13))
+    """Return which bytes stand in text: all but control characters."""
+    result: Mask = (heads >= 32) | ((heads >= 9) & (heads <= 13))
     return result

@@ -69,6 +69,8 @@ BEATS: dict[str, tuple[Say, Say | None]] = {
     "a word that says so": (lambda k: b"ping %s\n" % PRICES[k], lambda k: b"pong %s\n" % PRICES[-k]),
     "ciphertext, one way": (lambda k: b"\x00\x20" + NOISE[k][:32], None),
     "ciphertext, answered": (lambda k: b"\x07\x14" + NOISE[k][:20], lambda k: b"\x07\x18" + NOISE[k + N][:24]),
+    "ciphertext behind a long header": (lambda k: b"\x01" * 30 + NOISE[k][:24], None),
+    "a counter that looks like letters": (lambda k: b"HB\0\0\0" + bytes([66 + k]), lambda k: b"HA\0\0\0\x01"),
     "a few bytes of ciphertext": (lambda k: NOISE[k][:9], lambda k: NOISE[k + N][:11]),
 }  # fmt: skip
 
@@ -82,6 +84,9 @@ TICKS: dict[str, tuple[Say, Say | None]] = {
     ),
     "a reading in binary": (lambda k: b"\x00\x04\x01\x01" + NOISE[k][:2], None),
     "shipping is no ping": (lambda k: b"shipping %s\n" % PRICES[k], None),
+    "long lines that differ at their end, acknowledged": (
+        lambda k: b"a sensor in the kitchen tells us: " + PRICES[k], lambda k: b"thank you\n",
+    ),
     "long lines that differ at their end": (lambda k: b"a sensor in the kitchen tells us: " + PRICES[k], None),
 }  # fmt: skip
 
