@@ -1,8 +1,9 @@
 """Whether what comes by a timer says anything new: then it is data that ticks, no heartbeat. Where it can be read.
 
-What    A heartbeat says no more than that its sender lives. One that asks for no answer is the same each time, or says
-        that it is one. One that is answered may also have a number that counts, or bytes that its answer brings back;
-        and its answers are alike in the same way: a request whose answer brings something new is polling.
+What    A heartbeat says no more than that its sender lives. One that asks for no answer is the same each time, counts
+        evenly where no protocol says that it is data, or says that it is one. One that is answered may also have
+        numbers that grow anyhow, or bytes that its answer brings back; and its answers are alike in the same way: a
+        request whose answer brings something new is polling.
 Source  definitions B8, "False positives": ticks, polling, telemetry; read in captures of programs of each kind
 Needs   UNIT rows of each series, in time order
 Gives   which series may be heartbeats
@@ -14,6 +15,7 @@ Limits  What looks like ciphertext is judged by timing alone; so are numbers in 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,10 @@ HIDDEN, PERHAPS, READ = range(3)
 
 MOSTLY = 0.8  # share of messages that have to be so; others of the same size and pace come in between
 _CIPHER = 8  # bytes that vary together: no cipher needs less, its tag alone is as long (RFC 6655)
-_COUNTER = 8  # bytes of a number in binary
+_COUNTER = 8  # bytes of a number in binary; its first ones take years to change
+_UNEVEN = 0.25  # of a step: beats may be late
+_LINES = 256  # of a series, to compare numbers in text
+_NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
 _EVEN = 0.25, 0.75  # share of bytes with their top bit set, as random ones have it; text has none
 _WORD = re.compile(rb"(?<![a-z])(p[io]ng|heart[-_ ]?beat|keep[-_ ]?alive)(?![a-z])", re.IGNORECASE)
 
@@ -83,11 +88,14 @@ class _Texts:
         rest: NDArray[Any] = np.ascontiguousarray(rows[of + "rest"])
         pair = heard[1:] == heard[:-1]  # a number that grew by a digit moves what comes after it
         self.before, self.after = self.head[:-1][pair], self.head[1:][pair]
-        self.varies: I64 = np.flatnonzero((self.before != self.after).any(axis=0))
+        changes = (self.before != self.after).mean(axis=0) if pair.any() else np.zeros(HEAD)
+        self.varies: I64 = np.flatnonzero(changes > 1 - MOSTLY)  # less is another message in between, or a carry
         self.whole = np.hstack([self.head, heard[:, None].view(np.uint8), rest[:, None].view(np.uint8)])
         self.rest_varies = bool((pair & (rest[1:] != rest[:-1])).sum() > (1 - MOSTLY) * pair.size)
         self.ragged = bool(pair.sum() < MOSTLY * pair.size)  # most are not as long as the one before
-        self.text = bool((_printable(self.head) | (np.arange(HEAD) >= heard[:, None])).all())
+        self.lines = [line[:n].tobytes() for line, n in zip(self.head[:_LINES], heard[:_LINES].tolist(), strict=False)]
+        text = (_printable(self.head) | (np.arange(HEAD) >= heard[:, None])).all(axis=1)
+        self.text = bool(text.mean() >= MOSTLY)
 
     def same(self) -> bool:
         """Return whether most are the same."""
@@ -105,18 +113,24 @@ class _Texts:
         """Return whether most say that they are beats or their answers."""
         return sum(_WORD.search(head.tobytes()) is not None for head in self.head) >= MOSTLY * len(self.head)
 
-    def counts(self) -> bool:
-        """Return whether all that varies is one number, and it grows: a counter, or the time."""
-        if self.rest_varies or self.ragged or self.varies.size == 0:
+    def counts(self, evenly: bool) -> bool:
+        """Return whether all that varies are numbers that grow, `evenly` or anyhow: counters, or the time."""
+        if self.rest_varies or self.varies.size == 0:
             return False
-        first, last = int(self.varies[0]), int(self.varies[-1])
-        field = self.head[:, first : last + 1]
-        digits = bool(((field >= 48) & (field <= 57)).all())
-        if not digits and (self.text or last - first >= _COUNTER):
+        if self.text:
+            return _counts_in_text(self.lines, evenly)
+        fields = np.split(self.varies, np.flatnonzero(np.diff(self.varies) > 1) + 1)
+        return not self.ragged and all(self._grows(field, evenly) for field in fields)
+
+    def _grows(self, columns: I64, evenly: bool) -> bool:
+        """Return whether a number in binary grows, in network order or the other one."""
+        if columns.size >= _COUNTER:
             return False
-        # Of a number in decimal or in network order the first byte that differs tells; in the other order the last.
-        before, after = self.before[:, first : last + 1], self.after[:, first : last + 1]
-        return _grows(before, after) or (not digits and _grows(before[:, ::-1], after[:, ::-1]))
+        weights = 256 ** np.arange(columns.size)
+        before, after = self.before[:, columns].astype(np.int64), self.after[:, columns].astype(np.int64)
+        steps = after - before
+        limit = 256**columns.size  # it may begin anew
+        return _grow(steps @ weights[::-1] % limit, limit, evenly) or _grow(steps @ weights % limit, limit, evenly)
 
     def brings_back(self, beats: _Texts) -> bool:
         """Return whether what varies is what varied in the beats (these are their answers, one for each)."""
@@ -132,21 +146,34 @@ def _may_vary(rows: Records, paired: bool, read: bool) -> bool:
     if not read and (beats.unreadable() or beats.named()):
         return True
     if not paired:
-        return False
+        return not read and beats.counts(evenly=True)
     told = rows[rows["answer_ts"] > 0]
     answers = _Texts(told, "answer_")
     if answers.brings_back(_Texts(told, "")):
         return True
-    return (beats.same() or beats.counts()) and (
-        answers.same() or answers.counts() or (not read and answers.unreadable())
+    return (beats.same() or beats.counts(evenly=False)) and (
+        answers.same() or answers.counts(evenly=False) or (not read and answers.unreadable())
     )
 
 
-def _grows(before: U8, after: U8) -> bool:
-    differs = before != after
-    rows = np.flatnonzero(differs.any(axis=1))
-    at = differs[rows].argmax(axis=1)
-    return bool((after[rows, at] > before[rows, at]).mean() >= MOSTLY) if rows.size else False
+def _counts_in_text(lines: list[bytes], evenly: bool) -> bool:
+    """Return whether most lines differ in nothing but numbers in decimal, which grow."""
+    words, times = Counter(_NUMBER.sub(b"0", line) for line in lines).most_common(1)[0]
+    if times < MOSTLY * len(lines):
+        return False
+    alike = [line for line in lines if _NUMBER.sub(b"0", line) == words]
+    numbers = np.array([[float(number) for number in _NUMBER.findall(line)] for line in alike])
+    varying = numbers[:, (numbers != numbers[0]).any(axis=0)]
+    return varying.size > 0 and all(_grow(np.diff(column), np.inf, evenly) for column in varying.T)
+
+
+def _grow(steps: NDArray[Any], limit: float, evenly: bool) -> bool:
+    """Return whether most steps of a number below `limit` go up, and `evenly`: nearly as far as the middle one."""
+    if not steps.size:
+        return False
+    middle = float(np.median(steps))
+    fits = np.abs(steps - middle) <= _UNEVEN * middle if evenly else (steps > 0) & (steps < limit / 2)
+    return bool(middle > 0 and fits.mean() >= MOSTLY)
 
 
 def _printable(heads: U8) -> Mask:

@@ -63,6 +63,13 @@ BEATS: dict[str, tuple[Say, Say | None]] = {
     "a counter in network order": (lambda k: b"\x00\x04HB" + be(k), lambda k: b"\x00\x04HA" + be(k)),
     "a counter in the other order": (lambda k: k.to_bytes(4, "little") + b"\x00\x11", lambda k: b"\x00\x12"),
     "a counter that gets a digit more": (lambda k: b"seq %d\n" % (k + 4), lambda k: b"got %d\n" % (k + 4)),
+    "a number that counts, one way": (lambda k: b"tick %d\n" % (k + 5), None),
+    "a counter in binary, one way": (lambda k: b"\x00\x04HB" + be(k), None),
+    "a counter that begins anew, one way": (lambda k: b"HB\x01" + bytes([(250 + k) & 255]), None),
+    "a counter and the time, one way": (
+        lambda k: b"\x00\x0cHB" + be(k) + int(1795837852084 + 1500 * k + k % 7).to_bytes(8, "big"), None,
+    ),
+    "a counter and the time in text, one way": (lambda k: b"HB %d %.3f\n" % (k, 1795837852 + 1.5 * k), None),
     "the time": (lambda k: b"at %d\n" % (1795837852084 + 1500 * k + k % 7), lambda k: b"ok\n"),
     "random bytes that come back": (lambda k: b"\x09" + NOISE[k][:4], lambda k: b"\x0a" + NOISE[k][:4]),
     "a word that says so, one way": (lambda k: b"HEARTBEAT load=%s\n" % PRICES[k], None),
@@ -75,7 +82,8 @@ BEATS: dict[str, tuple[Say, Say | None]] = {
 }  # fmt: skip
 
 TICKS: dict[str, tuple[Say, Say | None]] = {
-    "a number that counts, one way": (lambda k: b"tick %d\n" % (k + 17), None),
+    "a number that grows by what was measured": (lambda k: b"sent %d\n" % (1000 * k + int(PRICES[k][:2]) * 90), None),
+    "a counter and a reading in binary": (lambda k: b"\x01" + be(k) + b"\x02" + NOISE[k][:2], None),
     "prices": (lambda k: b"EURUSD %s %s %d\n" % (PRICES[k], PRICES[-k], 1700000000 + k), None),
     "readings that are acknowledged": (lambda k: b"temp %s\n" % PRICES[k], lambda k: b"OK\n"),
     "readings that are asked for": (lambda k: b"get temp\n", lambda k: PRICES[k] + b"\n"),
