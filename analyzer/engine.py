@@ -315,11 +315,12 @@ class Engine:
 
     def _bursts(self) -> Records:
         """Return when servers ended many connections at once so far (`bursts.BURST`)."""
-        from analyzer.classify.bursts import closes_of, spans_of
+        from analyzer.classify.bursts import CLOSE, closes_of, recent_bursts
+        from analyzer.classify.grouped import Latest
 
-        known = [] if self._findings is None else [self._findings.closes()]  # of those that were handed over
+        known = Latest(CLOSE) if self._findings is None else self._findings.closes  # of those that were handed over
         here = self.tracker.flows[: self.tracker.meta[0]["n_slots"]]
-        return spans_of(np.concatenate([*known, closes_of(here, self.tracker.sides)]))
+        return recent_bursts(known, closes_of(here, self.tracker.sides))
 
     def _judge(self, done: Finished, applications: Applications, units: Records, bursts: Records) -> Iterator[Chunk]:
         """Classify finished flows and yield their tables."""

@@ -7,7 +7,7 @@ Needs   flows that closed, those that were handed over before and those that wai
 Gives   closes.trigger (deploy_burst), closes.explanation, findings: close.burst
 Limits  Only connections that lasted LEAST_AGE_NS count: short ones end together whenever many begin together. A close
         that is judged before the others came, because a capture had too many connections, knows nothing of them; nor do
-        processes that share a live capture know of each other's.
+        processes that share a live capture know of each other's. A trigger looks back on MOST_LOOKED_AT closes.
 Memory  61 bytes for each close of that kind, until the end.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from analyzer.classify.facts import Facts
-from analyzer.classify.grouped import Rows, by_server
+from analyzer.classify.grouped import Latest, Rows, by_server
 from analyzer.classify.wording import followed_by, short
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.channel import BYE_IDLED
@@ -28,6 +28,8 @@ WINDOW_NS = 2_000_000_000
 CONTRAST = 5
 LEAST_AGE_NS = 5_000_000_000
 _SPREAD_NS = 2_000_000_000  # timers that count age or silence end connections closer together than that
+MOST_LOOKED_AT = 16384  # closes that were judged, whenever others are: a server's usual pace shows in fewer
+MOST_BURSTS = 1024  # at a time; where there are more, some are no trigger
 LEAST_TOLD_S = 0.01  # less is told as this
 _SERVER = 1
 
@@ -69,14 +71,36 @@ def bursts(rows: Rows) -> list[Rows]:
     return [burst for mine in by_server(rows) for burst in _of_server(mine[np.argsort(mine["ts"], kind="stable")])]
 
 
-def spans_of(rows: Rows) -> Rows:
-    """Return a BURST row for each burst among CLOSE rows."""
-    found = bursts(rows)
+def recent_bursts(known: Latest, waiting: Rows) -> Rows:
+    """Return a BURST row for each burst among CLOSE rows: what waits to be judged, and the last of what was judged."""
+    rows = _crowded(np.concatenate([*known.last(MOST_LOOKED_AT), waiting]))
+    found = bursts(rows)[:MOST_BURSTS]
     result = np.zeros(len(found), BURST)
     for k, burst in enumerate(found):
         for name in _SERVER_OF:
             result[name][k] = burst[name][0]
         result["first"][k], result["last"][k], result["closes"][k] = burst["ts"][0], burst["ts"][-1], burst.size
+    return result
+
+
+def _crowded(rows: Rows) -> Rows:
+    """Return the rows of the servers that ended LEAST connections within WINDOW_NS."""
+    server = _numbered(rows)
+    order = np.lexsort((rows["ts"], server))
+    server, ts = server[order], rows["ts"][order]
+    near = (server[LEAST - 1 :] == server[: 1 - LEAST]) & (ts[LEAST - 1 :] - ts[: 1 - LEAST] <= WINDOW_NS)
+    result: Rows = rows[order][np.isin(server, server[: 1 - LEAST][near])]
+    return result
+
+
+def _numbered(rows: Rows) -> I64:
+    """Return a number for each row's server."""
+    order = np.lexsort([rows[name] for name in _SERVER_OF])
+    differs = np.zeros(rows.size, np.int64)
+    for name in _SERVER_OF:
+        differs[1:] |= rows[name][order][1:] != rows[name][order][:-1]
+    result = np.empty(rows.size, np.int64)
+    result[order] = np.cumsum(differs)
     return result
 
 
@@ -89,14 +113,26 @@ def in_burst(facts: Facts, known: Rows) -> tuple[I64, I64]:
     others, within = np.zeros(facts.n, np.int64), np.zeros(facts.n, np.int64)
     old = flow["close_ts"] - flow["first_ts"] >= LEAST_AGE_NS
     idle = old | (flow["close_idle_payload"] >= facts.settings.idle_min_ns)
-    for burst in known:
-        here = idle & (flow["close_dir"] == _SERVER) & (flow["close_ts"] >= burst["last"] - WINDOW_NS)
-        here &= flow["close_ts"] <= burst["first"] + WINDOW_NS
-        for name, field in zip(_SERVER_OF, _FIELDS_OF, strict=True):
-            here &= flow[field] == burst[name]
-        ts = flow["close_ts"][here]
-        others[here] = burst["closes"] - old[here]
-        within[here] = np.maximum(burst["last"], ts) - np.minimum(burst["first"], ts)
+    here = np.flatnonzero(idle & (flow["close_dir"] == _SERVER) & (flow["close_ts"] != 0))
+    if not known.size or not here.size:
+        return others, within
+    both = np.zeros(known.size + here.size, BURST)  # each close behind the bursts of its server that it may belong to
+    both[: known.size] = known
+    for name, field in zip(_SERVER_OF, _FIELDS_OF, strict=True):
+        both[name][known.size :] = flow[field][here]
+    ts = flow["close_ts"][here]
+    since = np.concatenate([known["last"] - WINDOW_NS, ts])
+    server, row = _numbered(both), np.arange(both.size)
+    order = np.lexsort((row, since, server))
+    latest = np.maximum.accumulate(np.where(order < known.size, row, -1))  # places in `order`
+    found = np.full(both.size, -1, np.int64)
+    found[order] = np.where(latest >= 0, order[latest], -1)
+    burst = found[known.size :]
+    member = (burst >= 0) & (server[burst] == server[known.size :])
+    member &= ts <= known["first"][np.where(member, burst, 0)] + WINDOW_NS
+    here, ts, burst = here[member], ts[member], known[burst[member]]
+    others[here] = burst["closes"] - old[here]
+    within[here] = np.maximum(burst["last"], ts) - np.minimum(burst["first"], ts)
     return others, within
 
 

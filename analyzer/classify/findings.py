@@ -72,7 +72,7 @@ class Findings:
     def __init__(self, limit: int = 0) -> None:
         """`limit`: troubles, closes and servers' last responses that are looked back on, 0 = all."""
         self._parts = Latest(_ROW, limit)
-        self._closes, self._served = Latest(CLOSE, limit), Latest(SERVED, limit)
+        self.closes, self._served = Latest(CLOSE, limit), Latest(SERVED, limit)
         self._seen = Latest(SEEN, 2 * limit)
         self._gave_up, self._paces = Latest(GAVE_UP, limit), Latest(PACE, limit)
 
@@ -92,14 +92,10 @@ class Findings:
         self._parts.add(_window_waits(facts))
         self._parts.add(_unserved(facts))
         self._parts.add(_gateway_timeouts(facts))
-        self._closes.add(closes_of(facts.done.flows, facts.done.sides))
+        self.closes.add(closes_of(facts.done.flows, facts.done.sides))
         self._served.add(served(facts, verdict))
         self._seen.add(seen(facts))
         self._gave_up.add(gave_up(facts, verdict))
-
-    def closes(self) -> Rows:
-        """Return the CLOSE rows of the flows that were added."""
-        return self._closes.rows()
 
     def add_beats(
         self, facts: Facts, verdict: Verdict, closes: dict[str, Any], beats: dict[str, Any], series: dict[str, Any]
@@ -125,7 +121,7 @@ class Findings:
         rows = rows[~zombie | watched(rows["seconds"], self._seen.rows())]
         found = _of_flows(rows) + of_timeouts(timeouts) + mismatched(timeouts)
         found += behind(timeouts, peers) + little_room(timeouts, self._paces.rows())
-        found += _at_once(self._closes.rows()) + _limited(self._served.rows())
+        found += _at_once(self.closes.rows()) + _limited(self._served.rows())
         found += _gave_up(self._gave_up.rows())
         found.sort(key=lambda f: (SEVERITIES.index(f["severity"]), -f["flows"], f["code"], f["endpoint"] or ""))
         return _table(found)

@@ -34,6 +34,16 @@ class Latest:
         """Return what is kept."""
         return np.concatenate(self._parts) if self._parts else np.zeros(0, self.dtype)
 
+    def last(self, most: int) -> list[Rows]:
+        """Return the latest rows in the parts in which they came: `most` of them, and a part is not cut."""
+        parts: list[Rows] = []
+        for part in reversed(self._parts):
+            if most <= 0:
+                break
+            parts.append(part)
+            most -= part.size
+        return parts[::-1]
+
 
 def by_server(rows: Rows) -> list[Rows]:
     """Return rows with version, hi, lo and port of a server in one group per server, each by flow_id."""

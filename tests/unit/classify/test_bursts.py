@@ -15,9 +15,9 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def pooled(k: int, *, first: float, last: float, end: float, by: str = "fin") -> Talk:
+def pooled(k: int, *, first: float, last: float, end: float, by: str = "fin", server: str = "10.0.0.2") -> Talk:
     """A connection of a pool, used twice, that the server ends."""
-    talk = Talk((f"10.0.1.{k + 1}", 40000)).handshake(at=first)
+    talk = Talk((f"10.0.1.{k + 1}", 40000), (server, 80)).handshake(at=first)
     for at in (first + 0.1, last):
         talk.orig(REQUEST, at=at).resp(RESPONSE).orig_ack()
     return talk.resp_rst(at=end) if by == "rst" else talk.resp_fin(at=end).orig_fin().resp_ack()
@@ -56,6 +56,25 @@ def test_any_batches_tell_the_same() -> None:
     whole = run(packets).rows("closes")
     assert [row["trigger"] for row in whole].count("deploy_burst") == 8
     assert run(packets, cuts=range(7, len(packets), 7)).rows("closes") == whole
+
+
+def test_each_burst_has_its_own_connections() -> None:
+    """Two servers restart at the same time, and one of them again; others of them are ended alone, before and after."""
+    talks, wanted = [], []
+    for server, ends in (("10.0.0.2", (60, 160)), ("10.0.0.3", (60,))):
+        for end in ends:
+            for k in range(6):
+                number = len(talks)
+                talks.append(pooled(number, first=end - 40 + k, last=end - 3 - 5 * k, end=end + 0.1 * k, server=server))
+                wanted.append("5 other")
+        for end in (40, 110, 190):
+            talks.append(pooled(len(talks), first=end - 30, last=end - 15, end=end, server=server))
+            wanted.append("")
+    result = run(merge(*talks))
+    closes = {row["flow_id"]: row for row in result.rows("closes")}
+    for flow in result.rows("flows"):
+        told, words = closes[flow["flow_id"]], wanted[int(flow["client_ip"].split(".")[-1]) - 1]
+        assert (told["trigger"] == "deploy_burst") == bool(words) and words in told["explanation"]
 
 
 def test_four_are_no_burst() -> None:
