@@ -2,8 +2,8 @@
 
 What    A heartbeat says no more than that its sender lives. One that asks for no answer is the same each time, counts
         evenly where no protocol says that it is data, or says that it is one. One that is answered may also have
-        numbers that grow anyhow, or bytes that its answer brings back; and its answers are alike in the same way: a
-        request whose answer brings something new is polling.
+        numbers that grow anyhow, or bytes that its answer brings back; and its answers are the same, or count evenly:
+        a request whose answer brings something new is polling.
 Source  definitions B8, "False positives": ticks, polling, telemetry; read in captures of programs of each kind
 Needs   UNIT rows of each series, in time order
 Gives   which series may be heartbeats
@@ -117,8 +117,8 @@ class _Texts:
         """Return whether all that varies are numbers that grow, `evenly` or anyhow: counters, or the time."""
         if self.rest_varies or self.varies.size == 0:
             return False
-        if self.text:
-            return _counts_in_text(self.lines, evenly)
+        if self.text and _counts_in_text(self.lines, evenly):
+            return True  # else it may be a number in binary that happens to look like text
         fields = np.split(self.varies, np.flatnonzero(np.diff(self.varies) > 1) + 1)
         return not self.ragged and all(self._grows(field, evenly) for field in fields)
 
@@ -143,7 +143,7 @@ class _Texts:
 def _may_vary(rows: Records, paired: bool, read: bool) -> bool:
     """Return whether a series of which some messages or answers differ may be a heartbeat all the same."""
     beats = _Texts(rows, "")
-    if not read and (beats.unreadable() or beats.named()):
+    if beats.named() or (not read and beats.unreadable()):
         return True
     if not paired:
         return not read and beats.counts(evenly=True)
@@ -152,7 +152,7 @@ def _may_vary(rows: Records, paired: bool, read: bool) -> bool:
     if answers.brings_back(_Texts(told, "")):
         return True
     return (beats.same() or beats.counts(evenly=False)) and (
-        answers.same() or answers.counts(evenly=False) or (not read and answers.unreadable())
+        answers.same() or answers.counts(evenly=True) or (not read and answers.unreadable())
     )
 
 

@@ -65,6 +65,7 @@ BEATS: dict[str, tuple[Say, Say | None]] = {
     "a counter that gets a digit more": (lambda k: b"seq %d\n" % (k + 4), lambda k: b"got %d\n" % (k + 4)),
     "a number that counts, one way": (lambda k: b"tick %d\n" % (k + 5), None),
     "a counter in binary, one way": (lambda k: b"\x00\x04HB" + be(k), None),
+    "a counter in a byte that looks like text, one way": (lambda k: b"HB" + bytes([60 + k]), None),
     "a counter that begins anew, one way": (lambda k: b"HB\x01" + bytes([(250 + k) & 255]), None),
     "a counter and the time, one way": (
         lambda k: b"\x00\x0cHB" + be(k) + int(1795837852084 + 1500 * k + k % 7).to_bytes(8, "big"), None,
@@ -86,6 +87,9 @@ TICKS: dict[str, tuple[Say, Say | None]] = {
     "a counter and a reading in binary": (lambda k: b"\x01" + be(k) + b"\x02" + NOISE[k][:2], None),
     "prices": (lambda k: b"EURUSD %s %s %d\n" % (PRICES[k], PRICES[-k], 1700000000 + k), None),
     "readings that are acknowledged": (lambda k: b"temp %s\n" % PRICES[k], lambda k: b"OK\n"),
+    "readings that only rise, unevenly": (
+        lambda k: b"get bytes\n", lambda k: b"bytes %d\n" % (100_000 + k * 1000 + int(PRICES[k][:2]) * 37),
+    ),
     "readings that are asked for": (lambda k: b"get temp\n", lambda k: PRICES[k] + b"\n"),
     "JSON, a counter and a price": (
         lambda k: b'{"t":%d,"px":%s}' % (1000 + k, PRICES[k]), lambda k: b'{"ok":true}',
@@ -144,6 +148,8 @@ def test_events_that_bring_something_are_data() -> None:
 
 def test_a_blank_now_and_then_keeps_an_answer_alive() -> None:
     assert inferred(ticking(lambda k: chunk(b" "), before=asked())) == 1
+    said = ticking(lambda k: chunk(b'{"type":"HEARTBEAT","time":"%s"}\n' % PRICES[k]), before=asked())
+    assert inferred(said) == 1
 
 
 def reply(body: bytes, when: int) -> bytes:
