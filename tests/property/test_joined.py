@@ -50,11 +50,23 @@ def test_messages(chat: Chat, start: int, where: list[int]) -> None:
     says_no_more(packets, start, where)
 
 
-@given(conversations(), st.integers(1, 30), PLACES, cuts())
-def test_websocket(made: Conversation, start: int, places: tuple[int, ...], where: list[int]) -> None:
-    packets = made.talk(places).packets
+@given(conversations(), st.integers(1, 30), cuts())
+def test_websocket(made: Conversation, start: int, where: list[int]) -> None:
+    """Frames in segments of their own, as programs send them: none is joined in its middle."""
+    assume(all(len(chunk) <= 1448 for _, chunk in made.chunks))
+    packets = made.talk(()).packets
     assume(packets[start:])
     says_no_more(packets, start, where)
+
+
+@given(conversations(), st.integers(1, 30), PLACES, cuts())
+def test_websocket_joined_anywhere(made: Conversation, start: int, places: tuple[int, ...], where: list[int]) -> None:
+    """Bytes inside a frame may look like frames, above all if they repeat themselves: then these are told."""
+    packets = made.talk(places).packets
+    assume(packets[start:])
+    rest = run(packets[start:])
+    assert rest.flow["app_protocol"] in (run(packets).flow["app_protocol"], "unknown")
+    assert run(packets[start:], where).fingerprints() == rest.fingerprints()
 
 
 def spoken(steps: list[tuple[bool, bytes]], places: tuple[int, ...]) -> Talk:
