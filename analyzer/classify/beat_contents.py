@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,18 +89,23 @@ class _Texts:
         rest: NDArray[Any] = np.ascontiguousarray(rows[of + "rest"])
         pair = heard[1:] == heard[:-1]  # a number that grew by a digit moves what comes after it
         self.before, self.after = self.head[:-1][pair], self.head[1:][pair]
-        changes = (self.before != self.after).mean(axis=0) if pair.any() else np.zeros(HEAD)
-        self.varies: I64 = np.flatnonzero(changes > 1 - MOSTLY)  # less is another message in between, or a carry
-        self.whole = np.hstack([self.head, heard[:, None].view(np.uint8), rest[:, None].view(np.uint8)])
+        changes = (self.before != self.after).sum(axis=0)  # few are another message in between, or a carry
+        self.varies: I64 = np.flatnonzero(changes > (1 - MOSTLY) * len(self.before))
+        self.heard, self.rest = heard, rest
         self.rest_varies = bool((pair & (rest[1:] != rest[:-1])).sum() > (1 - MOSTLY) * pair.size)
         self.ragged = bool(pair.sum() < MOSTLY * pair.size)  # most are not as long as the one before
-        self.lines = [line[:n].tobytes() for line, n in zip(self.head[:_LINES], heard[:_LINES].tolist(), strict=False)]
-        text = (_printable(self.head) | (np.arange(HEAD) >= heard[:, None])).all(axis=1)
-        self.text = bool(text.mean() >= MOSTLY)
+
+    @cached_property
+    def text(self) -> bool:
+        """Whether most are text."""
+        printable = (_printable(self.head) | (np.arange(HEAD) >= self.heard[:, None])).all(axis=1)
+        return int(printable.sum()) >= MOSTLY * printable.size
 
     def same(self) -> bool:
         """Return whether most are the same."""
-        return int(np.unique(self.whole, axis=0, return_counts=True)[1].max()) >= MOSTLY * len(self.whole)
+        heads = map(bytes, self.head)
+        times = Counter(zip(heads, self.heard.tolist(), self.rest.tolist(), strict=True))
+        return times.most_common(1)[0][1] >= MOSTLY * len(self.head)
 
     def unreadable(self) -> bool:
         """Return whether what varies looks like ciphertext."""
@@ -117,10 +123,14 @@ class _Texts:
         """Return whether all that varies are numbers that grow, `evenly` or anyhow: counters, or the time."""
         if self.rest_varies or self.varies.size == 0:
             return False
-        if self.text and _counts_in_text(self.lines, evenly):
+        if self.text and _counts_in_text(self.lines(), evenly):
             return True  # else it may be a number in binary that happens to look like text
         fields = np.split(self.varies, np.flatnonzero(np.diff(self.varies) > 1) + 1)
         return not self.ragged and all(self._grows(field, evenly) for field in fields)
+
+    def lines(self) -> list[bytes]:
+        """Return the first messages as they are."""
+        return [head[:n].tobytes() for head, n in zip(self.head[:_LINES], self.heard[:_LINES].tolist(), strict=True)]
 
     def _grows(self, columns: I64, evenly: bool) -> bool:
         """Return whether a number in binary grows, in network order or the other one."""
@@ -149,7 +159,7 @@ def _may_vary(rows: Records, paired: bool, read: bool) -> bool:
         return not read and beats.counts(evenly=True)
     told = rows[rows["answer_ts"] > 0]
     answers = _Texts(told, "answer_")
-    if answers.brings_back(_Texts(told, "")):
+    if beats.varies.size and answers.brings_back(_Texts(told, "")):
         return True
     return (beats.same() or beats.counts(evenly=False)) and (
         answers.same() or answers.counts(evenly=True) or (not read and answers.unreadable())

@@ -48,7 +48,7 @@ def crossed(units: Records, whose: I64, reading: NDArray[np.int8], found: Series
     share = np.bincount(group, weights=order >= n) / np.maximum(np.bincount(group), 1)
     keep = share[group] >= _CROSSED if group.size else np.zeros(0, np.bool_)
     order = order[keep]
-    more = series_of(units, order, by_size(units, order, 0), reading)
+    more = series_of(units, order, by_size(units, order, 0), reading, np.zeros(units.shape[0], np.bool_))
     own = _keep_their_own_time(units, whose, more)
     number = np.cumsum(own) - 1
     mine = own[more.series] if own.size else np.zeros(0, np.bool_)

@@ -86,10 +86,11 @@ def infer_series(units: Records, reading: NDArray[np.int8] | None = None) -> Ser
     order = np.lexsort((units["frame"], units["ts"], units["size"], units["dir"], units["flow_id"]))
     first = by_size(units, order, 0)
     taken = np.zeros(units.shape[0], np.bool_)
-    found = series_of(units, order, first, reading)
+    said_more = np.zeros(units.shape[0], np.bool_)
+    found = series_of(units, order, first, reading, said_more)
     taken[found.unit] = True
     rest = order[~taken[order]]
-    return joined(found, series_of(units, rest, by_size(units, rest, MERGE), reading))
+    return joined(found, series_of(units, rest, by_size(units, rest, MERGE), reading, said_more))
 
 
 def by_size(units: Records, order: I64, merge: int) -> I64:
@@ -100,8 +101,11 @@ def by_size(units: Records, order: I64, merge: int) -> I64:
     return np.cumsum(new) - 1
 
 
-def series_of(units: Records, order: I64, group: I64, reading: NDArray[np.int8]) -> Series:
-    """Judge each group of units."""
+def series_of(units: Records, order: I64, group: I64, reading: NDArray[np.int8], said_more: Mask) -> Series:
+    """Judge each group of units.
+
+    said_more (units,)  what was found to be data that ticks, added to here: it is not looked at again
+    """
     n = np.bincount(group) if group.size else np.zeros(0, np.int64)
     streams = _pairs_of(units, order, group)
     big = n >= LEAST_BEATS
@@ -119,7 +123,10 @@ def series_of(units: Records, order: I64, group: I64, reading: NDArray[np.int8])
     alone = _isolated(g, timing.period)
     quiet = (alone >= ISOLATED) | ((alone >= SOME_ISOLATED) & (alone * g.n >= 3))
     good = timing.good & ~polling & quiet & ~_all_in_pace(units, g, timing)
+    good &= np.bincount(group, weights=said_more[order], minlength=k) < g.n
+    timely = good.copy()
     good &= says_nothing_new(g.rows, g.group, g.start, reading[order], paired, np.flatnonzero(good))
+    said_more[order] |= (timely & ~good)[group]
     return _made(g, timing, paired, good)
 
 
