@@ -19,10 +19,12 @@ from analyzer.classify.crossed_beats import crossed, with_answers
 from analyzer.classify.explicit_beats import longest_run, overdue, waited_for
 from analyzer.classify.facts import Facts
 from analyzer.classify.heartbeat import Series, infer_series
+from analyzer.classify.heartbeat_units import MERGE_NS
 from analyzer.kernel import I64, Mask, Records
 from analyzer.knowledge.load import Knowledge
 from analyzer.protocols.channel import DECRYPTED, HTTP1, HTTP2, MESSAGES, WEBSOCKET
 from analyzer.protocols.messages.state import APPLICATIONS, SSH
+from analyzer.protocols.said import HEAD, LONGEST
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.kinds import DIRECTIONS
 
@@ -96,14 +98,42 @@ def _opened(units: Records, of: str, way: NDArray[np.int8], said: Records) -> Ma
     """Put what records said into units (of ""), or into their answers; return (n,) for which that is known."""
     if said.size == 0:
         return np.zeros(units.shape[0], np.bool_)
+    said = _whole_messages(said)
     key = said["frame"] << 1 | said["dir"]  # a frame is of one flow
-    order = np.argsort(key, kind="stable")  # of a frame's pieces the first is all of it
+    order = np.argsort(key, kind="stable")
     wanted = units[of + "frame"] << 1 | way
     place = order[np.minimum(np.searchsorted(key[order], wanted), said.size - 1)]
     has: Mask = key[place] == wanted
     for name in ("head", "rest", "heard"):
         units[of + name][has] = said[name][place[has]]
     return has
+
+
+def _whole_messages(said: Records) -> Records:
+    """Put the pieces of messages that were written in several records together."""
+    said = said[np.lexsort((said["frame"], said["dir"], said["flow_id"]))]
+    begins = np.ones(said.size, np.bool_)
+    begins[1:] = (said["flow_id"][1:] != said["flow_id"][:-1]) | (said["dir"][1:] != said["dir"][:-1])
+    begins[1:] |= said["ts_ns"][1:] - said["ts_ns"][:-1] > MERGE_NS
+    start = np.flatnonzero(begins)
+    whole = said[start]
+    if start.size < said.size:
+        words = np.ascontiguousarray(said["head"]).view(np.uint64)
+        place = (np.arange(said.size) - start[np.cumsum(begins) - 1]).astype(np.uint64)
+        mixed = said["rest"].astype(np.uint64) + said["heard"].astype(np.uint64)
+        for column in words.T:  # wraps around, as hashes do
+            mixed = (mixed ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed >> np.uint64(25)) * (place + np.uint64(1))
+        more = np.diff(np.r_[start, said.size]) > 1
+        second, at = start[more] + 1, said["heard"][start[more]].astype(np.int64)
+        head = whole["head"][more]
+        for k in range(HEAD):
+            fits = (at + k < HEAD) & (k < said["heard"][second])
+            head[np.flatnonzero(fits), at[fits] + k] = said["head"][second[fits], k]
+        whole["head"][more] = head
+        whole["rest"][more] = np.add.reduceat(mixed, start).astype(np.int64)[more]
+        whole["heard"] = np.minimum(np.add.reduceat(said["heard"].astype(np.int64), start), LONGEST)
+    return whole
 
 
 class _Rows:

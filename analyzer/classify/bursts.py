@@ -1,7 +1,7 @@
 """Connections of one server that end together: a restart, a deployment, a load balancer that lets go of its targets.
 
 What    At least LEAST closes by the server within WINDOW_NS, after different ages and different silences, so that no
-        timer explains it, and CONTRAST times as many as the server's other closes would make likely.
+        timer explains it, and CONTRAST times as many as its closes in the AROUND_NS before and after make likely.
 Source  definitions B5 (deploy_burst)
 Needs   flows that closed, those that were handed over before and those that wait for it
 Gives   closes.trigger (deploy_burst), closes.explanation, findings: close.burst
@@ -26,6 +26,7 @@ from analyzer.tables.tcp import TRIGGERS
 LEAST = 5
 WINDOW_NS = 2_000_000_000
 CONTRAST = 5
+AROUND_NS = 10_000_000_000  # closed connections linger for longer: what came after is known when the first is judged
 LEAST_AGE_NS = 5_000_000_000
 _SPREAD_NS = 2_000_000_000  # timers that count age or silence end connections closer together than that
 MOST_LOOKED_AT = 16384  # closes that were judged, whenever others are: a server's usual pace shows in fewer
@@ -73,7 +74,9 @@ def bursts(rows: Rows) -> list[Rows]:
 
 def recent_bursts(known: Latest, waiting: Rows) -> Rows:
     """Return a BURST row for each burst among CLOSE rows: what waits to be judged, and the last of what was judged."""
-    rows = _crowded(np.concatenate([*known.last(MOST_LOOKED_AT), waiting]))
+    rows = np.concatenate([*known.last(MOST_LOOKED_AT), waiting])
+    _, once = np.unique(rows["flow_id"], return_index=True)  # what is being handed over is in both
+    rows = _crowded(rows[once])
     found = bursts(rows)[:MOST_BURSTS]
     result = np.zeros(len(found), BURST)
     for k, burst in enumerate(found):
@@ -162,23 +165,16 @@ def _of_server(rows: Rows) -> list[Rows]:
     """Return the bursts of one server; `rows` by time."""
     ts, found, k = rows["ts"], [], 0
     end = np.searchsorted(ts, ts + WINDOW_NS, "right")
-    usual = CONTRAST * WINDOW_NS / max(int(ts[-1] - ts[0]), WINDOW_NS)
     held = end - np.arange(rows.size)
-    for first in np.flatnonzero((held >= LEAST) & (held >= usual * (rows.size - held))).tolist():
+    around = np.searchsorted(ts, ts[end - 1] + AROUND_NS, "right") - np.searchsorted(ts, ts - AROUND_NS)
+    usual = CONTRAST * WINDOW_NS / (WINDOW_NS + 2 * AROUND_NS)
+    for first in np.flatnonzero((held >= LEAST) & (held >= usual * (around - held))).tolist():
         if first < k:
             continue
         burst = rows[first : end[first]]
-        if _has_no_timer(burst["age"], False) and _has_no_timer(burst["idle"], burst.size < rows.size):
+        idle = burst["idle"]
+        # A timer that sweeps ends what has been silent for its time or longer, by less than its time
+        if np.ptp(burst["age"]) >= _SPREAD_NS and np.ptp(idle) >= _SPREAD_NS and idle.max() >= 2 * idle.min():
             found.append(burst)
             k = int(end[first])
     return found
-
-
-def _has_no_timer(spans: I64, again: bool) -> bool:
-    """True if no timer ends connections after times that are so far apart.
-
-    One that sweeps every now and then does, by less than its own time: where the server ended others at other times,
-    too (`again`), it may have been that.
-    """
-    low, high = int(spans.min()), int(spans.max())
-    return high - low >= _SPREAD_NS and (not again or high >= 2 * low)

@@ -114,6 +114,8 @@ def take_window(seg: Records, ack_rel: int, f: Records, me: Records, peer: Recor
         return 0
     if seg.window == 0 and (seg.flags & FIN or (peer.fin_seq != 0 and ack_rel >= peer.fin_seq)):
         _note_zero(f, me, peer, direction)
+        if peer.fin_seq == 0:  # it may be a half-close: whoever probes that window keeps nothing alive
+            me.last_window, me.rwnd = 0, 0
         return 0
     me.last_window = seg.window
     me.rwnd = seg.window << scale

@@ -20,13 +20,13 @@ from analyzer.streams.inorder import SPAN_DATA
 HEAD = 32  # bytes: a length, a kind and a counter, or the beginning of a line
 LONGEST = 300  # bytes of a message that may be a beat (definitions B8)
 
-# Of all connections that were opened, 64 bytes each: 16 MiB. Past it the oldest half is forgotten, and what stood in
+# Of all connections that were opened, 72 bytes each: 18 MiB. Past it the oldest half is forgotten, and what stood in
 # those records is not known any more.
 MOST_SAID = 1 << 18
 
 SAID = np.dtype(
-    [("flow_id", np.int64), ("frame", np.int64), ("rest", np.int64), ("slot", np.int32), ("heard", np.int16),
-     ("dir", np.int8), ("head", np.uint8, (HEAD,))],
+    [("flow_id", np.int64), ("frame", np.int64), ("ts_ns", np.int64), ("rest", np.int64), ("slot", np.int32),
+     ("heard", np.int16), ("dir", np.int8), ("head", np.uint8, (HEAD,))],
     align=True,
 )  # fmt: skip
 """heard  bytes that were taken    head  the first of them    rest  a hash of those after it, 0 = there are none"""
@@ -85,6 +85,7 @@ def note_said(index: I32, spans: Records, aside: U8, channels: Records, said: Re
             continue
         row = said[n[0]]
         row.flow_id, row.frame, row.dir, row.slot = span.flow_id, span.frame, span.dir, span.slot
+        row.ts_ns = span.ts_ns
         row.rest, row.heard = 0, 0
         for k in range(HEAD):
             row.head[k] = 0

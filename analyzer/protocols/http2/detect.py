@@ -124,7 +124,11 @@ def _tells(b: U8, at: int) -> bool:
     first = at + HEAD_BYTES
     if kind == GOAWAY:  # last stream, and an error that is registered (section 7)
         return (
-            int(b[first]) < 128 and b[first + 4] == 0 and b[first + 5] == 0 and b[first + 6] == 0 and b[first + 7] < 14
+            int(b[first]) < 128
+            and b[first + 4] == 0
+            and b[first + 5] == 0
+            and b[first + 6] == 0
+            and b[first + 7] < _ERRORS
         )
     if kind == DATA and length >= _GRPC_PREFIX:  # a message of gRPC: is it compressed, how long is it
         said = int(b[first + 1]) << 24 | int(b[first + 2]) << 16 | int(b[first + 3]) << 8 | int(b[first + 4])

@@ -83,6 +83,7 @@ def _refuses_client(of: Over, direction: int) -> Mask:
     s, peer = of.sides[direction], of.sides[1 - direction]
     by_server = np.array([session.client_dir != direction for session in of.sessions], np.bool_)
     goodbye = np.array([session.close_ts[direction] != 0 for session in of.sessions], np.bool_)
+    goodbye |= np.array([session.resumed == "psk" for session in of.sessions], np.bool_)  # no certificate is asked for
     finished = peer["data_after_peer_ts"]
     alone = (s["data_after_peer_ts"] == 0) & (s["short_alert"] == 1) & _ends_short(of, direction)
     at_once = s["last_ts"] - finished <= _at_once(of)

@@ -18,7 +18,17 @@ from analyzer.protocols.said import HEAD, LONGEST, listen
 from tests.messages import C, S
 from tests.property.harness import run
 from tests.talk import Talk
-from tests.unit.classify.test_beat_names import UPGRADE, Beating, Steps, encrypted, series
+from tests.unit.classify.test_beat_names import (
+    CLIENT,
+    SERVER,
+    UPGRADE,
+    Beating,
+    Steps,
+    Tls,
+    contexts,
+    encrypted,
+    series,
+)
 from tests.websocket import BINARY, TEXT, Deflater, frame, upgraded
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -228,6 +238,29 @@ def test_with_keys_the_content_counts(
     )
     assert len(series(talk, keys)) == found
     assert len(series(talk)) == 1
+
+
+@pytest.mark.parametrize(("body", "found"), [(lambda k: PRICES[k], 0), (lambda k: b"all ok", 1)])
+def test_a_message_in_two_records_is_one(tmp_path: Path, body: Say, found: int) -> None:
+    """As many servers write head and body."""
+    client, server, log = contexts(tmp_path, ssl.TLSVersion.TLSv1_3, None)
+    tls, talk, told = Tls(client, server), Talk().handshake(), 0
+
+    def carry(at: float) -> None:
+        nonlocal told
+        for number, (direction, chunk) in enumerate(tls.chunks[told:]):
+            (talk.orig if direction == CLIENT else talk.resp)(chunk, at=at + number / 1000)
+        told = len(tls.chunks)
+
+    carry(0.1)
+    for k in range(N):
+        tls.say(CLIENT, b"price?\r\n")
+        carry(4 + 1.5 * k)
+        tls.say(SERVER, b"reading of the thermometer: \r\n")
+        tls.say(SERVER, body(k))
+        carry(4.02 + 1.5 * k)
+        talk.orig_ack()
+    assert len(series(talk, log.read_bytes())) == found
 
 
 # ------------------------------------------------------------------------------------------------ what is kept

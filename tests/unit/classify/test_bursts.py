@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from analyzer.settings import Settings
 from tests.fleet import Timer, fleet
 from tests.property.harness import Result, run
 from tests.talk import Talk, merge
@@ -99,6 +100,28 @@ def test_a_timer_that_looks_at_all_at_once_is_no_restart(sweep_s: int, seed: int
         end = (last + 20) // sweep_s * sweep_s + sweep_s
         talks.append(pooled(k, first=last - pick.uniform(0, 10), last=last, end=end + pick.uniform(0, 0.01)))
     assert "deploy_burst" not in triggers(run(merge(*talks)))
+
+
+@pytest.mark.parametrize(("timeout_s", "sweep_s"), [(60, 30), (20, 15), (300, 60)])
+def test_a_single_sweep_is_no_restart(timeout_s: int, sweep_s: int) -> None:
+    """All that the server ever ended: what was silent for its time or up to a sweep longer."""
+    end = timeout_s + sweep_s + 10
+    talks = [pooled(k, first=1 + k, last=9.9 + k * (sweep_s - 1) / 6, end=end + 0.01 * k) for k in range(6)]
+    assert triggers(run(merge(*talks))) == ["idle_timeout"] * 6
+
+
+def test_other_connections_that_end_meanwhile_change_nothing() -> None:
+    """More than are handed over at once, in between; and the server's timer ends others later."""
+    short = [Talk((f"10.2.{k >> 8}.{k & 255}", 5000)).handshake(at=62 + k / 50).orig_rst(at=62.01 + k / 50)
+             for k in range(1100)]  # fmt: skip
+    later = [pooled(100 + k, first=70 + k, last=75 + k, end=95 + k) for k in range(100)]
+    packets = merge(*pool(), *short, *later)
+    whole = run(packets)
+    assert triggers(whole).count("deploy_burst") == 8
+    for linger_s in (0, 30):
+        settings = Settings(linger_ns=linger_s * 10**9)
+        cut = run(packets, cuts=range(500, len(packets), 500), settings=settings)
+        assert triggers(cut).count("deploy_burst") == 8
 
 
 def test_what_was_said_is_the_reason() -> None:

@@ -277,7 +277,7 @@ def limited(k: int, requests: int) -> Talk:
 def ended(k: int, at: float) -> Talk:
     """One of several connections to a server, each begun and last used at another time, that the server ends."""
     talk = Talk((f"10.0.1.{k + 1}", 40000), ("10.0.0.2", 80)).handshake(at=1 + 3 * k)
-    talk.orig(b"hi", at=100 + 5 * k).resp(b"ho").orig_ack()
+    talk.orig(b"hi", at=100 + 25 * (k % 8)).resp(b"ho").orig_ack()
     return talk.resp_fin(at=at).orig_fin().resp_ack()
 
 

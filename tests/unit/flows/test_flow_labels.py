@@ -306,6 +306,19 @@ def test_a_half_closed_side_that_stops_reading_is_stalled() -> None:
     assert run(talk).labels[-1] == "zero_window"
 
 
+def test_a_window_that_a_fin_closed_is_probed() -> None:
+    """On a long path the first probe comes late enough to look like a keep-alive."""
+    talk = (
+        Talk(rtt="600ms", wscale=None).handshake().orig(b"GET", at=2).resp(b"x" * 1000, at=3).orig_fin(at=3.01, win=0)
+    )
+    talk.resp_ack(at=3.6)
+    for at in (4.9, 6.9, 10.9):
+        talk.resp_ack(at=at, seq=1000).orig_ack(at=at + 0.001, win=0)
+    result = run(talk)
+    assert result.labels[7::2] == ["zero_window_probe"] * 3
+    assert result.flow["keepalive_probes_s"] == 0
+
+
 def test_window_full() -> None:
     """wscale 7: a window of 2 is 256 bytes, and the server fills it."""
     result = run(used().orig_ack(win=2).resp(b"x" * 100).resp(b"y" * 156))

@@ -94,9 +94,12 @@ def test_an_alert_that_answers_the_clients_finished_may_refuse_its_certificate()
     assert (refused["close_notify_s"], refused["handshake_complete"]) == ("unknown", False)
     assert (refused["handshake_s"], refused["handshake_rtts"]) == (None, None)
     ticket = talk(*w.full13()).resp(w.data(250)).resp(w.data(19)).resp_fin().orig_fin()
+    resumed = (
+        talk(*w.full13(w.client_hello(versions=[0x0304], psk=True), psk=True)).resp(w.data(19)).resp_fin().orig_fin()
+    )
     answered = talk(*w.full13()).orig(w.data(19)).resp(w.data(19)).orig_fin().resp_fin()
     later = talk(*w.full13()).resp(w.data(19), at="9s").resp_fin().orig_fin()
-    for one in map(of, (ticket, answered, later)):
+    for one in map(of, (ticket, resumed, answered, later)):
         assert (one["close_notify_s"], one["handshake_complete"]) == ("inferred", True)
 
 
