@@ -18,6 +18,11 @@ settings.register_profile("explore", max_examples=250, print_blob=True, **_QUIET
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what compiles all kernels anew: it takes minutes, and the others are done meanwhile."""
+    items.sort(key=lambda item: "test_run_modes" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def compiled() -> None:
     """Compile the kernels once, before a test is timed."""
