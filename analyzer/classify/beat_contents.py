@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.kernel import I64, U8, Mask, Records
-from analyzer.protocols.said import HEAD
+from analyzer.protocols.said import HEAD, digest
 
 # How units can be read: not at all (encrypted), in bytes of no known protocol, which may be ciphertext, or as what a
 # protocol says they are
@@ -50,10 +50,13 @@ def says_nothing_new(
     n = np.bincount(group, minlength=start.size)
     hidden = np.bincount(group, weights=reading == HIDDEN, minlength=start.size)
     blind = hidden > (1 - MOSTLY) * n
-    whole = _alike(rows, "", group, np.ones(group.size, np.bool_), start.size)
-    whole &= ~paired | _alike(rows, "answer_", group, rows["answer_ts"] > 0, start.size)
+    asked = np.zeros(start.size, np.bool_)
+    asked[chosen] = True
+    here = asked[group]
+    whole = _alike(rows, "", group, here, start.size)
+    whole &= ~paired | _alike(rows, "answer_", group, here & (rows["answer_ts"] > 0), start.size)
     result[chosen] = (blind | whole)[chosen]
-    for k in chosen[~result[chosen]].tolist():  # something varies: few do, and these are findings
+    for k in chosen[~result[chosen]].tolist():  # something varies: each is looked at, a millisecond's work
         mine = slice(int(start[k]), int(start[k] + n[k]))
         seen = reading[mine] != HIDDEN
         result[k] = _may_vary(rows[mine][seen], bool(paired[k]), bool((reading[mine] == READ).any()))
@@ -62,11 +65,7 @@ def says_nothing_new(
 
 def _alike(rows: Records, of: str, group: I64, told: Mask, k: int) -> Mask:
     """Return (k,) in which groups most of the messages that were `told` are the same byte for byte."""
-    words = np.ascontiguousarray(rows[of + "head"][told]).view(np.uint64)
-    key = rows[of + "rest"][told].astype(np.uint64) * np.uint64(1_000_003) + rows[of + "heard"][told].astype(np.uint64)
-    for column in words.T:  # wraps around, as hashes do
-        key = (key ^ column) * np.uint64(0x9E3779B97F4A7C15)
-        key ^= key >> np.uint64(29)
+    key = digest(rows[told], of)
     group = group[told]
     order = np.lexsort((key, group))
     key, group = key[order], group[order]

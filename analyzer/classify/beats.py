@@ -24,7 +24,7 @@ from analyzer.kernel import I64, Mask, Records
 from analyzer.knowledge.load import Knowledge
 from analyzer.protocols.channel import DECRYPTED, HTTP1, HTTP2, MESSAGES, WEBSOCKET
 from analyzer.protocols.messages.state import APPLICATIONS, SSH
-from analyzer.protocols.said import HEAD, LONGEST
+from analyzer.protocols.said import HEAD, LONGEST, digest
 from analyzer.tables.build import MISSING, Coded
 from analyzer.tables.kinds import DIRECTIONS
 
@@ -87,8 +87,9 @@ def _reading(units: Records, facts: Facts) -> NDArray[np.int8]:
     tls, reader = facts.app["tls"][at] == 1, facts.app["reader"][at]
     opened = tls & (facts.app["tls_adds"][at] == DECRYPTED)
     known = ~tls & (reader != _SSH)
-    known |= opened & _opened(units, "", units["dir"], facts.said)
-    _opened(units, "answer_", 1 - units["dir"], facts.said)
+    said = _whole_messages(facts.said)
+    known |= opened & _opened(units, "", units["dir"], said)
+    _opened(units, "answer_", 1 - units["dir"], said)
     text = (units["head"][:, 0] & (_COMPRESSED | _OPCODE)) != _BINARY
     said = (reader == HTTP1) | ((reader == WEBSOCKET) & text)  # a binary message may be ciphertext
     return np.select([known & said, known], [READ, PERHAPS], HIDDEN).astype(np.int8)
@@ -98,7 +99,6 @@ def _opened(units: Records, of: str, way: NDArray[np.int8], said: Records) -> Ma
     """Put what records said into units (of ""), or into their answers; return (n,) for which that is known."""
     if said.size == 0:
         return np.zeros(units.shape[0], np.bool_)
-    said = _whole_messages(said)
     key = said["frame"] << 1 | said["dir"]  # a frame is of one flow
     order = np.argsort(key, kind="stable")
     wanted = units[of + "frame"] << 1 | way
@@ -118,12 +118,8 @@ def _whole_messages(said: Records) -> Records:
     start = np.flatnonzero(begins)
     whole = said[start]
     if start.size < said.size:
-        words = np.ascontiguousarray(said["head"]).view(np.uint64)
         place = (np.arange(said.size) - start[np.cumsum(begins) - 1]).astype(np.uint64)
-        mixed = said["rest"].astype(np.uint64) + said["heard"].astype(np.uint64)
-        for column in words.T:  # wraps around, as hashes do
-            mixed = (mixed ^ column) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed >> np.uint64(25)) * (place + np.uint64(1))
+        mixed = (digest(said) >> np.uint64(25)) * (place + np.uint64(1))  # their sum stays below 2**63
         more = np.diff(np.r_[start, said.size]) > 1
         second, at = start[more] + 1, said["heard"][start[more]].astype(np.int64)
         head = whole["head"][more]

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from analyzer.classify.facts import Facts
-from analyzer.classify.grouped import Latest, Rows, by_server
+from analyzer.classify.grouped import SERVER, Latest, Rows, by_server, server_numbers
 from analyzer.classify.wording import followed_by, short
 from analyzer.kernel import I64, Mask, Records
 from analyzer.protocols.channel import BYE_IDLED
@@ -30,7 +30,6 @@ AROUND_NS = 10_000_000_000  # closed connections linger for longer: what came af
 LEAST_AGE_NS = 5_000_000_000
 _SPREAD_NS = 2_000_000_000  # timers that count age or silence end connections closer together than that
 MOST_LOOKED_AT = 16384  # closes that were judged, whenever others are: a server's usual pace shows in fewer
-MOST_BURSTS = 1024  # at a time; where there are more, some are no trigger
 LEAST_TOLD_S = 0.01  # less is told as this
 _SERVER = 1
 
@@ -47,8 +46,7 @@ BURST = np.dtype(
     [("version", np.int8), ("port", np.int32), ("hi", np.int64), ("lo", np.int64), ("first", np.int64),
      ("last", np.int64), ("closes", np.int64)]
 )  # fmt: skip
-_SERVER_OF = ("version", "port", "hi", "lo")
-_FIELDS_OF = ("ip_version", "server_port", "server_hi", "server_lo")
+_SERVER_FIELDS = ("ip_version", "server_hi", "server_lo", "server_port")  # of a flow, as SERVER
 
 
 def closes_of(flows: Records, sides: Records) -> Rows:
@@ -56,8 +54,8 @@ def closes_of(flows: Records, sides: Records) -> Rows:
     here = np.flatnonzero((flows["live"] == 1) & (flows["close_dir"] == _SERVER) & (flows["close_ts"] != 0))
     here = here[flows["close_ts"][here] - flows["first_ts"][here] >= LEAST_AGE_NS]
     rows = np.zeros(here.size, CLOSE)
-    fields = (*_FIELDS_OF, "close_ts", "close_idle_payload", "close_frame", "flow_id")
-    for name, field in zip((*_SERVER_OF, "ts", "idle", "frame", "flow_id"), fields, strict=True):
+    fields = (*_SERVER_FIELDS, "close_ts", "close_idle_payload", "close_frame", "flow_id")
+    for name, field in zip((*SERVER, "ts", "idle", "frame", "flow_id"), fields, strict=True):
         rows[name] = flows[field][here]
     rows["age"] = rows["ts"] - flows["first_ts"][here]
     # A server may say that it goes (WebSocket 1001, GOAWAY) before it closes: the silence is the one before that.
@@ -77,10 +75,10 @@ def recent_bursts(known: Latest, waiting: Rows) -> Rows:
     rows = np.concatenate([*known.last(MOST_LOOKED_AT), waiting])
     _, once = np.unique(rows["flow_id"], return_index=True)  # what is being handed over is in both
     rows = _crowded(rows[once])
-    found = bursts(rows)[:MOST_BURSTS]
+    found = bursts(rows)
     result = np.zeros(len(found), BURST)
     for k, burst in enumerate(found):
-        for name in _SERVER_OF:
+        for name in SERVER:
             result[name][k] = burst[name][0]
         result["first"][k], result["last"][k], result["closes"][k] = burst["ts"][0], burst["ts"][-1], burst.size
     return result
@@ -88,22 +86,11 @@ def recent_bursts(known: Latest, waiting: Rows) -> Rows:
 
 def _crowded(rows: Rows) -> Rows:
     """Return the rows of the servers that ended LEAST connections within WINDOW_NS."""
-    server = _numbered(rows)
+    server = server_numbers(rows)
     order = np.lexsort((rows["ts"], server))
     server, ts = server[order], rows["ts"][order]
     near = (server[LEAST - 1 :] == server[: 1 - LEAST]) & (ts[LEAST - 1 :] - ts[: 1 - LEAST] <= WINDOW_NS)
     result: Rows = rows[order][np.isin(server, server[: 1 - LEAST][near])]
-    return result
-
-
-def _numbered(rows: Rows) -> I64:
-    """Return a number for each row's server."""
-    order = np.lexsort([rows[name] for name in _SERVER_OF])
-    differs = np.zeros(rows.size, np.int64)
-    for name in _SERVER_OF:
-        differs[1:] |= rows[name][order][1:] != rows[name][order][:-1]
-    result = np.empty(rows.size, np.int64)
-    result[order] = np.cumsum(differs)
     return result
 
 
@@ -121,11 +108,11 @@ def in_burst(facts: Facts, known: Rows) -> tuple[I64, I64]:
         return others, within
     both = np.zeros(known.size + here.size, BURST)  # each close behind the bursts of its server that it may belong to
     both[: known.size] = known
-    for name, field in zip(_SERVER_OF, _FIELDS_OF, strict=True):
+    for name, field in zip(SERVER, _SERVER_FIELDS, strict=True):
         both[name][known.size :] = flow[field][here]
     ts = flow["close_ts"][here]
     since = np.concatenate([known["last"] - WINDOW_NS, ts])
-    server, row = _numbered(both), np.arange(both.size)
+    server, row = server_numbers(both), np.arange(both.size)
     order = np.lexsort((row, since, server))
     latest = np.maximum.accumulate(np.where(order < known.size, row, -1))  # places in `order`
     found = np.full(both.size, -1, np.int64)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.kernel import I64
+
 Rows = NDArray[Any]
 
 LIVE_FLOWS = 500_000
@@ -45,10 +47,23 @@ class Latest:
         return parts[::-1]
 
 
+SERVER = ("version", "hi", "lo", "port")
+"""Fields of rows that say which server's they are."""
+
+
+def server_numbers(rows: Rows) -> I64:
+    """Return a number for each row: that of its server among all servers of these rows, which are in order."""
+    order = np.lexsort([rows[name] for name in reversed(SERVER)])
+    differs = np.zeros(rows.size, np.int64)
+    for name in SERVER:
+        differs[1:] |= rows[name][order][1:] != rows[name][order][:-1]
+    result = np.empty(rows.size, np.int64)
+    result[order] = np.cumsum(differs)
+    return result
+
+
 def by_server(rows: Rows) -> list[Rows]:
     """Return rows with version, hi, lo and port of a server in one group per server, each by flow_id."""
-    rows = rows[np.lexsort((rows["flow_id"], rows["port"], rows["lo"], rows["hi"], rows["version"]))]
-    differs = np.zeros(max(rows.size - 1, 0), np.bool_)
-    for name in ("version", "hi", "lo", "port"):
-        differs |= rows[name][1:] != rows[name][:-1]
-    return np.split(rows, np.flatnonzero(differs) + 1) if rows.size else []
+    server = server_numbers(rows)
+    order = np.lexsort((rows["flow_id"], server))
+    return np.split(rows[order], np.flatnonzero(np.diff(server[order])) + 1) if rows.size else []

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from analyzer.kernel import U8, Records, helper, routine
 from analyzer.protocols.channel import JOINED
+from analyzer.protocols.held import release_held
 from analyzer.protocols.websocket.joined import STRANGE_MOST, WATCH, keeps_from, may_begin, stop, watch_span
-from analyzer.streams.inorder import IN_ASIDE, SPAN_DATA
 
 __all__ = ["WATCH", "drop_watch", "joins", "lose_watched", "release_watched"]
 
@@ -64,21 +64,6 @@ def joins(source: U8, span: Records, c: Records, watches: Records, m: Records) -
     return False
 
 
-@helper
-def _release_piece(
-    piece: int, done: int, w: Records, direction: int, span: Records, spans: Records, aside: U8, m: Records
-) -> None:  # fmt: skip
-    row = spans[m.n_spans]
-    row.flow_id, row.slot, row.channel, row.dir = span.flow_id, span.slot, span.channel, direction
-    row.kind, row.source = SPAN_DATA, IN_ASIDE
-    row.offset, row.length = w.offset + done, w.length[piece]
-    row.at, row.frame, row.ts_ns = m.n_aside, w.frame[piece], w.ts_ns[piece]
-    for k in range(w.length[piece]):
-        aside[m.n_aside + k] = w.bytes[done + k]
-    m.n_aside += w.length[piece]
-    m.n_spans += 1
-
-
 @routine
 def release_watched(span: Records, c: Records, spans: Records, aside: U8, watches: Records, m: Records) -> bool:
     """Make spans, from `m.n_spans` on, of what is held of both directions; False if the deciding one is used up."""
@@ -93,17 +78,7 @@ def release_watched(span: Records, c: Records, spans: Records, aside: U8, watche
         own.n, own.pieces = 0, 0
     if not watches[first + 1 - span.dir].held:
         c.lost |= 2 >> span.dir
-    client, server = watches[first], watches[first + 1]
-    at_c, at_s, done_c, done_s = 0, 0, 0, 0
-    while at_c < client.pieces or at_s < server.pieces:
-        if at_s >= server.pieces or (at_c < client.pieces and client.frame[at_c] <= server.frame[at_s]):
-            _release_piece(at_c, done_c, client, 0, span, spans, aside, m)
-            done_c += client.length[at_c]
-            at_c += 1
-        else:
-            _release_piece(at_s, done_s, server, 1, span, spans, aside, m)
-            done_s += server.length[at_s]
-            at_s += 1
+    release_held(span.channel, span.slot, span.flow_id, watches[first], watches[first + 1], spans, aside, m)
     if keeps > span.offset:
         span.at, span.length = span.at + (keeps - span.offset), end - keeps
         span.offset = keeps

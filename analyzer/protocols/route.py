@@ -13,6 +13,7 @@ import numpy as np
 
 from analyzer.kernel import I32, I64, U8, Records, helper, kernel, routine
 from analyzer.protocols.channel import HTTP1, HTTP2, MESSAGES, OPAQUE, TLS, UNDECIDED, WEBSOCKET, new_channel
+from analyzer.protocols.held import release_held
 from analyzer.protocols.http1.detect import looks_like_http1
 from analyzer.protocols.http2.detect import joins_http2, looks_like_http2
 from analyzer.protocols.joining import drop_watch, joins, lose_watched, release_watched
@@ -59,36 +60,12 @@ def _reader_of(first: U8, at: int, n: int, midstream: int) -> int:
     return UNDECIDED if more and n < FIRST_BYTES else OPAQUE
 
 
-@routine
-def _release(
-    channel: int, slot: int, flow_id: int, firsts: Records, reader: int, spans: Records, aside: U8, routed: I32,
-    readers: U8, m: Records,
-) -> None:  # fmt: skip
-    """Give the held bytes of both directions to the reader, in the order in which they came."""
-    c2s, s2c = firsts[2 * channel], firsts[2 * channel + 1]
-    at_c, at_s, done_c, done_s = 0, 0, 0, 0
-    while at_c < c2s.pieces or at_s < s2c.pieces:
-        if at_s >= s2c.pieces or (at_c < c2s.pieces and c2s.frame[at_c] <= s2c.frame[at_s]):
-            direction, piece, done = 0, at_c, done_c
-            at_c += 1
-            done_c += c2s.length[piece]
-        else:
-            direction, piece, done = 1, at_s, done_s
-            at_s += 1
-            done_s += s2c.length[piece]
-        held = firsts[2 * channel + direction]
-        span = spans[m.n_spans]
-        span.flow_id, span.slot, span.channel, span.dir = flow_id, slot, channel, direction
-        span.kind, span.source = SPAN_DATA, IN_ASIDE
-        span.offset, span.length = held.offset + done, held.length[piece]
-        span.at, span.frame, span.ts_ns = m.n_aside, held.frame[piece], held.ts_ns[piece]
-        for k in range(held.length[piece]):
-            aside[m.n_aside + k] = held.bytes[done + k]
-        m.n_aside += held.length[piece]
-        routed[m.n_routed], readers[m.n_routed] = m.n_spans, reader
+@helper
+def _route_to(reader: int, first: int, routed: I32, readers: U8, m: Records) -> None:
+    """Give the spans that were made, in rows `first` and on, to a reader."""
+    for k in range(first, m.n_spans):
+        routed[m.n_routed], readers[m.n_routed] = k, reader
         m.n_routed += 1
-        m.n_spans += 1
-    c2s.n, c2s.pieces, s2c.n, s2c.pieces = 0, 0, 0, 0
 
 
 @routine
@@ -170,9 +147,7 @@ def _join(
     goes_on = release_watched(span, c, spans, aside, watches, m)
     drop_watch(c, watches, m)
     c.reader = WEBSOCKET
-    for k in range(first, m.n_spans):
-        routed[m.n_routed], readers[m.n_routed] = k, WEBSOCKET
-        m.n_routed += 1
+    _route_to(WEBSOCKET, first, routed, readers, m)
     if goes_on:
         routed[m.n_routed], readers[m.n_routed] = row, WEBSOCKET
         m.n_routed += 1
@@ -241,9 +216,12 @@ def route(
                 c.kind, reader = reader - MESSAGES, MESSAGES
             c.reader, c.opaque_c, c.opaque_s = reader, 0, 0
             if firsts[2 * span.channel].pieces > 0 or firsts[2 * span.channel + 1].pieces > 0:
-                _release(
-                    span.channel, span.slot, span.flow_id, firsts, reader, spans, aside, routed, readers, m
+                first = int(m.n_spans)
+                release_held(
+                    span.channel, span.slot, span.flow_id, firsts[2 * span.channel], firsts[2 * span.channel + 1],
+                    spans, aside, m,
                 )  # fmt: skip
+                _route_to(reader, first, routed, readers, m)
         routed[m.n_routed], readers[m.n_routed] = index[k], reader
         m.n_routed += 1
     _sort(spans, routed, readers, order, count, volume, m)

@@ -12,6 +12,7 @@ Limits  A masked frame is unmasked if it is all of a segment's bytes.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analyzer.kernel import I32, I64, U8, Records, chosen_rows, copy_rows, grown, kernel, records, roomy, routine
 from analyzer.protocols.letters import coded, letters
@@ -33,6 +34,17 @@ SAID = np.dtype(
 
 _DATE, _LF, _COLON = coded(b"DATE"), 10, 58
 _FINAL, _MASKED, _LENGTH, _LENGTH_16 = 128, 128, 127, 126  # RFC 6455 section 5.2
+
+
+def digest(rows: Records, of: str = "") -> NDArray[np.uint64]:
+    """Return (n,) a hash of what each row has of a message: its fields head, rest and heard, named `of` and that."""
+    words = np.ascontiguousarray(rows[of + "head"]).view(np.uint64)
+    key: NDArray[np.uint64] = rows[of + "rest"].astype(np.uint64) * np.uint64(1_000_003)
+    key += rows[of + "heard"].astype(np.uint64)
+    for column in words.T:  # wraps around, as hashes do
+        key = (key ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(29)
+    return key
 
 
 @routine
